@@ -7,7 +7,9 @@
  * part: `mode` and `pending` are derived, so whoever writes a segment register, CR0, CR4, EFER or RFLAGS by hand calls
  * updateMode() afterwards; the setters in segments.ts and control-registers.ts do.
  */
+import type { VmxHooks } from './hooks.ts';
 import { type Of, Mem, array, flat, struct, u16, u32, u64, u8, s32, windowOf } from '../../abi/struct.ts';
+import { engine_state } from '../engine/engine-state.ts';
 
 export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
 export const R8 = 8, R9 = 9, R10 = 10, R11 = 11, R12 = 12, R13 = 13, R14 = 14, R15 = 15;
@@ -41,10 +43,8 @@ export type fpu_state = Of<typeof fpu_state>;
 export const cpu_state = struct('cpu_state', {
   gpr: array(u64, 16),
   rip: u64,
-  rflags: u32,        // the bits not held by the lazy record below; flags.ts of the engine joins them
+  rflags: u32,        // all but the arithmetic flags, which engine.flags_* hold; flags.ts of the engine joins them
   mode: u32,          // MODE_*: what decoding and translation depend on; translated code is keyed by it
-  // The lazy flags record, the engine's own.
-  flags_op: u32, flags_size: u32, flags_dst: u64, flags_src: u64, flags_res: u64,
   // What makes run() leave, and the counters. The engine's inner loop touches this line of the struct most.
   pending: u32,       // EVENT_*: nonzero = look before the next instruction
   budget: s32,        // cycles left in this run; instructions and charges count it down
@@ -53,17 +53,16 @@ export const cpu_state = struct('cpu_state', {
   stop_detail: u32,
   next_rip: u64,      // of the instruction in progress: where it continues
   fault_address: u64, // linear address of a fault in progress
-  tlb: u32,           // host offset of this processor's TLB, the engine's own
-  tlb_tag: u32,
   shadow: u32,        // SHADOW_*: interrupts blocked for one instruction by STI or MOV SS
   activity: u32,      // ACTIVITY_*
   nmi_blocked: u32,
   in_guest: u32,      // VMX non-root operation
-  scratch: array(u64, 8),
+  engine: engine_state,
   seg: array(cpu_segment, 8),
   gdtr_base: u64, idtr_base: u64, gdtr_limit: u32, idtr_limit: u32,
   cr0: u64, cr2: u64, cr3: u64, cr4: u64, cr8: u64, xcr0: u64, efer: u64,
   dr: array(u64, 8),  // 4 and 5 unused
+  pdpte: array(u64, 4), // PAE paging's four, loaded with CR3
   star: u64, lstar: u64, cstar: u64, fmask: u64, kernel_gs_base: u64,
   sysenter_cs: u64, sysenter_esp: u64, sysenter_eip: u64,
   tsc_aux: u64, tsc_adjust: u64, tsc_offset: u64, pat: u64, apic_base: u64, misc_enable: u64, spec_ctrl: u64,
@@ -160,6 +159,10 @@ export class CpuState {
   readonly u32: Uint32Array;
   readonly u64: BigUint64Array;
   bus!: CpuBus;
+  /** What VMX adds to this processor, asked only while inGuest, and by the VMX instructions. */
+  vmx!: VmxHooks;
+  /** Where exceptions and interrupts of this run go; guests (inGuest) ask vmx first whatever it says. */
+  door: 'architectural' | 'kernel' = 'architectural';
 
   constructor(mem: Mem, base: number, id = 0, ram = 0, ramSize = 0) {
     this.id = id;

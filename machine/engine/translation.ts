@@ -1,0 +1,4 @@
+/** What `emit` functions are given: operands, flags and memory of one instruction, in whatever tier. */
+export interface Translation {
+  readonly size: number;
+}
