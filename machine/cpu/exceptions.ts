@@ -1,0 +1,74 @@
+/**
+ * Exceptions as values: what an instruction throws, and the rules by which two of them become a double fault and
+ * three a shutdown. SDM Vol. 3 ch. 6. The walk through the IDT itself is in interrupts.ts.
+ *
+ * A fault is thrown before the instruction has changed any state; RIP still points at it. One object serves all
+ * throws, for only one processor runs at a time and a fault is taken up before the next can be raised.
+ */
+import { type CpuState, STATE } from './state.ts';
+
+export const DE_VECTOR = 0, DB_VECTOR = 1, NMI_VECTOR = 2, BP_VECTOR = 3, OF_VECTOR = 4, BR_VECTOR = 5, UD_VECTOR = 6, NM_VECTOR = 7, DF_VECTOR = 8;
+export const TS_VECTOR = 10, NP_VECTOR = 11, SS_VECTOR = 12, GP_VECTOR = 13, PF_VECTOR = 14, MF_VECTOR = 16, AC_VECTOR = 17, MC_VECTOR = 18, XM_VECTOR = 19;
+
+/** Bits of a page fault's error code; the walker's `access` argument uses the same ones. */
+export const PFERR_PRESENT = 1, PFERR_WRITE = 2, PFERR_USER = 4, PFERR_RSVD = 8, PFERR_FETCH = 16;
+
+/** Error code field of exceptions that push none. */
+export const NO_ERROR = -1;
+
+export class Fault {
+  vector = 0;
+  /** NO_ERROR when the exception pushes none. */
+  error = NO_ERROR;
+  /** Of a page fault: the linear address, canonical, as a signed number. */
+  address = 0;
+  /** Of a debug exception: the bits to set in DR6. */
+  dr6 = 0;
+}
+const theFault = new Fault();
+
+/** Vectors that push an error code: #DF #TS #NP #SS #GP #PF #AC. */
+export const pushesError = (vector: number): boolean => (0x27d00 >>> vector & 1) !== 0 && vector < 32;
+
+/** Throws the exception. The error code is taken only where the vector has one. */
+export function raise(cpu: CpuState, vector: number, error = 0): never {
+  theFault.vector = vector;
+  theFault.error = pushesError(vector) ? error : NO_ERROR;
+  theFault.address = 0;
+  theFault.dr6 = 0;
+  void cpu;
+  throw theFault;
+}
+
+export function raisePageFault(cpu: CpuState, linear: number, error: number): never {
+  cpu.u64[STATE.fault_address >>> 3] = BigInt(linear);
+  theFault.vector = PF_VECTOR;
+  theFault.error = error;
+  theFault.address = linear;
+  theFault.dr6 = 0;
+  throw theFault;
+}
+
+/** A debug exception that DR6 explains. */
+export function raiseDebug(cpu: CpuState, dr6: number): never {
+  void cpu;
+  theFault.vector = DB_VECTOR;
+  theFault.error = NO_ERROR;
+  theFault.address = 0;
+  theFault.dr6 = dr6;
+  throw theFault;
+}
+
+const CONTRIBUTORY = (1 << DE_VECTOR) | (1 << TS_VECTOR) | (1 << NP_VECTOR) | (1 << SS_VECTOR) | (1 << GP_VECTOR);
+const isContributory = (vector: number) => vector < 32 && (CONTRIBUTORY >>> vector & 1) !== 0;
+
+/**
+ * What a fault during the delivery of an exception becomes (SDM table 6-5): the second itself, #DF, or, when it
+ * was #DF that could not be delivered, a shutdown (-1). The first is -1 when it was an interrupt or a software INT.
+ */
+export function combine(first: number, second: number): number {
+  if (first === DF_VECTOR) return isContributory(second) || second === PF_VECTOR ? -1 : second;
+  if (first === PF_VECTOR && (second === PF_VECTOR || isContributory(second))) return DF_VECTOR;
+  if (isContributory(first) && isContributory(second)) return DF_VECTOR;
+  return second;
+}
