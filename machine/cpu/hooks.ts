@@ -1,15 +1,18 @@
 /**
  * What the instructions of a processor ask of VMX. machine/vmx implements it; the core calls it only in VMX non-root
- * operation (cpu.inGuest). VMX instructions exit from there; outside of it they are #UD, for root operation is entered by
- * the kernel's call and not by machine code.
+ * operation (cpu.inGuest). VMX instructions exit from there; outside of it they are #UD, for root operation is entered
+ * by the kernel's call and not by machine code.
  *
- * An intercept that makes the guest exit records the exit, restores the host's state and throws VM_EXIT, which
- * unwinds the instruction like a fault does; so it must be asked before the instruction changes anything.
+ * An intercept that makes the guest exit notes reason and qualification and throws VM_EXIT, which unwinds the
+ * instruction exactly as a fault does: the engine puts RIP back to its start. Whoever runs the engine then completes
+ * the exit (saves the guest, loads the host). So a hook must be asked before the instruction changes anything, and the
+ * exit is always completed between two instructions.
  */
 import type { Fault } from './exceptions.ts';
+import type { Insn } from './opcode-row.ts';
 import type { CpuState } from './state.ts';
 
-/** Thrown through an instruction that made the guest exit. The exit is complete when it is thrown. */
+/** Thrown through an instruction that makes the guest exit. */
 export class VmExit { readonly reason = 'VM exit'; }
 export const VM_EXIT = new VmExit();
 
@@ -29,30 +32,35 @@ export interface VmxHooks {
   /** The same without side effects; -1 when it is not mapped. */
   peek(cpu: CpuState, gpa: number): number;
 
-  // ---- events. These throw nothing: true means the guest has exited.
+  // ---- events, asked between instructions: true means that an exit has been noted and is to be completed
+  /** An exception of the guest: by the exception bitmap, for page faults by mask and match too. */
   exceptionExits(cpu: CpuState, fault: Fault, type: EventType): boolean;
-  /** Called around a delivery, so that an exit in its midst records what was being delivered (IDT-vectoring information). */
+  /** Around a delivery, so that an exit in its midst reports what was being delivered (IDT-vectoring information). */
   deliveryBegins(cpu: CpuState, vector: number, type: EventType, error: number, length: number): void;
   deliveryEnds(cpu: CpuState): void;
   tripleFault(cpu: CpuState): void;
-
-  // ---- instructions: throw VM_EXIT where the VMCS asks for it, else return. The length of the instruction is
-  // cpu.state.next_rip - rip; a memory operand's displacement and the instruction-information field are passed in.
-  /** VMX instructions (never return), HLT, INVD, WBINVD, RDPMC, RDTSC, RDTSCP, MWAIT, MONITOR, PAUSE, CPUID, XSETBV, RDRAND, RDSEED, INVLPG, INVPCID …, by exit reason. */
-  instruction(cpu: CpuState, reason: number, qualification: bigint, information: number): void;
-  /** GDT/IDT (46) or LDT/TR (47) accesses. */
-  descriptorTable(cpu: CpuState, reason: number, displacement: bigint, information: number): void;
-  io(cpu: CpuState, port: number, size: 1 | 2 | 4, out: boolean, string: boolean, rep: boolean, immediate: boolean, linear: number, seg: number, addressSize: number): void;
-  /** What MOV from CR0/CR4/CR3/CR8 reads; may exit (CR3, CR8). `gpr` is the register operand, for the qualification. */
-  readCr(cpu: CpuState, cr: number, gpr: number): bigint;
-  /** What is to be loaded for a MOV to CRn: guest-owned bits from value, host-owned kept; may exit. */
-  writeCr(cpu: CpuState, cr: number, value: bigint, gpr: number): bigint;
-  clts(cpu: CpuState): boolean;     // true: CR0.TS may really be cleared
-  lmsw(cpu: CpuState, value: number, linear: number): number;
-  movDr(cpu: CpuState, dr: number, write: boolean, gpr: number): void;
-  readMsr(cpu: CpuState, msr: number): void;
-  writeMsr(cpu: CpuState, msr: number): void;
-  taskSwitch(cpu: CpuState, selector: number, source: number): void;
-  /** IRET ended NMI blocking; with virtual NMIs it is the virtual blocking. */
+  externalInterruptExits(cpu: CpuState): boolean;
+  nmiExits(cpu: CpuState): boolean;
+  /** IRET lets NMIs in again. */
   nmiUnblocked(cpu: CpuState): void;
+
+  // ---- instructions: throw VM_EXIT where the VMCS asks for it, else return. cpu.rip is past the instruction already.
+  /** By exit reason: HLT, CPUID, RDTSC, INVLPG, PAUSE, XSETBV, …; VMX instructions always exit. */
+  instruction(cpu: CpuState, insn: Insn, reason: number, qualification: bigint): void;
+  /** Exits whose instruction has a memory operand and reports it in the instruction-information field (SDM 28.2.5): SGDT and kin, INVPCID, VMREAD … */
+  memoryInstruction(cpu: CpuState, insn: Insn, reason: number): void;
+  io(cpu: CpuState, insn: Insn, port: number, size: 1 | 2 | 4, out: boolean): void;
+  /** What MOV from CR0, CR3, CR4 and CR8 reads. */
+  readCr(cpu: CpuState, insn: Insn, cr: number): bigint;
+  /** What a MOV to CRn is to load: guest-owned bits from value, host-owned ones as they are. */
+  writeCr(cpu: CpuState, insn: Insn, cr: number, value: bigint): bigint;
+  /** False: CR0.TS is the host's and stays as it is. */
+  clts(cpu: CpuState, insn: Insn): boolean;
+  /** The low four bits to load. */
+  lmsw(cpu: CpuState, insn: Insn, value: number): number;
+  movDr(cpu: CpuState, insn: Insn, dr: number, write: boolean): void;
+  readMsr(cpu: CpuState, insn: Insn, msr: number): void;
+  writeMsr(cpu: CpuState, insn: Insn, msr: number): void;
+  /** `source`: 0 CALL, 1 IRET, 2 JMP, 3 task gate in the IDT. Task switches always exit. */
+  taskSwitch(cpu: CpuState, selector: number, source: number, length: number): never;
 }
