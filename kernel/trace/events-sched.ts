@@ -1,0 +1,24 @@
+/** Trace points of the scheduler, interrupts and system calls. Linux: include/trace/events/{sched,irq,syscalls}.h */
+import { TRACE_EVENT } from './tracepoint.ts';
+
+export const sched_switch = TRACE_EVENT('sched', 'sched_switch', {
+  prev_comm: 'char[16]', prev_pid: 'int', prev_prio: 'int', prev_state: 'const char *', next_comm: 'char[16]', next_pid: 'int', next_prio: 'int',
+}, (e) => `prev_comm=${e.prev_comm} prev_pid=${e.prev_pid} prev_prio=${e.prev_prio} prev_state=${e.prev_state} ==> next_comm=${e.next_comm} next_pid=${e.next_pid} next_prio=${e.next_prio}`);
+
+export const sched_wakeup = TRACE_EVENT('sched', 'sched_wakeup', { comm: 'char[16]', pid: 'int', prio: 'int', target_cpu: 'int' },
+  (e) => `comm=${e.comm} pid=${e.pid} prio=${e.prio} target_cpu=${String(e.target_cpu).padStart(3, '0')}`);
+
+export const sched_migrate_task = TRACE_EVENT('sched', 'sched_migrate_task', { comm: 'char[16]', pid: 'int', prio: 'int', orig_cpu: 'int', dest_cpu: 'int' },
+  (e) => `comm=${e.comm} pid=${e.pid} prio=${e.prio} orig_cpu=${e.orig_cpu} dest_cpu=${e.dest_cpu}`);
+
+export const sched_process_fork = TRACE_EVENT('sched', 'sched_process_fork', { parent_comm: 'char[16]', parent_pid: 'int', child_comm: 'char[16]', child_pid: 'int' },
+  (e) => `comm=${e.parent_comm} pid=${e.parent_pid} child_comm=${e.child_comm} child_pid=${e.child_pid}`);
+
+export const sched_process_exit = TRACE_EVENT('sched', 'sched_process_exit', { comm: 'char[16]', pid: 'int', prio: 'int' },
+  (e) => `comm=${e.comm} pid=${e.pid} prio=${e.prio}`);
+
+export const irq_handler_entry = TRACE_EVENT('irq', 'irq_handler_entry', { irq: 'int', name: 'const char *' }, (e) => `irq=${e.irq} name=${e.name}`);
+export const irq_handler_exit = TRACE_EVENT('irq', 'irq_handler_exit', { irq: 'int', ret: 'int' }, (e) => `irq=${e.irq} ret=${e.ret ? 'handled' : 'unhandled'}`);
+
+export const sys_enter = TRACE_EVENT('raw_syscalls', 'sys_enter', { id: 'long', args: 'const char *' }, (e) => `NR ${e.id} (${e.args})`);
+export const sys_exit = TRACE_EVENT('raw_syscalls', 'sys_exit', { id: 'long', ret: 'long' }, (e) => `NR ${e.id} = ${e.ret}`);
