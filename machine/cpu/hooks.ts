@@ -10,7 +10,7 @@
  */
 import type { Fault } from './exceptions.ts';
 import type { Insn } from './opcode-row.ts';
-import type { CpuState } from './state.ts';
+import { type CpuState, STATE } from './state.ts';
 
 /** Thrown through an instruction that makes the guest exit. */
 export class VmExit { readonly reason = 'VM exit'; }
@@ -64,3 +64,25 @@ export interface VmxHooks {
   /** `source`: 0 CALL, 1 IRET, 2 JMP, 3 task gate in the IDT. Task switches always exit. */
   taskSwitch(cpu: CpuState, selector: number, source: number, length: number): never;
 }
+
+/** What the engine keeps for a processor and system instructions must get at. */
+export interface EngineHooks {
+  /** All of RFLAGS, the arithmetic flags among them. */
+  readFlags(cpu: CpuState): number;
+  /** Stores all of them; the caller masks, and calls updateMode() when VM or AC may have changed. */
+  writeFlags(cpu: CpuState, flags: number): void;
+  /** Drops translations of the current address space; global ones too if asked. */
+  flushTlb(cpu: CpuState, global: boolean): void;
+  flushPage(cpu: CpuState, linear: number): void;
+  /** RAM was written past the TLB: code translated from these bytes is void. */
+  codeWritten(cpu: CpuState, address: number, size: number): void;
+}
+
+/** A processor without an engine: flags lie in the register file as they are, and nothing is cached. */
+export const noEngine: EngineHooks = {
+  readFlags: (cpu) => cpu.u32[STATE.rflags >>> 2]!,
+  writeFlags: (cpu, flags) => { cpu.u32[STATE.rflags >>> 2] = flags; },
+  flushTlb: () => {},
+  flushPage: () => {},
+  codeWritten: () => {},
+};

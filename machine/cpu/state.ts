@@ -7,7 +7,7 @@
  * part: `mode` and `pending` are derived, so whoever writes a segment register, CR0, CR4, EFER or RFLAGS by hand calls
  * updateMode() afterwards; the setters in segments.ts and control-registers.ts do.
  */
-import type { VmxHooks } from './hooks.ts';
+import type { EngineHooks, VmxHooks } from './hooks.ts';
 import { type Of, Mem, array, flat, struct, u16, u32, u64, u8, s32, windowOf } from '../../abi/struct.ts';
 import { engine_state } from '../engine/engine-state.ts';
 
@@ -161,6 +161,7 @@ export class CpuState {
   bus!: CpuBus;
   /** What VMX adds to this processor, asked only while inGuest, and by the VMX instructions. */
   vmx!: VmxHooks;
+  engine!: EngineHooks;
   /** Where exceptions and interrupts of this run go; guests (inGuest) ask vmx first whatever it says. */
   door: 'architectural' | 'kernel' = 'architectural';
 
