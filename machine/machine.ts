@@ -88,6 +88,9 @@ export class Machine implements Clock<MachineEvent> {
   /** Machine time between steps. */
   private time = 0;
   private off = false;
+  /** Whose step the end of the last run cut short, and where it would have ended: so that cuts change no order. */
+  private cut: Processor | undefined;
+  private cutLimit = 0;
 
   constructor(options: MachineOptions) {
     const { cpus } = options;
@@ -165,7 +168,8 @@ export class Machine implements Clock<MachineEvent> {
   }
 
   /**
-   * Interleaves processors until the machine's time reaches `until`. 'idle': all are halted and no event is due, only
+   * Interleaves processors until the machine's time reaches `until`. Where runs begin and end does not show inside:
+   * a step cut short by `until` goes on in the next run, so that some processors may still be a quantum behind. 'idle': all are halted and no event is due, only
    * console input could wake it; time has then moved to `until`, if that is finite.
    */
   run(until: number): 'paused' | 'idle' | 'off' {
@@ -213,7 +217,17 @@ export class Machine implements Clock<MachineEvent> {
         events.fire();
         continue;
       }
-      const p = next!;
+      let p = next!;
+      let limit = second + QUANTUM;
+      const cut = this.cut;
+      if (cut !== undefined) {
+        this.cut = undefined;
+        const rest = Math.min(this.cutLimit, cut === p ? limit : first + QUANTUM, eventTime);
+        if (!cut.halted && cut.clock < rest) {
+          p = cut;
+          limit = rest;
+        }
+      }
       if (p.halted) p.clock = first;
       if (p.lapic.deadline <= p.clock) {
         this.current = p;
@@ -221,7 +235,14 @@ export class Machine implements Clock<MachineEvent> {
         this.current = undefined;
         if (p.halted) continue;
       }
-      this.step(ring0, p, Math.min(until, p.lapic.deadline, events.nextTime, second + QUANTUM));
+      limit = Math.min(limit, p.lapic.deadline, events.nextTime);
+      this.step(ring0, p, Math.min(until, limit));
+      if (p.limit === until && p.clock >= until && p.clock < limit && !p.halted) {
+        this.cut = p;
+        this.cutLimit = limit;
+        this.time = Math.max(this.time, until);
+        return this.off ? 'off' : 'paused';
+      }
     }
     return 'off';
   }

@@ -39,8 +39,9 @@ test('the processor furthest behind runs, a quantum past the next one at most, a
   });
   m.start(1);
   assert.equal(m.run(25_000), 'paused');
-  assert.deepEqual(order, [[0, 0, QUANTUM], [1, 0, 2 * QUANTUM], [0, QUANTUM, 25_000], [1, 2 * QUANTUM, 25_000]]);
   assert.equal(m.now(), 25_000);
+  m.run(35_000);
+  assert.deepEqual(order, [[0, 0, QUANTUM], [1, 0, 2 * QUANTUM], [0, QUANTUM, 25_000], [0, 25_000, 3 * QUANTUM], [1, 2 * QUANTUM, 35_000]]);
 });
 
 test('a step ends at the deadline of the local APIC timer, whose vector is then pending', () => {
@@ -176,28 +177,41 @@ test('powering off ends the run with the status given, and prints what the conso
 test('the same machine run in one piece and in many pieces does the same', () => {
   const history = (piece: number) => {
     const log: string[] = [];
+    const random = [1, 2, 3];
+    const next = (id: number, n: number) => {
+      random[id] = (Math.imul(random[id]!, 1664525) + 1013904223) >>> 0;
+      return (random[id]! >>> 8) % n;
+    };
     const m = board(3, (p) => {
-      if (p.pendingVector() >= 0) {
-        log.push(`${p.id}@${p.clock}`);
-        p.acknowledge();
-        p.lapic.eoi();
-        p.lapic.tscDeadline = p.clock + 3000 * (p.id + 1);
-        if (p.id === 0) p.lapic.sendIpi(2, 0x41);
-        return p.halt();
+      useTimer(p);
+      while (p.clock < p.limit && !p.halted) {
+        if (p.pendingVector() >= 0) {
+          log.push(`${p.id}@${p.clock}:${p.acknowledge()}`);
+          p.lapic.eoi();
+          continue;
+        }
+        // Instructions of a cycle each, until something happens at a cycle of this processor's own choice.
+        const work = 1 + next(p.id, 40);
+        for (let i = 0; i < work; i++) p.charge(1);
+        switch (next(p.id, 200)) {
+          case 0: p.lapic.sendIpi(next(p.id, 3), 0x41); break;
+          case 1: p.lapic.tscDeadline = p.clock + next(p.id, 5000); break;
+          case 2:
+            if (p.lapic.tscDeadline === 0) p.lapic.tscDeadline = p.clock + 20_000;
+            p.halt();
+            break;
+          case 3: m.at(p.clock + next(p.id, 3000), () => m.processors[0]!.lapic.accept(0x50, false)); break;
+          case 4: p.endQuantum(); break;
+        }
       }
-      if (p.clock === 0) {
-        useTimer(p);
-        p.lapic.tscDeadline = 1000;
-      }
-      p.halt();
     });
     m.start(1);
     m.start(2);
-    for (let t = piece; t <= 100_000; t += piece) m.run(t);
+    for (let t = piece; t <= 2_000_000; t += piece) m.run(t);
     return log;
   };
-  const whole = history(100_000);
-  assert.ok(whole.length > 30);
+  const whole = history(2_000_000);
+  assert.ok(whole.length > 300);
   assert.deepEqual(history(1000), whole);
-  assert.deepEqual(history(10), whole);
+  assert.deepEqual(history(100_000), whole);
 });
