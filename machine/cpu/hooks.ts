@@ -74,6 +74,10 @@ export interface EngineHooks {
   /** Drops translations of the current address space; global ones too if asked. */
   flushTlb(cpu: CpuState, global: boolean): void;
   flushPage(cpu: CpuState, linear: number): void;
+  /** updateMode() ran: privilege level, mode bits or the kind of paging may differ. */
+  modeChanged(cpu: CpuState): void;
+  /** Leaves run() before the next instruction: `pending` or the budget was touched from within. */
+  stopSoon(cpu: CpuState): void;
   /** RAM was written past the TLB: code translated from these bytes is void. */
   codeWritten(cpu: CpuState, address: number, size: number): void;
 }
@@ -84,5 +88,7 @@ export const noEngine: EngineHooks = {
   writeFlags: (cpu, flags) => { cpu.u32[STATE.rflags >>> 2] = flags; },
   flushTlb: () => {},
   flushPage: () => {},
+  modeChanged: () => {},
+  stopSoon: () => {},
   codeWritten: () => {},
 };

@@ -7,7 +7,7 @@
  * part: `mode` and `pending` are derived, so whoever writes a segment register, CR0, CR4, EFER or RFLAGS by hand calls
  * updateMode() afterwards; the setters in segments.ts and control-registers.ts do.
  */
-import type { EngineHooks, VmxHooks } from './hooks.ts';
+import { type EngineHooks, type VmxHooks, noEngine } from './hooks.ts';
 import { type Of, Mem, array, flat, struct, u16, u32, u64, u8, s32, windowOf } from '../../abi/struct.ts';
 import { engine_state } from '../engine/engine-state.ts';
 
@@ -161,7 +161,8 @@ export class CpuState {
   bus!: CpuBus;
   /** What VMX adds to this processor, asked only while inGuest, and by the VMX instructions. */
   vmx!: VmxHooks;
-  engine!: EngineHooks;
+  /** What the engine keeps beside the registers: flags, TLB, translated code. */
+  engine: EngineHooks = noEngine;
   /** Where exceptions and interrupts of this run go; guests (inGuest) ask vmx first whatever it says. */
   door: 'architectural' | 'kernel' = 'architectural';
 
@@ -230,6 +231,7 @@ export function updateMode(cpu: CpuState): void {
     if (w[STATE.cr4 >>> 2]! & 0x200) mode |= MODE_SSE;
   }
   w[STATE.mode >>> 2] = mode;
+  cpu.engine.modeChanged(cpu);
 }
 
 /** Base 0, limit 4 GiB, present, usable, and as permissive as its kind gets: readable code, expand-up writable data. */
