@@ -1,5 +1,5 @@
 /**
- * Files: flags of open, commands of fcntl, and the structs that pass through them.
+ * Files: flags of open, commands of fcntl, the structs that pass through them, and all of stat.ts.
  * Linux: include/uapi/asm-generic/fcntl.h, include/uapi/linux/fcntl.h
  */
 import { type Of, s16, s32, s64, struct, u64 } from './struct.ts';
@@ -105,3 +105,5 @@ export const PATH_MAX = 4096;
 export const NAME_MAX = 255;
 /** A pipe takes writes of up to this many bytes whole. */
 export const PIPE_BUF = 4096;
+
+export * from './stat.ts';

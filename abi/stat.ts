@@ -94,6 +94,8 @@ export type statx = Of<typeof statx>;
 /** What getdents64 fills its buffer with. d_reclen is rounded up to 8 bytes; d_name ends in a zero byte. */
 export const linux_dirent64 = struct('linux_dirent64', { d_ino: u64, d_off: s64, d_reclen: u16, d_type: u8, d_name: flex(u8) });
 export type linux_dirent64 = Of<typeof linux_dirent64>;
+/** glibc's name for it. */
+export { linux_dirent64 as dirent64 };
 
 export const statfs = struct('statfs', {
   f_type: s64, f_bsize: s64, f_blocks: u64, f_bfree: u64, f_bavail: u64, f_files: u64, f_ffree: u64, f_fsid: array(s32, 2),
