@@ -40,10 +40,19 @@ export interface Ring0 {
   step(p: Processor): void;
 }
 
+/** A processor that has nobody to wait for still comes back this often, so that the host is never kept out for long. */
+const LONGEST_STEP = 100 * QUANTUM;
+
+/** When a processor can go on: a halted one at its timer's deadline. */
+const dueTime = (p: Processor): number => (p.halted && p.lapic.deadline > p.clock ? p.lapic.deadline : p.clock);
+
 /** Bytes of console output kept until the host is asked to print them. */
 const CONSOLE_BUFFER = 4096;
 
-/** The far side of COM1's cable is the platform's console. */
+/**
+ * The far side of COM1's cable is the platform's console. What is typed at a terminal does not come this way: the host
+ * schedules an event that calls uart.receive, because the time of a key press is an input too.
+ */
 class ConsoleCable implements SerialPort {
   readonly flowControl: boolean;
   private readonly platform: Platform;
@@ -58,7 +67,7 @@ class ConsoleCable implements SerialPort {
     this.buffer[this.used++] = byte;
   }
   receive(max: number): Uint8Array | undefined | 'eof' {
-    return this.platform.console.read(max);
+    return this.flowControl ? this.platform.console.read(max) : undefined;
   }
   flush(): void {
     if (this.used === 0) return;
@@ -88,9 +97,6 @@ export class Machine implements Clock<MachineEvent> {
   /** Machine time between steps. */
   private time = 0;
   private off = false;
-  /** Whose step the end of the last run cut short, and where it would have ended: so that cuts change no order. */
-  private cut: Processor | undefined;
-  private cutLimit = 0;
 
   constructor(options: MachineOptions) {
     const { cpus } = options;
@@ -167,14 +173,27 @@ export class Machine implements Clock<MachineEvent> {
     this.current?.endQuantum();
   }
 
+  /** Cycle of the next event or timer; Infinity if there is none, the present if a processor has work. */
+  nextWake(): number {
+    let wake = this.events.nextTime;
+    for (const p of this.processors) if (p.started) wake = Math.min(wake, dueTime(p));
+    return wake;
+  }
+
+  /** The clock of the processor furthest ahead: what comes from outside is scheduled later than that. */
+  latest(): number {
+    let latest = this.time;
+    for (const p of this.processors) latest = Math.max(latest, p.clock);
+    return latest;
+  }
+
   /**
-   * Interleaves processors until the machine's time reaches `until`. Where runs begin and end does not show inside:
-   * a step cut short by `until` goes on in the next run, so that some processors may still be a quantum behind. 'idle': all are halted and no event is due, only
-   * console input could wake it; time has then moved to `until`, if that is finite.
+   * Interleaves processors until the one furthest behind has reached `until`, in whole steps: how the host divides a
+   * run into pieces changes nothing inside. Time never jumps past `until`. 'idle': all are halted and nothing is due
+   * ever, only an event from outside could wake it.
    */
   run(until: number): 'paused' | 'idle' | 'off' {
     if (this.ring0 === undefined) throw new Error('Machine.run before install: there is no ring 0 to run');
-    if (!this.cable.flowControl) this.uart.poll();
     try {
       return this.interleave(until, this.ring0);
     } finally {
@@ -193,7 +212,7 @@ export class Machine implements Clock<MachineEvent> {
       for (let i = 0; i < n; i++) {
         const p = processors[i]!;
         if (!p.started) continue;
-        const due = p.halted && p.lapic.deadline > p.clock ? p.lapic.deadline : p.clock;
+        const due = dueTime(p);
         if (due < first) {
           second = first;
           first = due;
@@ -204,30 +223,13 @@ export class Machine implements Clock<MachineEvent> {
       }
       const eventTime = events.nextTime;
       const now = eventTime <= first ? eventTime : first;
-      if (now >= until) {
-        if (now !== Number.POSITIVE_INFINITY) {
-          this.time = Math.max(this.time, until);
-          return 'paused';
-        }
-        if (until !== Number.POSITIVE_INFINITY) this.time = Math.max(this.time, until);
-        return 'idle';
-      }
+      if (now >= until) return now === Number.POSITIVE_INFINITY ? 'idle' : 'paused';
       if (now > this.time) this.time = now;
       if (eventTime <= first) {
         events.fire();
         continue;
       }
-      let p = next!;
-      let limit = second + QUANTUM;
-      const cut = this.cut;
-      if (cut !== undefined) {
-        this.cut = undefined;
-        const rest = Math.min(this.cutLimit, cut === p ? limit : first + QUANTUM, eventTime);
-        if (!cut.halted && cut.clock < rest) {
-          p = cut;
-          limit = rest;
-        }
-      }
+      const p = next!;
       if (p.halted) p.clock = first;
       if (p.lapic.deadline <= p.clock) {
         this.current = p;
@@ -235,14 +237,7 @@ export class Machine implements Clock<MachineEvent> {
         this.current = undefined;
         if (p.halted) continue;
       }
-      limit = Math.min(limit, p.lapic.deadline, events.nextTime);
-      this.step(ring0, p, Math.min(until, limit));
-      if (p.limit === until && p.clock >= until && p.clock < limit && !p.halted) {
-        this.cut = p;
-        this.cutLimit = limit;
-        this.time = Math.max(this.time, until);
-        return this.off ? 'off' : 'paused';
-      }
+      this.step(ring0, p, Math.min(p.lapic.deadline, events.nextTime, second + QUANTUM, p.clock + LONGEST_STEP));
     }
     return 'off';
   }

@@ -39,6 +39,13 @@ export class Ram {
   /** Bytes of physical RAM, a multiple of the page size. */
   readonly size: number;
   readonly physical: Space;
+  /**
+   * Says that TypeScript code is about to write to this page of RAM: what was translated from it is dropped. The engine
+   * puts its own function here; cheap for a page without code.
+   */
+  codeWritten: (physicalPage: number) => void = () => {};
+  /** Called by the engine when a page gets its first translated code: writes to it must be told from now on. */
+  onTranslated: (physicalPage: number) => void = () => {};
   private reserved = PAGE_SIZE;
 
   constructor(size: number) {

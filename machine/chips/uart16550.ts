@@ -87,6 +87,7 @@ export class Uart16550 {
   /** THR has become empty and nobody was told yet. */
   private thrPending = false;
   private readonly fifo = new Uint8Array(FIFO_SIZE);
+  private readonly wire: number[] = [];
   private head = 0;
   private count = 0;
   private level = false;
@@ -161,15 +162,22 @@ export class Uart16550 {
     this.updateLine();
   }
 
-  /**
-   * Takes what the far side has for us, as far as there is room. Called by the chip whenever room or RTS appears, and
-   * by whoever runs the machine when input may have arrived by itself.
-   */
-  poll(): void {
+  /** Bytes come from the far side, any number: what finds no room in the FIFO waits on the wire. */
+  receive(bytes: Uint8Array): void {
+    for (const byte of bytes) this.wire.push(byte);
+    this.poll();
+  }
+
+  /** Takes what the far side has for us, as far as there is room: whenever bytes, room or RTS appear. */
+  private poll(): void {
     while ((this.mcr & UART_MCR_LOOP) === 0 && (this.lines & UART_MSR_DCD) !== 0) {
       if (this.port.flowControl && (this.mcr & UART_MCR_RTS) === 0) break;
       const room = this.capacity() - this.count;
       if (room <= 0) break;
+      if (this.wire.length > 0) {
+        for (const byte of this.wire.splice(0, room)) this.push(byte);
+        continue;
+      }
       const bytes = this.port.receive(room);
       if (bytes === undefined) break;
       if (bytes === 'eof') {
