@@ -84,6 +84,12 @@ export type kvm_irq_routing_irqchip = Of<typeof kvm_irq_routing_irqchip>;
 export const kvm_irq_routing_msi = struct('kvm_irq_routing_msi', { address_lo: u32, address_hi: u32, data: u32, _pad: anonymousUnion({ pad: u32, devid: u32 }) });
 export type kvm_irq_routing_msi = Of<typeof kvm_irq_routing_msi>;
 
+/** Another architecture's, and here only because it gives the union its alignment. */
+export const kvm_irq_routing_s390_adapter = struct('kvm_irq_routing_s390_adapter', {
+  ind_addr: u64, summary_addr: u64, ind_offset: u64, summary_offset: u32, adapter_id: u32,
+});
+export type kvm_irq_routing_s390_adapter = Of<typeof kvm_irq_routing_s390_adapter>;
+
 export const kvm_irq_routing_hv_sint = struct('kvm_irq_routing_hv_sint', { vcpu: u32, sint: u32 });
 export type kvm_irq_routing_hv_sint = Of<typeof kvm_irq_routing_hv_sint>;
 
@@ -93,9 +99,9 @@ export type kvm_irq_routing_xen_evtchn = Of<typeof kvm_irq_routing_xen_evtchn>;
 export const kvm_irq_routing_entry = struct('kvm_irq_routing_entry', {
   gsi: u32, type: u32, flags: u32, pad: u32,
   u: union('kvm_irq_routing_entry.u', {
-    irqchip: kvm_irq_routing_irqchip, msi: kvm_irq_routing_msi, hv_sint: kvm_irq_routing_hv_sint,
+    irqchip: kvm_irq_routing_irqchip, msi: kvm_irq_routing_msi, adapter: kvm_irq_routing_s390_adapter, hv_sint: kvm_irq_routing_hv_sint,
     xen_evtchn: kvm_irq_routing_xen_evtchn, pad: array(u32, 8),
-  }, 32),
+  }),
 });
 export type kvm_irq_routing_entry = Of<typeof kvm_irq_routing_entry>;
 
