@@ -24,39 +24,51 @@ export class Fault {
   address = 0;
   /** Of a debug exception: the bits to set in DR6. */
   dr6 = 0;
+
+  copy(from: Fault): void {
+    this.vector = from.vector;
+    this.error = from.error;
+    this.address = from.address;
+    this.dr6 = from.dr6;
+  }
 }
-const theFault = new Fault();
+
+/** The object that every raise throws; it holds its values until the next raise. */
+export const thrownFault = new Fault();
+
+/** Of the interruption types, those that stand for exceptions, which the double-fault rules look at. */
+export const isException = (type: number): boolean => type === 3 || type === 5 || type === 6;
 
 /** Vectors that push an error code: #DF #TS #NP #SS #GP #PF #AC. */
 export const pushesError = (vector: number): boolean => (0x27d00 >>> vector & 1) !== 0 && vector < 32;
 
 /** Throws the exception. The error code is taken only where the vector has one. */
 export function raise(cpu: CpuState, vector: number, error = 0): never {
-  theFault.vector = vector;
-  theFault.error = pushesError(vector) ? error : NO_ERROR;
-  theFault.address = 0;
-  theFault.dr6 = 0;
+  thrownFault.vector = vector;
+  thrownFault.error = pushesError(vector) ? error : NO_ERROR;
+  thrownFault.address = 0;
+  thrownFault.dr6 = 0;
   void cpu;
-  throw theFault;
+  throw thrownFault;
 }
 
 export function raisePageFault(cpu: CpuState, linear: number, error: number): never {
   cpu.u64[STATE.fault_address >>> 3] = BigInt(linear);
-  theFault.vector = PF_VECTOR;
-  theFault.error = error;
-  theFault.address = linear;
-  theFault.dr6 = 0;
-  throw theFault;
+  thrownFault.vector = PF_VECTOR;
+  thrownFault.error = error;
+  thrownFault.address = linear;
+  thrownFault.dr6 = 0;
+  throw thrownFault;
 }
 
 /** A debug exception that DR6 explains. */
 export function raiseDebug(cpu: CpuState, dr6: number): never {
   void cpu;
-  theFault.vector = DB_VECTOR;
-  theFault.error = NO_ERROR;
-  theFault.address = 0;
-  theFault.dr6 = dr6;
-  throw theFault;
+  thrownFault.vector = DB_VECTOR;
+  thrownFault.error = NO_ERROR;
+  thrownFault.address = 0;
+  thrownFault.dr6 = dr6;
+  throw thrownFault;
 }
 
 const CONTRIBUTORY = (1 << DE_VECTOR) | (1 << TS_VECTOR) | (1 << NP_VECTOR) | (1 << SS_VECTOR) | (1 << GP_VECTOR);

@@ -56,6 +56,8 @@ export interface VmxHooks {
   writeCr(cpu: CpuState, insn: Insn, cr: number, value: bigint): bigint;
   /** False: CR0.TS is the host's and stays as it is. */
   clts(cpu: CpuState, insn: Insn): boolean;
+  /** What SMSW stores: CR0 as the guest sees it. */
+  smsw(cpu: CpuState): bigint;
   /** The low four bits to load. */
   lmsw(cpu: CpuState, insn: Insn, value: number): number;
   movDr(cpu: CpuState, insn: Insn, dr: number, write: boolean): void;

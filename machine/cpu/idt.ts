@@ -1,0 +1,180 @@
+/**
+ * The walk through the interrupt table: IVT in real-address mode, 16- and 32-bit gates in protected mode, 64-bit gates
+ * with IST in long mode; privilege change with the TSS's stacks. SDM Vol. 3 ch. 6.12, 6.14 and 20.1.4.
+ *
+ * enterHandler() either delivers the event whole or throws a Fault with registers and RIP as they were. The hard part
+ * is that order: everything is read and checked, then the frame is written, then registers change.
+ */
+import { GP_VECTOR, NP_VECTOR, PFERR_USER, SS_VECTOR, TS_VECTOR, raise } from './exceptions.ts';
+import { INTR_TYPE_PRIV_SW_EXCEPTION, INTR_TYPE_SOFT_EXCEPTION, INTR_TYPE_SOFT_INTR } from './hooks.ts';
+import { isCanonical, readTable, readTable64, toLinear } from './memory.ts';
+import {
+  type Descriptor, TYPE_INT16, TYPE_INT32, TYPE_TASK, TYPE_TRAP16, TYPE_TRAP32, TYPE_TSS16_BUSY, checkStackSegment, descriptorBase, descriptorDpl, descriptorLimit,
+  fetchDescriptor, installDescriptor, installStackSegment, isCode, isConforming, isPresent, loadNull, markAccessed,
+} from './segments.ts';
+import { StackFrame } from './stack-frame.ts';
+import {
+  CS, type CpuState, DS, ES, FS, GS, RSP, SEG_DB, SEG_DPL_SHIFT, SEG_UNUSABLE, SS, STATE, TR,
+  X86_EFLAGS_AC, X86_EFLAGS_IF, X86_EFLAGS_NT, X86_EFLAGS_RF, X86_EFLAGS_TF, X86_EFLAGS_VM, updateMode,
+} from './state.ts';
+import { switchTaskForEvent } from './task-switch.ts';
+
+/** An event to be delivered. `flags` is the RFLAGS image to push, `rip` where the handler returns to. */
+export interface Event {
+  vector: number;
+  /** INTR_TYPE_*, and whether it carries an error code (NO_ERROR = -1: none). */
+  type: number;
+  error: number;
+  rip: bigint;
+  flags: number;
+  /** Length of the instruction, for events an instruction made. */
+  length: number;
+}
+
+const isSoftware = (type: number) => type === INTR_TYPE_SOFT_INTR || type === INTR_TYPE_SOFT_EXCEPTION || type === INTR_TYPE_PRIV_SW_EXCEPTION;
+const frame = new StackFrame();
+
+/** Delivers through the table that the current mode uses. Throws a Fault before any register has changed. */
+export function enterHandler(cpu: CpuState, event: Event): void {
+  if (cpu.realMode) enterReal(cpu, event);
+  else if (cpu.longMode) enterLong(cpu, event);
+  else enterProtected(cpu, event);
+  updateMode(cpu);
+}
+
+function enterReal(cpu: CpuState, event: Event): void {
+  const at = event.vector * 4;
+  if (at + 3 > cpu.u32[STATE.idtr_limit >>> 2]!) raise(cpu, GP_VECTOR, at + 2);
+  const target = readTable(cpu, cpu.u64[STATE.idtr_base >>> 3]!, at, 4);
+  frame.begin(2);
+  frame.add(event.rip);
+  frame.addNumber(cpu.selector(CS));
+  frame.addNumber(event.flags);
+  frame.pushOnCurrent(cpu);
+  cpu.engine.writeFlags(cpu, event.flags & ~(X86_EFLAGS_IF | X86_EFLAGS_TF | X86_EFLAGS_AC | X86_EFLAGS_RF));
+  const selector = target >>> 16;
+  cpu.setSegment(CS, selector, BigInt(selector << 4), cpu.segLimit(CS), cpu.segAccess(CS));
+  cpu.rip = BigInt(target & 0xffff);
+}
+
+/** The gate's code segment, checked for an entry from `cpl`. */
+function handlerCode(cpu: CpuState, selector: number, ext: number, cpl: number): Descriptor {
+  if ((selector & 0xfffc) === 0) raise(cpu, GP_VECTOR, ext);
+  const d = fetchDescriptor(cpu, selector, GP_VECTOR, ext);
+  const error = selector & 0xfffc | ext;
+  if (!isCode(d) || descriptorDpl(d) > cpl) raise(cpu, GP_VECTOR, error);
+  if (!isPresent(d)) raise(cpu, NP_VECTOR, error);
+  return d;
+}
+
+function enterProtected(cpu: CpuState, event: Event): void {
+  const software = isSoftware(event.type);
+  const ext = software ? 0 : 1;
+  const gateError = event.vector * 8 + 2 + ext;
+  if (event.vector * 8 + 7 > cpu.u32[STATE.idtr_limit >>> 2]!) raise(cpu, GP_VECTOR, gateError);
+  const idt = cpu.u64[STATE.idtr_base >>> 3]!;
+  const low = readTable(cpu, idt, event.vector * 8, 4);
+  const high = readTable(cpu, idt, event.vector * 8 + 4, 4);
+  const type = high >>> 8 & 0x1f;
+  if (type !== TYPE_TASK && (type & ~8) !== TYPE_INT16 && (type & ~8) !== TYPE_TRAP16) raise(cpu, GP_VECTOR, gateError);
+  const cpl = cpu.cpl;
+  if (software && event.type !== INTR_TYPE_PRIV_SW_EXCEPTION && (high >>> 13 & 3) < cpl) raise(cpu, GP_VECTOR, gateError);
+  if (!(high & 0x8000)) raise(cpu, NP_VECTOR, gateError);
+  const selector = low >>> 16;
+  if (type === TYPE_TASK) return switchTaskForEvent(cpu, selector, event);
+
+  const wide = type === TYPE_INT32 || type === TYPE_TRAP32;
+  const code = handlerCode(cpu, selector, ext, cpl);
+  const dpl = descriptorDpl(code);
+  const vm86 = (event.flags & X86_EFLAGS_VM) !== 0;
+  const inner = !isConforming(code) && dpl < cpl;
+  if (vm86 && (!inner || dpl !== 0)) raise(cpu, GP_VECTOR, selector & 0xfffc | ext);
+  const offset = BigInt(((wide ? high & 0xffff_0000 : 0) | low & 0xffff) >>> 0);
+  if (offset > BigInt(descriptorLimit(code))) raise(cpu, GP_VECTOR, ext);
+
+  frame.begin(wide ? 4 : 2);
+  if (event.error >= 0) frame.addNumber(event.error);
+  frame.add(event.rip);
+  frame.addNumber(cpu.selector(CS));
+  frame.addNumber(event.flags);
+  if (inner) {
+    frame.add(cpu.gpr[RSP]!);
+    frame.addNumber(cpu.selector(SS));
+    if (vm86) for (const seg of [ES, DS, FS, GS]) frame.addNumber(cpu.selector(seg));
+    const { selector: ssSelector, pointer } = innerStack(cpu, dpl, ext);
+    const ss = checkStackSegment(cpu, ssSelector, dpl, TS_VECTOR, ext, false)!;
+    const rsp = frame.pushOnNew(cpu, ss, pointer, dpl === 3 ? PFERR_USER : 0, ssSelector & 0xfffc | ext);
+    installStackSegment(cpu, ssSelector, ss);
+    cpu.gpr[RSP] = rsp;
+    if (vm86) for (const seg of [ES, DS, FS, GS]) loadNull(cpu, seg, 0);
+  } else frame.pushOnCurrent(cpu, ext);
+
+  markAccessed(cpu, code);
+  installDescriptor(cpu, CS, selector & 0xfffc | (inner ? dpl : cpl), code);
+  finish(cpu, event, offset, (type & 1) === 0);
+}
+
+/** SS and ESP of a privilege level from the current TSS (SDM figures 7-2 and 7-10). */
+function innerStack(cpu: CpuState, dpl: number, ext: number): { selector: number; pointer: number } {
+  const error = cpu.selector(TR) & 0xfffc | ext;
+  const narrow = (cpu.segAccess(TR) & 0xf) === TYPE_TSS16_BUSY;
+  const at = narrow ? 2 + 4 * dpl : 4 + 8 * dpl;
+  if (cpu.segAccess(TR) & SEG_UNUSABLE || at + (narrow ? 3 : 5) > cpu.segLimit(TR)) raise(cpu, TS_VECTOR, error);
+  const base = cpu.segBase(TR);
+  return narrow ? { pointer: readTable(cpu, base, at, 2), selector: readTable(cpu, base, at + 2, 2) }
+    : { pointer: readTable(cpu, base, at, 4), selector: readTable(cpu, base, at + 4, 2) };
+}
+
+function enterLong(cpu: CpuState, event: Event): void {
+  const software = isSoftware(event.type);
+  const ext = software ? 0 : 1;
+  const gateError = event.vector * 8 + 2 + ext;
+  const at = event.vector * 16;
+  if (at + 15 > cpu.u32[STATE.idtr_limit >>> 2]!) raise(cpu, GP_VECTOR, gateError);
+  const idt = cpu.u64[STATE.idtr_base >>> 3]!;
+  const low = readTable(cpu, idt, at, 4);
+  const high = readTable(cpu, idt, at + 4, 4);
+  const type = high >>> 8 & 0x1f;
+  if (type !== TYPE_INT32 && type !== TYPE_TRAP32) raise(cpu, GP_VECTOR, gateError);
+  const cpl = cpu.cpl;
+  if (software && event.type !== INTR_TYPE_PRIV_SW_EXCEPTION && (high >>> 13 & 3) < cpl) raise(cpu, GP_VECTOR, gateError);
+  if (!(high & 0x8000)) raise(cpu, NP_VECTOR, gateError);
+  const offset = BigInt(readTable(cpu, idt, at + 8, 4)) << 32n | BigInt((high & 0xffff_0000 | low & 0xffff) >>> 0);
+  const selector = low >>> 16;
+  const code = handlerCode(cpu, selector, ext, cpl);
+  if ((code.high & 0x60_0000) !== 0x20_0000) raise(cpu, GP_VECTOR, selector & 0xfffc | ext);
+  const dpl = descriptorDpl(code);
+  const inner = !isConforming(code) && dpl < cpl;
+  const ist = high & 7;
+  if (!isCanonical(offset)) raise(cpu, GP_VECTOR, ext);
+
+  const newCpl = inner ? dpl : cpl;
+  const top = ist !== 0 ? tssPointer(cpu, 28 + 8 * ist, ext) : inner ? tssPointer(cpu, 4 + 8 * dpl, ext) : cpu.gpr[RSP]!;
+  frame.begin(8);
+  if (event.error >= 0) frame.addNumber(event.error);
+  frame.add(event.rip);
+  frame.addNumber(cpu.selector(CS));
+  frame.addNumber(event.flags);
+  frame.add(cpu.gpr[RSP]!);
+  frame.addNumber(cpu.selector(SS));
+  const rsp = BigInt.asUintN(64, (top & ~0xfn) - BigInt(frame.size));
+  if (!isCanonical(rsp) || !isCanonical(rsp + BigInt(frame.size - 1))) raise(cpu, SS_VECTOR, ext);
+  frame.writeAt(cpu, toLinear(rsp), newCpl === 3 ? PFERR_USER : 0);
+
+  if (inner) cpu.setSegment(SS, newCpl, 0n, 0, SEG_UNUSABLE | SEG_DB | newCpl << SEG_DPL_SHIFT);
+  cpu.gpr[RSP] = rsp;
+  markAccessed(cpu, code);
+  cpu.setSegment(CS, selector & 0xfffc | newCpl, BigInt(descriptorBase(code)), descriptorLimit(code), code.high >>> 8 & 0xf0ff | 1);
+  finish(cpu, event, offset, (type & 1) === 0);
+}
+
+/** A stack pointer of the 64-bit TSS (SDM figure 7-11). */
+function tssPointer(cpu: CpuState, at: number, ext: number): bigint {
+  if (cpu.segAccess(TR) & SEG_UNUSABLE || at + 7 > cpu.segLimit(TR)) raise(cpu, TS_VECTOR, cpu.selector(TR) & 0xfffc | ext);
+  return readTable64(cpu, cpu.segBase(TR), at);
+}
+
+function finish(cpu: CpuState, event: Event, offset: bigint, interruptGate: boolean): void {
+  cpu.engine.writeFlags(cpu, event.flags & ~(X86_EFLAGS_TF | X86_EFLAGS_NT | X86_EFLAGS_RF | X86_EFLAGS_VM | (interruptGate ? X86_EFLAGS_IF : 0)));
+  cpu.rip = offset;
+}

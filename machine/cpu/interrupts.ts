@@ -1,0 +1,190 @@
+/**
+ * Events: faults the engine came back with, interrupts and NMIs at the pins, INT n, and what VM entry injects. Where
+ * an event goes depends on the door: bare silicon and guests deliver through their IDT, ring 3 under our kernel stops
+ * the run and hands the event to it, and a guest asks VMX first. SDM Vol. 3 ch. 6, 25.2 and 26.6.
+ *
+ * The hard part is a fault in the midst of a delivery: it may exit from the guest (and then names the event being
+ * delivered), become a double fault, or a shutdown.
+ */
+import {
+  DB_VECTOR, DF_VECTOR, Fault, NMI_VECTOR, NO_ERROR, PF_VECTOR, combine, isException, pushesError, thrownFault,
+} from './exceptions.ts';
+import {
+  INTR_TYPE_EXT_INTR, INTR_TYPE_HARD_EXCEPTION, INTR_TYPE_NMI_INTR, VM_EXIT,
+} from './hooks.ts';
+import { type Event, enterHandler } from './idt.ts';
+import {
+  ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, type CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SHADOW, EVENT_TRAP,
+  SHADOW_MOV_SS, STATE, X86_EFLAGS_IF, X86_EFLAGS_RF, X86_EFLAGS_TF,
+} from './state.ts';
+
+/**
+ * What became of an event. `done`: delivered, the handler runs next. `kernel`: left in cpu.event for the kernel. `exit`:
+ * VMX has noted an exit, to be completed. `shutdown`: a triple fault on bare silicon. `none`: nothing was due.
+ */
+export type Outcome = 'none' | 'done' | 'kernel' | 'exit' | 'shutdown';
+
+const event: Event = { vector: 0, type: 0, error: NO_ERROR, rip: 0n, flags: 0, length: 0 };
+
+/** The event handed to the kernel when an Outcome is `kernel`. */
+export const kernelEvent = { vector: 0, error: NO_ERROR, cr2: 0n, dr6: 0n };
+
+const second = new Fault();
+
+/** Delivers the fault with which the last instruction was abandoned; cpu.rip is at that instruction. */
+export function deliverFault(cpu: CpuState): Outcome {
+  second.copy(thrownFault);
+  return deliverException(cpu, second, INTR_TYPE_HARD_EXCEPTION, 0);
+}
+
+/** Delivers an exception. `length` is nonzero for INT3, INTO and INT1, whose handlers return behind them. */
+export function deliverException(cpu: CpuState, fault: Fault, type: number, length: number): Outcome {
+  if (cpu.door === 'kernel' && !cpu.inGuest) {
+    kernelEvent.vector = fault.vector;
+    kernelEvent.error = fault.error;
+    kernelEvent.cr2 = BigInt.asUintN(64, BigInt(fault.address));
+    kernelEvent.dr6 = BigInt(fault.dr6);
+    return 'kernel';
+  }
+  if (cpu.inGuest && cpu.vmx.exceptionExits(cpu, fault, type as 3 | 5 | 6)) return 'exit';
+  commit(cpu, fault);
+  const flags = cpu.engine.readFlags(cpu);
+  const trap = fault.vector === DB_VECTOR || type !== INTR_TYPE_HARD_EXCEPTION;
+  return deliver(cpu, fault.vector, type, fault.error, cpu.rip + BigInt(length), trap ? flags : flags | X86_EFLAGS_RF, length);
+}
+
+/** What an exception leaves in registers before its handler is entered: CR2, DR6. An intercepted one leaves nothing. */
+function commit(cpu: CpuState, fault: Fault): void {
+  if (fault.vector === PF_VECTOR) cpu.u64[STATE.cr2 >>> 3] = BigInt.asUintN(64, BigInt(fault.address));
+  if (fault.vector === DB_VECTOR) {
+    cpu.u64[(STATE.dr >>> 3) + 6] = cpu.u64[(STATE.dr >>> 3) + 6]! & ~0xfn | BigInt(fault.dr6);
+    cpu.u64[(STATE.dr >>> 3) + 7] = cpu.u64[(STATE.dr >>> 3) + 7]! & ~0x2000n;
+    cpu.u64[STATE.debugctl >>> 3] = cpu.u64[STATE.debugctl >>> 3]! & ~1n;
+  }
+}
+
+/**
+ * Delivers an event through the interrupt table, whatever the door: VM entry injects with it too. `rip` is where the
+ * handler is to return to. Faults on the way are combined by the double-fault rules.
+ */
+export function deliver(cpu: CpuState, vector: number, type: number, error: number, rip: bigint, flags: number, length: number): Outcome {
+  event.vector = vector;
+  event.type = type;
+  event.error = error;
+  event.rip = rip;
+  event.flags = flags;
+  event.length = length;
+  let first = isException(type) ? vector : -1;
+  for (;;) {
+    if (cpu.inGuest) cpu.vmx.deliveryBegins(cpu, event.vector, event.type as 0, event.error, event.length);
+    try {
+      enterHandler(cpu, event);
+      if (cpu.inGuest) cpu.vmx.deliveryEnds(cpu);
+      return 'done';
+    } catch (thrown) {
+      if (thrown === VM_EXIT) return 'exit';
+      if (!(thrown instanceof Fault)) throw thrown;
+      second.copy(thrown);
+    }
+    if (cpu.inGuest && cpu.vmx.exceptionExits(cpu, second, INTR_TYPE_HARD_EXCEPTION)) return 'exit';
+    const next = combine(first, second.vector);
+    if (next < 0) return shutdown(cpu);
+    commit(cpu, second);
+    if (next === DF_VECTOR && second.vector !== DF_VECTOR) {
+      second.vector = DF_VECTOR;
+      second.error = 0;
+      if (cpu.inGuest && cpu.vmx.exceptionExits(cpu, second, INTR_TYPE_HARD_EXCEPTION)) return 'exit';
+    }
+    // The handler of the second event returns to where the first one was to have been entered from.
+    event.rip = cpu.rip;
+    event.flags = flags;
+    event.vector = first = next;
+    event.type = INTR_TYPE_HARD_EXCEPTION;
+    event.error = pushesError(next) ? second.error : NO_ERROR;
+    event.length = 0;
+  }
+}
+
+/** Triple fault. A guest exits; bare silicon stops until it is reset. */
+function shutdown(cpu: CpuState): Outcome {
+  if (cpu.inGuest) {
+    cpu.vmx.tripleFault(cpu);
+    return 'exit';
+  }
+  cpu.u32[STATE.activity >>> 2] = ACTIVITY_SHUTDOWN;
+  return 'shutdown';
+}
+
+// ---------------------------------------------------------------- between instructions
+
+/** True while STI, MOV SS or POP SS keep interrupts out for one instruction. */
+const shadowed = (cpu: CpuState) => cpu.u32[STATE.shadow >>> 2] !== 0;
+
+/**
+ * Takes what is pending and may be taken now: NMI, then an interrupt. Called between two instructions, never within
+ * one. A halted processor is awake afterwards if something was taken.
+ */
+export function takeEvents(cpu: CpuState): Outcome {
+  const pending = cpu.pending;
+  if (pending & EVENT_NMI && !cpu.u32[STATE.nmi_blocked >>> 2] && !shadowed(cpu)) return takeNmi(cpu);
+  if (pending & EVENT_INTERRUPT && !shadowed(cpu)) return takeInterrupt(cpu);
+  return 'none';
+}
+
+function takeNmi(cpu: CpuState): Outcome {
+  if (cpu.inGuest && cpu.vmx.nmiExits(cpu)) return 'exit';
+  if (cpu.door === 'kernel' && !cpu.inGuest) return hand(NMI_VECTOR);
+  wake(cpu);
+  cpu.pending &= ~EVENT_NMI;
+  cpu.u32[STATE.nmi_blocked >>> 2] = 1;
+  return deliver(cpu, NMI_VECTOR, INTR_TYPE_NMI_INTR, NO_ERROR, cpu.rip, cpu.engine.readFlags(cpu), 0);
+}
+
+/**
+ * An exit by external-interrupt exiting does not look at RFLAGS.IF. The kernel's ring 3 always runs with interrupts on,
+ * and the kernel itself acknowledges.
+ */
+function takeInterrupt(cpu: CpuState): Outcome {
+  if (cpu.inGuest && cpu.vmx.externalInterruptExits(cpu)) return 'exit';
+  if (cpu.door === 'kernel' && !cpu.inGuest) return hand(-1);
+  if (!(cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_IF)) return 'none';
+  const vector = cpu.bus.acknowledge(cpu);
+  if (vector < 0) return 'none';
+  wake(cpu);
+  return deliver(cpu, vector, INTR_TYPE_EXT_INTR, NO_ERROR, cpu.rip, cpu.engine.readFlags(cpu), 0);
+}
+
+function hand(vector: number): Outcome {
+  kernelEvent.vector = vector;
+  kernelEvent.error = NO_ERROR;
+  return 'kernel';
+}
+
+function wake(cpu: CpuState): void {
+  if (cpu.u32[STATE.activity >>> 2] === ACTIVITY_HLT) cpu.u32[STATE.activity >>> 2] = ACTIVITY_ACTIVE;
+}
+
+/** True if the next instruction must run alone, to be followed by afterSingle(). */
+export const singleStepping = (cpu: CpuState): boolean => shadowed(cpu) || (cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_TF) !== 0 || (cpu.pending & EVENT_TRAP) !== 0;
+
+/**
+ * After one instruction that ran alone and did not fault. `trap`: RFLAGS.TF was set when it began. `shadow`: the shadow
+ * it ran in, which ends now unless the instruction has begun another.
+ */
+export function afterSingle(cpu: CpuState, trap: boolean, shadow: number): Outcome {
+  const now = cpu.u32[STATE.shadow >>> 2]!;
+  if (shadow !== 0) {
+    cpu.u32[STATE.shadow >>> 2] = 0;
+    cpu.pending &= ~EVENT_SHADOW;
+  }
+  const pendingTrap = (cpu.pending & EVENT_TRAP) !== 0;
+  cpu.pending &= ~EVENT_TRAP;
+  if (!trap && !pendingTrap) return 'none';
+  // A MOV SS that is stepped over holds its own trap back (SDM 6.8.3).
+  if (shadow === 0 && now & SHADOW_MOV_SS) return 'none';
+  second.vector = DB_VECTOR;
+  second.error = NO_ERROR;
+  second.address = 0;
+  second.dr6 = trap ? 0x4000 : 0;
+  return deliverException(cpu, second, INTR_TYPE_HARD_EXCEPTION, 0);
+}
