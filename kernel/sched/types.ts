@@ -42,14 +42,19 @@ export const PF_KTHREAD = 0x200000;
 
 /** What runs when the task is in user mode: the program and, above it, the signal handlers it was interrupted by. */
 export interface UserFrame {
-  gen: Sys<unknown>;
-  /** Return value of the system call to resume `gen` with; undefined resumes nothing yet (a fresh generator). */
+  readonly gen: Sys<unknown>;
+  /** Return value of the last system call, which `gen` is to be resumed with. */
   result: number;
-  /** Set in a handler's frame: the signal mask to restore when it returns. */
-  saved_mask: bigint | undefined;
-  /** Set in a handler's frame: make the interrupted call again when it returns. */
-  restart: boolean;
+  /** Cycles of computing left before the next call. */
+  burn: number;
+  /** The registers hold a call that is still to be made, once nothing is left to burn. */
+  calling: boolean;
+  /** -ERESTART* of the last call while nobody has decided what becomes of it, else 0. */
+  restart: number;
+  /** A handler's frame: what sigreturn restores. */
+  readonly saved: { readonly mask: bigint; readonly regs: SavedRegs } | undefined;
 }
+export type SavedRegs = Pick<UserThread, 'nr' | 'a0' | 'a1' | 'a2' | 'a3' | 'a4' | 'a5' | 'body'>;
 
 /** sched_entity and what the fair class keeps of a task. Times are in cycles of the TSC, vruntime in weighted cycles. */
 export interface sched_entity {

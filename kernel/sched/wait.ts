@@ -15,12 +15,15 @@ import { TASK_INTERRUPTIBLE, TASK_KILLABLE, TASK_NORMAL, TASK_RUNNING, TASK_UNIN
 /** Called at wake_up. Returns true when it counts as one exclusive waiter woken. */
 export type wait_queue_func = (entry: wait_queue_entry, mode: number, key: number) => boolean;
 
-export interface wait_queue_entry {
-  readonly task: task_struct | undefined;
+export class wait_queue_entry {
   readonly func: wait_queue_func;
-  exclusive: boolean;
-  /** The owner's (eventfd's and epoll's hooks). */
-  private?: unknown;
+  readonly task: task_struct | undefined;
+  readonly exclusive: boolean;
+  constructor(func: wait_queue_func, task?: task_struct, exclusive = false) {
+    this.func = func;
+    this.task = task;
+    this.exclusive = exclusive;
+  }
 }
 
 export const default_wake_function: wait_queue_func = (entry, mode) => try_to_wake_up(entry.task!, mode);
@@ -28,7 +31,6 @@ export const default_wake_function: wait_queue_func = (entry, mode) => try_to_wa
 export class wait_queue_head {
   readonly entries: wait_queue_entry[] = [];
 
-  /** An entry for the task that runs now, or one that calls `func` instead of waking a task. */
   add(entry: wait_queue_entry): void {
     if (entry.exclusive) this.entries.push(entry);
     else this.entries.unshift(entry);
@@ -51,7 +53,8 @@ export class wait_queue_head {
   }
 }
 
-export const waiter = (exclusive = false): wait_queue_entry => ({ task: current(), func: default_wake_function, exclusive });
+/** An entry that wakes the task that runs now. */
+export const waiter = (exclusive = false): wait_queue_entry => new wait_queue_entry(default_wake_function, current(), exclusive);
 
 function* wait_event_state(wq: wait_queue_head, cond: () => boolean, state: number, timeout: number, exclusive: boolean): MaySleep<number> {
   if (cond()) return timeout;
