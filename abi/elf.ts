@@ -2,7 +2,7 @@
  * ELF: headers of executables, both classes, and the auxiliary vector.
  * Linux: include/uapi/linux/elf.h, elf-em.h, auxvec.h
  */
-import { type Of, array, s32, s64, struct, u16, u32, u64, u8 } from './struct.ts';
+import { type Of, array, s32, s64, struct, u16, u32, u64, u8, union } from './struct.ts';
 
 // Indices into e_ident and what stands there
 export const EI_CLASS       = 4;
@@ -150,7 +150,7 @@ export type Elf64_Rela = Of<typeof Elf64_Rela>;
 export const Elf32_Nhdr = struct('Elf32_Nhdr', { n_namesz: u32, n_descsz: u32, n_type: u32 });
 export type Elf32_Nhdr = Of<typeof Elf32_Nhdr>;
 
-export const Elf64_Dyn = struct('Elf64_Dyn', { d_tag: s64, d_val: u64 });
+export const Elf64_Dyn = struct('Elf64_Dyn', { d_tag: s64, d_un: union('Elf64_Dyn.d_un', { d_val: u64, d_ptr: u64 }) });
 export type Elf64_Dyn = Of<typeof Elf64_Dyn>;
-export const Elf32_Dyn = struct('Elf32_Dyn', { d_tag: s32, d_val: u32 });
+export const Elf32_Dyn = struct('Elf32_Dyn', { d_tag: s32, d_un: union('Elf32_Dyn.d_un', { d_val: u32, d_ptr: u32 }) });
 export type Elf32_Dyn = Of<typeof Elf32_Dyn>;
