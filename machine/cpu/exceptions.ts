@@ -5,7 +5,7 @@
  * A fault is thrown before the instruction has changed any state; RIP still points at it. One object serves all
  * throws, for only one processor runs at a time and a fault is taken up before the next can be raised.
  */
-import { type CpuState, STATE } from './state.ts';
+import type { CpuState } from './state.ts';
 
 export const DE_VECTOR = 0, DB_VECTOR = 1, NMI_VECTOR = 2, BP_VECTOR = 3, OF_VECTOR = 4, BR_VECTOR = 5, UD_VECTOR = 6, NM_VECTOR = 7, DF_VECTOR = 8;
 export const TS_VECTOR = 10, NP_VECTOR = 11, SS_VECTOR = 12, GP_VECTOR = 13, PF_VECTOR = 14, MF_VECTOR = 16, AC_VECTOR = 17, MC_VECTOR = 18, XM_VECTOR = 19;
@@ -24,8 +24,13 @@ export class Fault {
   address = 0;
   /** Of a debug exception: the bits to set in DR6. */
   dr6 = 0;
+  /** INTR_TYPE_*: hardware exception, or what a software interrupt is; and its length: the handler returns behind it. */
+  type: 3 | 4 | 5 | 6 = 3;
+  length = 0;
 
   copy(from: Fault): void {
+    this.type = from.type;
+    this.length = from.length;
     this.vector = from.vector;
     this.error = from.error;
     this.address = from.address;
@@ -42,34 +47,36 @@ export const isException = (type: number): boolean => type === 3 || type === 5 |
 /** Vectors that push an error code: #DF #TS #NP #SS #GP #PF #AC. */
 export const pushesError = (vector: number): boolean => (0x27d00 >>> vector & 1) !== 0 && vector < 32;
 
-/** Throws the exception. The error code is taken only where the vector has one. */
-export function raise(cpu: CpuState, vector: number, error = 0): never {
-  thrownFault.vector = vector;
-  thrownFault.error = pushesError(vector) ? error : NO_ERROR;
-  thrownFault.address = 0;
-  thrownFault.dr6 = 0;
-  void cpu;
-  throw thrownFault;
+function set(fault: Fault, vector: number, error: number, address: number, dr6: number, type: 3 | 4 | 5 | 6, length: number): Fault {
+  fault.vector = vector;
+  fault.error = error;
+  fault.address = address;
+  fault.dr6 = dr6;
+  fault.type = type;
+  fault.length = length;
+  return fault;
 }
 
-export function raisePageFault(cpu: CpuState, linear: number, error: number): never {
-  cpu.u64[STATE.fault_address >>> 3] = BigInt(linear);
-  thrownFault.vector = PF_VECTOR;
-  thrownFault.error = error;
-  thrownFault.address = linear;
-  thrownFault.dr6 = 0;
-  throw thrownFault;
+/** Throws the exception. The error code is taken only where the vector has one. */
+export function raise(_cpu: CpuState, vector: number, error = 0): never {
+  throw set(thrownFault, vector, pushesError(vector) ? error : NO_ERROR, 0, 0, 3, 0);
+}
+
+export function raisePageFault(_cpu: CpuState, linear: number, error: number): never {
+  throw set(thrownFault, PF_VECTOR, error, linear, 0, 3, 0);
 }
 
 /** A debug exception that DR6 explains. */
-export function raiseDebug(cpu: CpuState, dr6: number): never {
-  void cpu;
-  thrownFault.vector = DB_VECTOR;
-  thrownFault.error = NO_ERROR;
-  thrownFault.address = 0;
-  thrownFault.dr6 = dr6;
-  throw thrownFault;
+export function raiseDebug(_cpu: CpuState, dr6: number): never {
+  throw set(thrownFault, DB_VECTOR, NO_ERROR, 0, dr6, 3, 0);
 }
+
+/** A software interrupt that someone above the instruction is to take. */
+export function raiseTrap(_cpu: CpuState, vector: number, type: 4 | 5 | 6, length: number): never {
+  throw set(thrownFault, vector, NO_ERROR, 0, 0, type, length);
+}
+/** The same as a value, not thrown; valid until the next raise. */
+export const softwareFault = (vector: number, type: 4 | 5 | 6, length: number): Fault => set(thrownFault, vector, NO_ERROR, 0, 0, type, length);
 
 const CONTRIBUTORY = (1 << DE_VECTOR) | (1 << TS_VECTOR) | (1 << NP_VECTOR) | (1 << SS_VECTOR) | (1 << GP_VECTOR);
 const isContributory = (vector: number) => vector < 32 && (CONTRIBUTORY >>> vector & 1) !== 0;

@@ -26,31 +26,35 @@ export type Outcome = 'none' | 'done' | 'kernel' | 'exit' | 'shutdown';
 
 const event: Event = { vector: 0, type: 0, error: NO_ERROR, rip: 0n, flags: 0, length: 0 };
 
-/** The event handed to the kernel when an Outcome is `kernel`. */
-export const kernelEvent = { vector: 0, error: NO_ERROR, cr2: 0n, dr6: 0n };
+/** What is handed to the kernel when an Outcome is `kernel`. An interrupt stays pending: the kernel acknowledges it. */
+export const kernelEvent: { kind: 'exception' | 'interrupt' | 'nmi' | 'syscall'; vector: number; error: number; cr2: bigint; dr6: bigint } =
+  { kind: 'exception', vector: 0, error: NO_ERROR, cr2: 0n, dr6: 0n };
 
 const second = new Fault();
 
 /** Delivers the fault with which the last instruction was abandoned; cpu.rip is at that instruction. */
 export function deliverFault(cpu: CpuState): Outcome {
   second.copy(thrownFault);
-  return deliverException(cpu, second, INTR_TYPE_HARD_EXCEPTION, 0);
+  return deliverException(cpu, second);
 }
 
-/** Delivers an exception. `length` is nonzero for INT3, INTO and INT1, whose handlers return behind them. */
-export function deliverException(cpu: CpuState, fault: Fault, type: number, length: number): Outcome {
-  if (cpu.door === 'kernel' && !cpu.inGuest) {
-    kernelEvent.vector = fault.vector;
-    kernelEvent.error = fault.error;
-    kernelEvent.cr2 = BigInt.asUintN(64, BigInt(fault.address));
-    kernelEvent.dr6 = BigInt(fault.dr6);
-    return 'kernel';
-  }
-  if (cpu.inGuest && cpu.vmx.exceptionExits(cpu, fault, type as 3 | 5 | 6)) return 'exit';
+/** Delivers an exception; cpu.rip is at the instruction that made it, for traps behind it. */
+export function deliverException(cpu: CpuState, fault: Fault): Outcome {
+  if (cpu.door === 'kernel' && !cpu.inGuest) return hand(cpu, fault);
+  if (cpu.inGuest && cpu.vmx.exceptionExits(cpu, fault, fault.type)) return 'exit';
   commit(cpu, fault);
   const flags = cpu.engine.readFlags(cpu);
-  const trap = fault.vector === DB_VECTOR || type !== INTR_TYPE_HARD_EXCEPTION;
-  return deliver(cpu, fault.vector, type, fault.error, cpu.rip + BigInt(length), trap ? flags : flags | X86_EFLAGS_RF, length);
+  return deliver(cpu, fault.vector, fault.type, fault.error, cpu.rip + BigInt(fault.length), fault.vector === DB_VECTOR ? flags : flags | X86_EFLAGS_RF, fault.length);
+}
+
+function hand(cpu: CpuState, fault: Fault): Outcome {
+  cpu.rip += BigInt(fault.length);
+  kernelEvent.kind = 'exception';
+  kernelEvent.vector = fault.vector;
+  kernelEvent.error = fault.error;
+  kernelEvent.cr2 = BigInt.asUintN(64, BigInt(fault.address));
+  kernelEvent.dr6 = BigInt(fault.dr6);
+  return 'kernel';
 }
 
 /** What an exception leaves in registers before its handler is entered: CR2, DR6. An intercepted one leaves nothing. */
@@ -133,7 +137,7 @@ export function takeEvents(cpu: CpuState): Outcome {
 
 function takeNmi(cpu: CpuState): Outcome {
   if (cpu.inGuest && cpu.vmx.nmiExits(cpu)) return 'exit';
-  if (cpu.door === 'kernel' && !cpu.inGuest) return hand(NMI_VECTOR);
+  if (cpu.door === 'kernel' && !cpu.inGuest) return handKind('nmi');
   wake(cpu);
   cpu.pending &= ~EVENT_NMI;
   cpu.u32[STATE.nmi_blocked >>> 2] = 1;
@@ -146,7 +150,7 @@ function takeNmi(cpu: CpuState): Outcome {
  */
 function takeInterrupt(cpu: CpuState): Outcome {
   if (cpu.inGuest && cpu.vmx.externalInterruptExits(cpu)) return 'exit';
-  if (cpu.door === 'kernel' && !cpu.inGuest) return hand(-1);
+  if (cpu.door === 'kernel' && !cpu.inGuest) return handKind('interrupt');
   if (!(cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_IF)) return 'none';
   const vector = cpu.bus.acknowledge(cpu);
   if (vector < 0) return 'none';
@@ -154,9 +158,8 @@ function takeInterrupt(cpu: CpuState): Outcome {
   return deliver(cpu, vector, INTR_TYPE_EXT_INTR, NO_ERROR, cpu.rip, cpu.engine.readFlags(cpu), 0);
 }
 
-function hand(vector: number): Outcome {
-  kernelEvent.vector = vector;
-  kernelEvent.error = NO_ERROR;
+function handKind(kind: 'interrupt' | 'nmi'): Outcome {
+  kernelEvent.kind = kind;
   return 'kernel';
 }
 
@@ -185,6 +188,8 @@ export function afterSingle(cpu: CpuState, trap: boolean, shadow: number): Outco
   second.vector = DB_VECTOR;
   second.error = NO_ERROR;
   second.address = 0;
+  second.type = INTR_TYPE_HARD_EXCEPTION;
+  second.length = 0;
   second.dr6 = trap ? 0x4000 : 0;
-  return deliverException(cpu, second, INTR_TYPE_HARD_EXCEPTION, 0);
+  return deliverException(cpu, second);
 }
