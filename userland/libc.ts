@@ -15,3 +15,4 @@ export * from './libc/stdio.ts';
 export { makeLibcState } from './libc/state.ts';
 export { arm, decode, encode, loadBytes, loadString, storeBytes, storeString, syscall, userAddress } from './libc/syscall.ts';
 export * from './libc/system.ts';
+export * from './libc/termios.ts';
