@@ -6,10 +6,9 @@
  * The lowest free descriptor is always the one given out. A file is released when its last descriptor, mapping or
  * other holder lets go, not when the descriptor is closed.
  */
-import { file } from './types.ts';
+import { EBADF, EMFILE } from '../../abi/errno.ts';
+import type { file } from './types.ts';
 
-const EBADF = 9;
-const EMFILE = 24;
 
 /** Descriptors of a process: shared by its threads, copied by fork. */
 export class files_struct {

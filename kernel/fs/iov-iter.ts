@@ -6,9 +6,9 @@
  * A copy that hits a bad address stops there; what was moved before counts, so a partly readable buffer gives a
  * short write and only a copy that moved nothing answers EFAULT.
  */
+import { EFAULT } from '../../abi/errno.ts';
 import { copy_from_user, copy_to_user } from '../mm/uaccess.ts';
 
-const EFAULT = 14;
 const PAGE_SIZE = 4096;
 
 export class iov_iter {

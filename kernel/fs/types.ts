@@ -75,6 +75,8 @@ export class super_block {
   readonly s_magic: number;
   s_root!: dentry;
   s_nextIno = 1;
+  /** Position of the next name entered into a directory; 0 and 1 are . and .. */
+  s_nextPos = 2;
   /** Names are asked of the file system each time and dentries are not kept (proc's tasks, hostfs). */
   s_volatile = false;
   /** State of the file system. */
@@ -134,7 +136,9 @@ export class dentry {
   d_parent: dentry;
   d_inode: inode | undefined;
   readonly d_sb: super_block;
-  /** Children by name, in order of creation. Undefined until there is one. */
+  /** Where getdents finds it in its directory. */
+  d_pos = 0;
+  /** Children by name, in order of d_pos. Undefined until there is one. */
   d_subdirs: Map<string, dentry> | undefined;
   /** Mounts on this name. */
   d_mounts: mount[] | undefined;
@@ -149,7 +153,8 @@ export class dentry {
 }
 
 export class mount {
-  readonly mnt_root: dentry;
+  /** Not the root of the file system in a bind mount. */
+  mnt_root: dentry;
   readonly mnt_sb: super_block;
   readonly mnt_devname: string;
   mnt_flags: number;
@@ -220,8 +225,8 @@ export interface fs_struct { root: path; pwd: path; umask: number; users: number
 /** What the fd table promises to the rest of the kernel (kernel/fs/file.ts implements it). */
 export type { files_struct } from './file.ts';
 
-/** The signature of every system call handler in kernel/fs. */
-export type SyscallHandler = (task: task_struct, a0: Word, a1: Word, a2: Word, a3: Word, a4: Word, a5: Word) => Result | MaySleep<Result>;
+/** The signature of every system call handler in kernel/fs; ioctl alone may be given a bigint, as its argument. */
+export type SyscallHandler = (task: task_struct, a0: number, a1: number, a2: number, a3: number, a4: number, a5: number) => Result | MaySleep<Result>;
 
 /** Kernel-internal answer of an ioctl handler that does not know the request; user space sees ENOTTY. */
 export const ENOIOCTLCMD = 515;

@@ -1,0 +1,148 @@
+/**
+ * ramfs: files in the page cache, names in the dentry tree, nothing else. The root file system, /tmp and /dev.
+ *
+ * Linux: fs/ramfs/inode.c, init/initramfs.c
+ */
+import { S_IFDIR, S_IFLNK, S_IFREG } from '../../abi/fcntl.ts';
+import { d_make_root } from './dcache.ts';
+import { address_space, generic_file_mmap, generic_file_read, generic_file_write } from './filemap.ts';
+import { current_time } from './inode.ts';
+import { kernelIter } from './iov-iter.ts';
+import { kernelEntry, kernelMkdir, new_inode, simple_dir_changes, simple_dir_operations } from './libfs.ts';
+import { get_anon_bdev } from './namespace.ts';
+import { generic_file_llseek } from './read-write.ts';
+import { type dentry, type file_operations, type file_system_type, type inode, type inode_operations, super_block } from './types.ts';
+
+export const RAMFS_MAGIC = 0x858458f6;
+export const TMPFS_MAGIC = 0x01021994;
+
+export const ramfs_file_operations: file_operations = {
+  read: generic_file_read,
+  write: generic_file_write,
+  mmap: generic_file_mmap,
+  llseek: generic_file_llseek,
+  fsync: () => 0,
+};
+
+const fileInode: inode_operations = {
+  setattr(inode, change) {
+    if (change.size !== undefined) {
+      (inode.i_private as address_space).truncate(change.size);
+      inode.i_size = change.size;
+    }
+    return 0;
+  },
+};
+const special: inode_operations = {};
+const symlinkInode: inode_operations = { readlink: (inode) => inode.i_private as string };
+
+function makeFile(sb: super_block, mode: number): inode {
+  const inode = new_inode(sb, mode, fileInode, ramfs_file_operations);
+  inode.i_private = new address_space(inode);
+  inode.evict = (gone) => (gone.i_private as address_space).truncate(0);
+  return inode;
+}
+
+function touch(dir: inode): void { dir.i_mtime = dir.i_ctime = current_time(); }
+
+export const ramfs_dir_inode_operations: inode_operations = {
+  ...simple_dir_changes,
+  create(dir, d, mode) {
+    d.d_inode = makeFile(dir.i_sb, mode);
+    touch(dir);
+    return 0;
+  },
+  mkdir(dir, d, mode) {
+    d.d_inode = new_inode(dir.i_sb, S_IFDIR | mode, dir.i_op, dir.i_fop);
+    dir.i_nlink++;
+    touch(dir);
+    return 0;
+  },
+  mknod(dir, d, mode, rdev) {
+    if ((mode & 0o170000) === S_IFREG) d.d_inode = makeFile(dir.i_sb, mode);
+    else {
+      d.d_inode = new_inode(dir.i_sb, mode, special, {});
+      d.d_inode.i_rdev = rdev;
+    }
+    touch(dir);
+    return 0;
+  },
+  symlink(dir, d, target) {
+    d.d_inode = makeSymlink(dir.i_sb, target);
+    touch(dir);
+    return 0;
+  },
+  link(old, dir, d) {
+    old.d_inode!.i_nlink++;
+    d.d_inode = old.d_inode;
+    touch(dir);
+    return 0;
+  },
+};
+
+function makeSymlink(sb: super_block, target: string): inode {
+  const inode = new_inode(sb, S_IFLNK | 0o777, symlinkInode, {});
+  inode.i_private = target;
+  inode.i_size = new TextEncoder().encode(target).length;
+  return inode;
+}
+
+/** A fresh, empty file system made of dentries. */
+export function memory_super_block(type: file_system_type, magic: number, mode = 0o755): super_block {
+  const sb = new super_block(type, get_anon_bdev(), magic);
+  sb.s_root = d_make_root(sb, new_inode(sb, S_IFDIR | mode, ramfs_dir_inode_operations, simple_dir_operations));
+  return sb;
+}
+
+/** Gives the frames of every file back when a file system that nobody mounts any more goes. */
+export function kill_litter_super(sb: super_block): void {
+  const drop = (d: dentry): void => {
+    for (const child of d.d_subdirs?.values() ?? []) drop(child);
+    d.d_inode?.evict?.(d.d_inode);
+  };
+  drop(sb.s_root);
+}
+
+const modeOption = (data: string, otherwise: number): number => {
+  const found = /(?:^|,)mode=([0-7]+)/.exec(data);
+  return found ? Number.parseInt(found[1]!, 8) : otherwise;
+};
+
+export const ramfs_type: file_system_type = {
+  name: 'ramfs', nodev: true, kill_sb: kill_litter_super,
+  mount: (_source, data) => memory_super_block(ramfs_type, RAMFS_MAGIC, modeOption(data, 0o755)),
+};
+export const tmpfs_type: file_system_type = {
+  name: 'tmpfs', nodev: true, kill_sb: kill_litter_super,
+  mount: (_source, data) => memory_super_block(tmpfs_type, TMPFS_MAGIC, modeOption(data, 0o1777)),
+};
+
+// ---- the initial tree
+
+/** One entry of the initial tree: a directory, a symbolic link, or a file with its contents. Parents are made as needed. */
+export type InitialEntry =
+  | { readonly path: string; readonly directory: true; readonly mode?: number }
+  | { readonly path: string; readonly target: string }
+  | { readonly path: string; readonly contents: string | Uint8Array; readonly mode?: number };
+
+/** Writes entries into a file system made of dentries, as unpacking an initramfs does. Later entries replace earlier ones. */
+export function populate(root: dentry, entries: readonly InitialEntry[]): void {
+  for (const entry of entries) {
+    const names = entry.path.split('/').filter((name) => name !== '');
+    const last = names.pop();
+    if (last === undefined) continue;
+    let dir = root;
+    for (const name of names) dir = kernelMkdir(dir, name);
+    if ('directory' in entry) {
+      const made = kernelMkdir(dir, last);
+      if (entry.mode !== undefined) made.d_inode!.i_mode = S_IFDIR | entry.mode;
+    } else if ('target' in entry) kernelEntry(dir, last, makeSymlink(dir.d_sb, entry.target));
+    else {
+      const inode = makeFile(dir.d_sb, S_IFREG | (entry.mode ?? 0o644));
+      const bytes = typeof entry.contents === 'string' ? new TextEncoder().encode(entry.contents) : entry.contents;
+      const n = (inode.i_private as address_space).write(kernelIter(bytes), 0);
+      inode.i_size = Math.max(n, 0);
+      kernelEntry(dir, last, inode);
+    }
+  }
+}
