@@ -7,6 +7,7 @@
  * A struct that crosses a page or is not aligned remembers nothing and goes through the space for each access.
  * Accessors are generated, one function a field: a shared one goes megamorphic and costs five times as much.
  */
+import { alignUp } from '../lib/bits.ts';
 import { type Space, FlatSpace, Mem, bytesAt, contiguous, copyIn, copyOut, fill, loadBytes, storeBytes } from './space.ts';
 
 export * from './space.ts';
@@ -96,7 +97,6 @@ type Anonymous<F extends Fields> = Field<View<F>> & { readonly anonymous: true; 
 type Fields = Record<string, Field<any>>;
 type ValueOf<X> = X extends Field<infer T> ? T : never;
 type Both<U> = (U extends unknown ? (x: U) => void : never) extends (x: infer I) => void ? I : never;
-// biome-ignore lint/suspicious/noExplicitAny: matches any anonymous member
 type Hoisted<F extends Fields> = Both<{ [K in keyof F]: F[K] extends Anonymous<infer G> ? Members<G> : never }[keyof F]>;
 type Members<F extends Fields> = { [K in keyof F as F[K] extends { readonly anonymous: true } ? never : K]: ValueOf<F[K]> } & Hoisted<F>;
 export type View<F extends Fields> = Members<F> & Located;
@@ -296,11 +296,9 @@ export const struct = <F extends Fields>(name: string, fields: F, attributes: At
 export const union = <F extends Fields>(name: string, fields: F, size = 0): Struct<F> => layout(name, fields, 'union', size, {});
 
 /** A member without a name: its own members become the parent's. The key it is given in the parent is never seen. */
-const anonymous = <F extends Fields>(type: Struct<F>): Anonymous<F> => ({ ...type, anonymous: true }) as unknown as Anonymous<F>;
+const anonymous = <F extends Fields>(type: Struct<F>): Anonymous<F> => Object.assign(type, { anonymous: true }) as unknown as Anonymous<F>;
 export const anonymousStruct = <F extends Fields>(fields: F): Anonymous<F> => anonymous(struct('', fields));
 export const anonymousUnion = <F extends Fields>(fields: F, size = 0): Anonymous<F> => anonymous(union('', fields, size));
-
-const roundUp = (n: number, to: number) => Math.ceil(n / to) * to;
 
 interface Layout { readonly size: number; readonly align: number; readonly members: readonly Member[] }
 
@@ -310,7 +308,7 @@ function place(name: string, fields: Fields, kind: 'struct' | 'union', minSize: 
   let size = minSize;
   let align = minAlign;
   for (const [key, field] of Object.entries(fields)) {
-    const at = kind === 'union' ? 0 : packed ? end : roundUp(end, field.align);
+    const at = kind === 'union' ? 0 : packed ? end : alignUp(end, field.align);
     end = at + field.size;
     size = Math.max(size, end);
     align = Math.max(align, packed ? 1 : field.align);
@@ -323,7 +321,7 @@ function place(name: string, fields: Fields, kind: 'struct' | 'union', minSize: 
     if (names.has(m.name) || m.name.startsWith('@')) throw new TypeError(`struct ${name}: member ${m.name} is declared twice or is a reserved name`);
     names.add(m.name);
   }
-  return { size: roundUp(size, align), align, members };
+  return { size: alignUp(size, align), align, members };
 }
 
 type ViewClass = new (space: Space, base: number) => Located;
@@ -380,16 +378,18 @@ function offsets(members: readonly Member[], prefix = '', base = 0, into: Record
 function layout<F extends Fields>(name: string, fields: F, kind: 'struct' | 'union', minSize: number, attributes: Attributes): Struct<F> {
   const { size, align, members } = place(name, fields, kind, minSize, attributes);
   const byName = new Map(members.map((m) => [m.name, m]));
+  // Both made on first use: most structs of a run are never touched.
   let Class: ViewClass | undefined;
+  let table: Record<string, number> | undefined;
   const at = (space: Space, address: number) => {
     Class ??= viewClass(type as unknown as Field<unknown> & Layout, /^[A-Za-z_]\w*$/.test(name) ? name : 'unnamed');
     return new Class(space, address) as View<F>;
   };
-  const fresh = (room: number) => at(new FlatSpace(new Mem(new ArrayBuffer(roundUp(Math.max(room, 1), 8)))), 0);
+  const fresh = (room: number) => at(new FlatSpace(new Mem(new ArrayBuffer(alignUp(Math.max(room, 1), 8)))), 0);
   const type: Struct<F> = {
     name: name === '' ? kind : name,
     kind, size, align, members,
-    offset: offsets(members) as Struct<F>['offset'],
+    get offset() { return (table ??= offsets(members)) as Struct<F>['offset']; },
     at, load: at,
     store: (space, address, value: object) => {
       if (storeView(space, address, value, size)) return;

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import {
-  type Of, type Space, Mem, addressOf, anonymousStruct, anonymousUnion, array, assign, bytesOf, copyIn, copyOut, fill, flat, flex,
+  type Field, type Of, type Space, Mem, addressOf, anonymousStruct, anonymousUnion, array, assign, bytesOf, copyIn, copyOut, fill, flat, flex,
   offsetof, plain, s16, s32, s64, s8, sizeof, struct, u16, u32, u64, u8, union, windowOf,
 } from '../../abi/struct.ts';
 
@@ -194,4 +195,36 @@ test('a bad user pointer gives the space’s fault and never a RangeError', () =
   const space = twoPages();
   for (const at of [0, 1, BASE - 100, BASE + 8192, 2 ** 53, -1, 0.5]) assert.throws(() => point.at(space, at).y, Fault);
   assert.throws(() => point.at(flat(new Mem(new ArrayBuffer(16))), 0), RangeError);
+});
+
+test('any struct anywhere reads and writes as a DataView of the same bytes does', () => {
+  const kinds = { u8: 'Uint8', s8: 'Int8', u16: 'Uint16', s16: 'Int16', u32: 'Uint32', s32: 'Int32', u64: 'BigUint64', s64: 'BigInt64' } as const;
+  const fields = { u8, s8, u16, s16, u32, s32, u64, s64 };
+  const kind = fc.constantFrom(...(Object.keys(kinds) as (keyof typeof kinds)[]));
+  const members = fc.array(kind, { minLength: 1, maxLength: 12 });
+  const store = fc.record({ at: fc.nat(), value: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }) });
+  let stores = 0;
+  fc.assert(fc.property(members, fc.boolean(), fc.integer({ min: 4096 - 120, max: 4096 }), fc.array(store, { maxLength: 20 }), (types, packed, base, writes) => {
+    const type = struct('any', Object.fromEntries(types.map((t, i) => [`m${i}`, fields[t] as Field<number | bigint>])), { packed });
+    const space = twoPages();
+    const bytes = new DataView(new ArrayBuffer(8192));
+    const view = type.at(space, BASE + base) as unknown as Record<string, number | bigint>;
+    for (const { at, value } of writes) {
+      const i = at % types.length;
+      const accessor = kinds[types[i]!];
+      const wide = accessor.startsWith('Big');
+      const v = wide ? value : Number(value & 0xffffffffn);
+      view[`m${i}`] = v;
+      (bytes[`set${accessor}`] as (at: number, v: number | bigint, le: boolean) => void).call(bytes, base + type.offset[`m${i}`]!, v, true);
+      for (let j = 0; j < types.length; j++) {
+        const expected = bytes[`get${kinds[types[j]!]}`](base + type.offset[`m${j}`]!, true);
+        assert.equal(view[`m${j}`], expected);
+      }
+      stores++;
+    }
+    const back = new Uint8Array(8192);
+    copyIn(space, BASE, back);
+    assert.deepEqual(back, new Uint8Array(bytes.buffer));
+  }));
+  assert.ok(stores > 100);
 });
