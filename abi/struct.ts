@@ -14,7 +14,7 @@ import { type Space, FlatSpace, Mem, bytesAt, contiguous, copyIn, copyOut, fill 
 export * from './scalar.ts';
 export * from './space.ts';
 
-// ---------------------------------------------------------------- views
+// Views
 
 // Names that C cannot spell: structs have members called `base`, `mem`, `size` and `gen`.
 /** What every view knows of itself. */
@@ -112,7 +112,7 @@ function storeView(space: Space, address: number, value: object, size: number): 
   return true;
 }
 
-// ---------------------------------------------------------------- slow paths of generated accessors
+// Slow paths of the generated accessors
 
 interface Cached extends Located {
   '@off': number; '@gen': number; '@woff': number; '@wgen': number;
@@ -146,7 +146,7 @@ function isWhole(space: Space, base: number, size: number, align: number): boole
   return base % align === 0 && size <= contiguous(space, base);
 }
 
-// ---------------------------------------------------------------- arrays
+// Arrays
 
 export interface ArrayField<E> extends Field<ArrayView<E>> {
   readonly kind: 'array' | 'flex';
@@ -240,7 +240,7 @@ export const array = <E>(of: Field<E>, n: number): ArrayField<E> => arrayField(o
 /** `T name[]`, C's flexible array member. */
 export const flex = <E>(of: Field<E>): ArrayField<E> => arrayField(of, Number.POSITIVE_INFINITY, 'flex');
 
-// ---------------------------------------------------------------- structs and unions
+// Structs and unions
 
 /** `packed` and `align` are GCC's attributes of those names. */
 export interface Attributes { readonly packed?: boolean; readonly align?: number }
