@@ -24,8 +24,6 @@ async function run(): Promise<number> {
     case 'script': return (await import('./script-command.ts')).script(rest);
     case 'qemu-lite': return (await import('./qemu-lite.ts')).qemuLite(rest);
     case 'bench': return (await import('./bench.ts')).bench(rest);
-    case 'lab': return (await import('./lab.ts')).lab(rest);
-    case 'grade': return (await import('./grade.ts')).grade(rest);
   }
   const options = yargs(argv)
     .scriptName('npm run boot --')

@@ -1,7 +1,7 @@
 /** `script FILE.ts [args]` and `script --new FILE.ts`. The exit status is the script's own. */
-import { fileURLToPath } from 'node:url';
 import { atTerminal, headFor, runSystem } from './boot.ts';
 import { hostCwd, hostMounts } from './host-root.ts';
+import { root } from './root.ts';
 import { loadScript, newScript } from './script.ts';
 import { UsageError } from './usage.ts';
 
@@ -14,7 +14,7 @@ export async function script(argv: readonly string[]): Promise<number> {
   }
   if (file === '--new') {
     if (args.length !== 1) throw new UsageError('--new takes one FILE.ts');
-    process.stdout.write(`${newScript(args[0]!, cwd, fileURLToPath(new URL('../../..', import.meta.url)))}\n`);
+    process.stdout.write(`${newScript(args[0]!, cwd, root)}\n`);
     return 0;
   }
   if (file.startsWith('-')) throw new UsageError(`${file}: unknown option; usage: npm run script -- FILE.ts [args]`);

@@ -1,0 +1,59 @@
+/**
+ * One bench guest through the whole stack: qemu-lite in the booted system, CPU time of this process between the
+ * guest's START and END lines.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ConsolePort } from '../machine/platform.ts';
+import { bootSystem } from '../system/boot.ts';
+
+export type GuestSet = 'tiny' | 'small' | 'full';
+export interface GuestRow { readonly set: GuestSet; readonly kernel: string; readonly width: 32 | 64; readonly count: number; readonly checksum: string; readonly instructions: number }
+
+/** The table of checksums and instruction counts beside the images. */
+export function guestTable(folder: string): GuestRow[] {
+  return readFileSync(join(folder, 'expected.tsv'), 'utf8').trim().split('\n').slice(1).map((line) => {
+    const [set, kernel, width, count, checksum, instructions] = line.split('\t');
+    return { set: set as GuestSet, kernel: kernel!, width: Number(width) as 32 | 64, count: Number(count), checksum: checksum!, instructions: Number(instructions) };
+  });
+}
+
+export const imageOf = (folder: string, row: GuestRow): string => join(folder, 'built', row.set, `${row.kernel}.${row.width}.elf`);
+
+/** Notes the process's CPU time when the START and END lines come by. */
+class StopwatchConsole implements ConsolePort {
+  readonly isTerminal = false;
+  output = '';
+  started: NodeJS.CpuUsage | undefined;
+  seconds: number | undefined;
+  size() { return { cols: 80, rows: 24 }; }
+  read(): 'eof' { return 'eof'; }
+  write(bytes: Uint8Array): void {
+    this.output += Buffer.from(bytes).toString('latin1');
+    if (!this.started && this.output.includes('START ')) this.started = process.cpuUsage();
+    else if (this.started && this.seconds === undefined && /END \w+ [0-9a-f]+/.test(this.output)) {
+      const used = process.cpuUsage(this.started);
+      this.seconds = (used.user + used.system) / 1e6;
+    }
+  }
+}
+
+/** Cycles between two looks at the console. */
+const SLICE = 500_000;
+
+/** CPU seconds from START to END. Throws when the guest does not end, or ends with another checksum. */
+export function timeGuest(folder: string, row: GuestRow): number {
+  const port = new StopwatchConsole();
+  const { machine } = bootSystem({
+    machine: { cpus: 2, memory: 512 << 20, seed: 1, platform: { console: port, startDate: 1_735_689_600_000_000_000n } },
+    quiet: true,
+    init: ['-c', 'qemu-lite -kernel /tmp/guest.elf -nographic'],
+    files: new Map([['/tmp/guest.elf', new Uint8Array(readFileSync(imageOf(folder, row)))]]),
+  });
+  const limit = machine.now() + row.instructions * 200 + 1e10;
+  while (port.seconds === undefined) {
+    if (machine.run(machine.now() + SLICE) !== 'paused' || machine.now() > limit) throw new Error(`${row.kernel}.${row.width}: did not reach END; it printed: ${port.output.slice(-200)}`);
+  }
+  if (!port.output.includes(row.checksum)) throw new Error(`${row.kernel}.${row.width}: checksum is not ${row.checksum}: ${port.output.slice(-200)}`);
+  return port.seconds;
+}
