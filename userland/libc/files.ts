@@ -167,6 +167,9 @@ export const link = (from: string, to: string): Sys<number> => twoPathCall('link
 export const symlink = (target: string, path: string): Sys<number> => twoPathCall('symlink', NR.__NR_symlink, target, path);
 export const umask = (mask: number): Sys<number> => call('umask', NR.__NR_umask, mask);
 
+/** Sets both times of a file to now. */
+export const utime = (path: string): Sys<number> => pathCall('utime', NR.__NR_utime, path, 0);
+
 export function* readlink(path: string): Sys<string> {
   const buffer = yield* getScratch();
   try {

@@ -133,8 +133,8 @@ export function* finit_module(path: string, parameters = ''): Sys {
 
 export const delete_module = (name: string, flags = O_NONBLOCK): Sys<number> => pathCall('delete_module', NR.__NR_delete_module, name, flags);
 
-/** Stops or restarts the machine at once; init's way of doing it is orderly. */
-export const reboot = (command: number): Sys<number> => call('reboot', NR.__NR_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, command, 0);
+/** Stops or restarts the machine at once. `status` is what the simulator exits with, where Linux has an argument for RESTART2 only. */
+export const reboot = (command: number, status = 0): Sys<number> => call('reboot', NR.__NR_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, command, status);
 export const sync = (): Sys<number> => call('sync', NR.__NR_sync);
 
 /** Reads the kernel's message buffer (syslog(2) action 3), or changes it (5 clear, 8 console level). */

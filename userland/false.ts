@@ -1,0 +1,6 @@
+/** false: fails. */
+import { type Sys } from '../abi/process.ts';
+
+export function* main(): Sys<number> {
+  return 1;
+}
