@@ -22,6 +22,9 @@ export const INTR_TYPE_PRIV_SW_EXCEPTION = 5, INTR_TYPE_SOFT_EXCEPTION = 6;
 export type EventType = 0 | 2 | 3 | 4 | 5 | 6;
 
 export interface VmxHooks {
+  /** The capability MSRs, 0x480 to 0x491; undefined where there is none. */
+  capability(msr: number): bigint | undefined;
+
   // ---- translation
   /**
    * The second dimension: host-physical address of a guest-physical one. `access` is PFERR_WRITE, PFERR_FETCH or 0;

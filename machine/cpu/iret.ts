@@ -41,7 +41,7 @@ export function iret(cpu: CpuState, insn: Insn): void {
     const image = Number(peekStack(cpu, size, 2 * size) & 0xffff_ffffn);
     loadRealCode(cpu, selector, rip);
     moveStack(cpu, BigInt(3 * size));
-    loadFlags(cpu, image, size, cpu.mode & MODE_VM86 ? 1 : 0, X86_EFLAGS_RF | (cpu.mode & MODE_VM86 ? X86_EFLAGS_IF : 0));
+    loadFlags(cpu, image, size, cpu.cpl, X86_EFLAGS_RF);
   }
   updateMode(cpu);
   if (cpu.inGuest) cpu.vmx.nmiUnblocked(cpu);

@@ -80,6 +80,7 @@ function permitted(cpu: CpuState, access: number, cr0: number, cr4: number, user
   if (access & PFERR_USER) return user && (writable || !(access & PFERR_WRITE));
   if (user && cr4 & 0x20_0000) {
     if (access & ACCESS_IMPLICIT || !(cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_AC)) return false;
+    cpu.smapOpen = true;
   }
   return !(access & PFERR_WRITE) || writable || !(cr0 & 0x1_0000);
 }

@@ -159,6 +159,13 @@ export class CpuState {
   readonly u32: Uint32Array;
   readonly u64: BigUint64Array;
   bus!: CpuBus;
+  /** With SMAP and RFLAGS.AC set, ring 0 has translated user pages: those translations end with AC. */
+  smapOpen = false;
+  /** What CPUID tells of the machine around the core. */
+  tscKhz = 1_000_000;
+  processors = 1;
+  /** MSRs that are storage and nothing else (MTRRs, machine check banks), by number; absent ones hold their reset value. */
+  readonly msrs = new Map<number, bigint>();
   /** What VMX adds to this processor, asked only while inGuest, and by the VMX instructions. */
   vmx!: VmxHooks;
   /** What the engine keeps beside the registers: flags, TLB, translated code. */
@@ -229,6 +236,10 @@ export function updateMode(cpu: CpuState): void {
   if ((cr0 & 0xc) === 0) {
     mode |= MODE_FPU;
     if (w[STATE.cr4 >>> 2]! & 0x200) mode |= MODE_SSE;
+  }
+  if (cpu.smapOpen && !(rflags & X86_EFLAGS_AC)) {
+    cpu.smapOpen = false;
+    cpu.engine.flushTlb(cpu, true);
   }
   w[STATE.mode >>> 2] = mode;
   cpu.engine.modeChanged(cpu);

@@ -1,0 +1,132 @@
+/**
+ * Saving and restoring x87 and SSE state: FXSAVE, FXRSTOR, XSAVE, XRSTOR, LDMXCSR, STMXCSR. SDM Vol. 1 ch. 10.5, 13.
+ * The register file holds exactly the 64-bit FXSAVE image, so most of this is a copy.
+ */
+import { GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
+import { explicit, readBlock, readLinear, writeBlock, writeLinear } from './memory.ts';
+import type { Insn } from './opcode-row.ts';
+import { operandAddress } from './operands.ts';
+import { type CpuState, RAX, STATE, X86_CR4_OSXSAVE, fpu_state } from './state.ts';
+
+export const MXCSR_MASK = 0xffff, MXCSR_RESET = 0x1f80, FCW_RESET = 0x37f;
+const OFF = fpu_state.offset;
+/** What FXSAVE fills; the last 96 bytes of the image are software's. */
+const LEGACY_SIZE = 416;
+const XMM_LEGACY = 8 * 16;
+
+/** State after reset and FNINIT (which leaves SSE alone). */
+export function resetX87(fpu: Uint8Array): void {
+  fpu.fill(0, 0, OFF.mxcsr);
+  new DataView(fpu.buffer, fpu.byteOffset).setUint16(OFF.fcw, FCW_RESET, true);
+}
+export function resetFpu(fpu: Uint8Array): void {
+  fpu.fill(0);
+  resetX87(fpu);
+  const view = new DataView(fpu.buffer, fpu.byteOffset);
+  view.setUint32(OFF.mxcsr, MXCSR_RESET, true);
+  view.setUint32(OFF.mxcsr_mask, MXCSR_MASK, true);
+}
+
+function aligned(cpu: CpuState, insn: Insn, size: number, align: number, write: boolean): number {
+  const linear = operandAddress(cpu, insn, size, write);
+  if ((linear >>> 0) % align !== 0) raise(cpu, GP_VECTOR);
+  return linear;
+}
+const mxcsrOf = (image: Uint8Array, at = OFF.mxcsr) => new DataView(image.buffer, image.byteOffset).getUint32(at, true);
+function checkMxcsr(cpu: CpuState, value: number): void {
+  if (value & ~MXCSR_MASK) raise(cpu, GP_VECTOR);
+}
+
+/** The image as this instruction writes it: 32-bit pointers without REX.W, eight XMM registers outside 64-bit mode. */
+function image(cpu: CpuState, insn: Insn): Uint8Array {
+  const bytes = cpu.fpu.slice(0, LEGACY_SIZE);
+  if ((insn.rex & 8) === 0) {
+    bytes.fill(0, OFF.fip + 4, OFF.fip + 8);
+    bytes.fill(0, OFF.fdp + 4, OFF.fdp + 8);
+  }
+  new DataView(bytes.buffer).setUint32(OFF.mxcsr_mask, MXCSR_MASK, true);
+  return insn.codeSize === 8 ? bytes : bytes.subarray(0, OFF.xmm + XMM_LEGACY);
+}
+
+export function fxsave(cpu: CpuState, insn: Insn): void {
+  const linear = aligned(cpu, insn, 512, 16, true);
+  writeBlock(cpu, linear, image(cpu, insn), explicit(cpu));
+}
+
+export function fxrstor(cpu: CpuState, insn: Insn): void {
+  const bytes = readBlock(cpu, aligned(cpu, insn, 512, 16, false), LEGACY_SIZE, explicit(cpu));
+  checkMxcsr(cpu, mxcsrOf(bytes));
+  load(cpu, insn, bytes, true, true);
+}
+
+function load(cpu: CpuState, insn: Insn, bytes: Uint8Array, x87: boolean, sse: boolean): void {
+  const { fpu } = cpu;
+  if (x87) {
+    fpu.set(bytes.subarray(0, OFF.mxcsr), 0);
+    if ((insn.rex & 8) === 0) {
+      fpu.fill(0, OFF.fip + 4, OFF.fip + 8);
+      fpu.fill(0, OFF.fdp + 4, OFF.fdp + 8);
+    }
+    fpu.set(bytes.subarray(OFF.st, OFF.xmm), OFF.st);
+  }
+  if (sse) {
+    fpu.set(bytes.subarray(OFF.mxcsr, OFF.mxcsr + 4), OFF.mxcsr);
+    fpu.set(bytes.subarray(OFF.xmm, insn.codeSize === 8 ? LEGACY_SIZE : OFF.xmm + XMM_LEGACY), OFF.xmm);
+  }
+}
+
+export function ldmxcsr(cpu: CpuState, insn: Insn): void {
+  const value = readLinear(cpu, operandAddress(cpu, insn, 4), 4, explicit(cpu));
+  checkMxcsr(cpu, Number(value));
+  new DataView(cpu.fpu.buffer, cpu.fpu.byteOffset).setUint32(OFF.mxcsr, Number(value), true);
+}
+export const stmxcsr = (cpu: CpuState, insn: Insn): void =>
+  writeLinear(cpu, operandAddress(cpu, insn, 4, true), 4, BigInt(mxcsrOf(cpu.fpu)), explicit(cpu));
+
+// ---------------------------------------------------------------- XSAVE, XRSTOR: components 0 (x87) and 1 (SSE)
+
+const HEADER = 512, XSAVE_X87 = 1, XSAVE_SSE = 2;
+
+/** Components asked for and enabled. */
+function components(cpu: CpuState): number {
+  if (!(cpu.u64[STATE.cr4 >>> 3]! & X86_CR4_OSXSAVE)) raise(cpu, UD_VECTOR);
+  return cpu.gpr32[2 * RAX]! & cpu.u32[STATE.xcr0 >>> 2]!;
+}
+
+export function xsave(cpu: CpuState, insn: Insn): void {
+  const wanted = components(cpu);
+  const linear = aligned(cpu, insn, HEADER + 64, 64, true);
+  const access = explicit(cpu);
+  const bytes = image(cpu, insn);
+  const old = readBlock(cpu, linear, bytes.length, access);
+  const out = old.slice();
+  if (wanted & XSAVE_X87) {
+    out.set(bytes.subarray(0, OFF.mxcsr), 0);
+    out.set(bytes.subarray(OFF.st, OFF.xmm), OFF.st);
+  }
+  if (wanted & XSAVE_SSE) {
+    out.set(bytes.subarray(OFF.mxcsr, OFF.st), OFF.mxcsr);
+    out.set(bytes.subarray(OFF.xmm), OFF.xmm);
+  }
+  const inUse = readLinear(cpu, linear + HEADER, 8, access);
+  writeLinear(cpu, linear + HEADER, 8, inUse & ~BigInt(wanted) | BigInt(wanted), access);
+  writeBlock(cpu, linear, out, access);
+}
+
+export function xrstor(cpu: CpuState, insn: Insn): void {
+  const wanted = components(cpu);
+  const linear = aligned(cpu, insn, HEADER + 64, 64, false);
+  const access = explicit(cpu);
+  const inUse = readLinear(cpu, linear + HEADER, 8, access);
+  const format = readLinear(cpu, linear + HEADER + 8, 8, access);
+  if (format !== 0n || inUse & ~BigInt(cpu.u32[STATE.xcr0 >>> 2]!) || readLinear(cpu, linear + HEADER + 16, 8, access) !== 0n) raise(cpu, GP_VECTOR);
+  const bytes = readBlock(cpu, linear, LEGACY_SIZE, access);
+  if (wanted & XSAVE_SSE) checkMxcsr(cpu, mxcsrOf(bytes));
+  const present = Number(inUse);
+  const fresh = new Uint8Array(512);
+  resetFpu(fresh);
+  // A component that is not in use comes back as after reset; MXCSR is loaded from the image all the same.
+  fresh.set(bytes.subarray(OFF.mxcsr, OFF.mxcsr + 4), OFF.mxcsr);
+  load(cpu, insn, present & XSAVE_X87 ? bytes : fresh, (wanted & XSAVE_X87) !== 0, false);
+  load(cpu, insn, present & XSAVE_SSE ? bytes : fresh, false, (wanted & XSAVE_SSE) !== 0);
+}
