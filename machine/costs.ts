@@ -22,7 +22,6 @@ export const costs = {
   nestedPageWalk:     100,   // the same in two dimensions, up to 24 references (Bhargava et al., ASPLOS 2008: about 3-4 times a native walk)
   vmEntry:            500,   // VMRESUME, Skylake: a null exit round trip of CPUID is 1100-1300
   vmExit:             700,   // the other half of that round trip
-  vmcsAccess:           5,   // VMREAD/VMWRITE hit the VMCS cache: 5-30
   invept:             300,   // INVEPT/INVVPID single context: 200-500
   portIo:             300,   // IN/OUT to a device behind a fast bus, not ISA: 100-1000
   mmio:               300,   // an uncached read of a device register

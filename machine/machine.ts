@@ -5,6 +5,7 @@
  * to its own timer, the machine's next event, or a quantum past the next one behind: so no two clocks of running
  * processors are further apart than that, and everything has one order. Ties go to the lower id.
  */
+import { PAGE_SIZE } from '../abi/space.ts';
 import type { Costs } from './costs.ts';
 import { costs as defaultCosts, QUANTUM, tsc_khz } from './costs.ts';
 import type { Platform } from './platform.ts';
@@ -15,6 +16,7 @@ import { IoApic } from './chips/ioapic.ts';
 import type { SerialPort } from './chips/uart16550.ts';
 import { Uart16550 } from './chips/uart16550.ts';
 import { COM1_IRQ } from './board.ts';
+import { Engine } from './engine/engine.ts';
 import { EventQueue, type MachineEvent } from './clock.ts';
 import { Processor } from './processor.ts';
 import { Ram } from './ram.ts';
@@ -90,6 +92,8 @@ export class Machine implements Clock<MachineEvent> {
   readonly tscKhz: number;
   /** Exit status given to powerOff. */
   status = 0;
+  /** Runs machine code of all processors. There from startEngine on: a machine that never runs any does without. */
+  engine!: Engine;
   private readonly cable: ConsoleCable;
   private readonly events = new EventQueue();
   private ring0: Ring0 | undefined;
@@ -112,6 +116,7 @@ export class Machine implements Clock<MachineEvent> {
     this.uart = new Uart16550(this.cable, (level) => this.ioapic.setIrq(COM1_IRQ, level));
     this.acpi = new AcpiPm(() => this.powerOff(this.status));
     for (let id = 0; id < cpus; id++) this.processors.push(new Processor(this, id));
+    for (const { cpu } of this.processors) cpu.processors = cpus;
     this.apicBus.deliver = (lapic, message) => {
       const target = this.processors[lapic.id]!;
       const now = this.now();
@@ -119,6 +124,18 @@ export class Machine implements Clock<MachineEvent> {
       if (target.started && !target.halted && target !== this.current && target.clock < now) this.events.add(now, () => lapic.receive(message));
       else lapic.receive(message);
     };
+  }
+
+  /** Called before the first machine code is run. */
+  startEngine(): void {
+    if (this.engine !== undefined) return;
+    this.engine = new Engine(this.ram, this.costs);
+    this.ram.codeWritten = (page) => this.engine.codeWritten(this.processors[0]!.cpu, page, PAGE_SIZE);
+    for (const { cpu } of this.processors) {
+      const flags = cpu.engine.readFlags(cpu);
+      this.engine.attach(cpu);
+      cpu.engine.writeFlags(cpu, flags);
+    }
   }
 
   /** Puts the software in: processor 0 starts in it. */

@@ -5,16 +5,27 @@
  * The clock is in TSC cycles. A step runs until `limit`, which is never past this processor's timer deadline nor the
  * machine's next event, so a timer interrupt is taken at its exact cycle.
  */
-import { CpuState, EVENT_INTERRUPT, EVENT_NMI, cpu_state } from './cpu/state.ts';
+import { type Outcome, afterSingle, deliverFault, kernelEvent, singleStepping, takeEvents } from './cpu/interrupts.ts';
+import { resetMsrs } from './cpu/msrs.ts';
+import { CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_STOP, STATE, X86_EFLAGS_TF, cpu_state } from './cpu/state.ts';
+import { STOP_FAULT, type StopReason, elapsed } from './engine/stop.ts';
 import { LocalApic, type LapicHost } from './chips/lapic.ts';
 import { LAPIC_TIMER_PERIOD } from './board.ts';
+import { ProcessorBus } from './cpu-bus.ts';
+import { Vmx } from './vmx/vmx.ts';
 import type { Machine } from './machine.ts';
+
+/** Why ring 3 came back to ring 0; cpu/interrupts.ts's kernelEvent says which exception. */
+export type UserStop = 'limit' | typeof kernelEvent.kind;
+
+const RETIRED = STATE.retired >>> 2;
 
 export class Processor implements LapicHost {
   readonly id: number;
   readonly machine: Machine;
   readonly cpu: CpuState;
   readonly lapic: LocalApic;
+  readonly vmx: Vmx;
   clock = 0;
   /** End of the step in progress; lowered when something nearer is programmed. */
   limit = 0;
@@ -33,7 +44,11 @@ export class Processor implements LapicHost {
     this.id = id;
     const { ram } = machine;
     this.cpu = new CpuState(ram.mem, ram.reserve(cpu_state.size, 64), id, ram.base, ram.size);
+    this.cpu.bus = new ProcessorBus(this);
+    this.cpu.tscKhz = machine.tscKhz;
     this.lapic = new LocalApic(id, this, machine.apicBus, LAPIC_TIMER_PERIOD);
+    this.vmx = new Vmx(this);
+    resetMsrs(this.cpu);
   }
 
   charge(cycles: number): void {
@@ -70,10 +85,73 @@ export class Processor implements LapicHost {
     if (this.lapic.pendingVector() < 0 && !this.nmiPending) this.halted = true;
   }
 
+  // -------------------------------------------------------------- machine code
+
+  /** Runs machine code for that many cycles, or until the engine stops for another reason; the clock moves along. */
+  execute(cycles: number): StopReason {
+    const w = this.cpu.u32;
+    const before = w[RETIRED]!;
+    const { engine } = this.machine;
+    const stop = engine.run(this.cpu, cycles);
+    this.clock += engine.used;
+    const retired = (w[RETIRED]! - before) >>> 0;
+    if (this.cpu.inGuest) this.retired.guest += retired;
+    else this.retired.user += retired;
+    return stop;
+  }
+
+  /**
+   * Ring 3, from the registers in `cpu`, until the step's limit or something for ring 0. An interrupt that is pending
+   * stays so: ring 0 acknowledges it.
+   */
+  runUser(): UserStop {
+    this.machine.startEngine();
+    this.cpu.door = 'kernel';
+    return this.runCode() === 'kernel' ? kernelEvent.kind : 'limit';
+  }
+
+  /**
+   * Machine code with no kernel under it, through its own IDT, until the step's limit. 'halted': HLT with nothing
+   * pending; 'shutdown': a triple fault.
+   */
+  runBare(): 'limit' | 'halted' | 'shutdown' {
+    this.machine.startEngine();
+    this.cpu.door = 'architectural';
+    const outcome = this.runCode();
+    return outcome === 'shutdown' ? 'shutdown' : this.cpu.u32[STATE.activity >>> 2] !== 0 ? 'halted' : 'limit';
+  }
+
+  /** Until the limit, or an outcome that ends the run. */
+  private runCode(): Outcome {
+    const { cpu } = this;
+    while (this.clock < this.limit) {
+      let outcome: Outcome = cpu.pending === 0 ? 'none' : takeEvents(cpu);
+      if (outcome === 'none') {
+        if (cpu.u32[STATE.activity >>> 2] !== 0) return 'none';
+        outcome = singleStepping(cpu) ? this.stepCode() : this.execute(this.limit - this.clock) === STOP_FAULT ? deliverFault(cpu) : 'none';
+        if ((cpu.pending & EVENT_STOP) !== 0) {
+          cpu.pending &= ~EVENT_STOP;
+          return 'kernel';
+        }
+      }
+      if (outcome === 'done') this.clock += this.machine.costs.exception;
+      else if (outcome !== 'none') return outcome;
+    }
+    return 'none';
+  }
+
+  private stepCode(): Outcome {
+    const { cpu } = this;
+    const trap = (cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_TF) !== 0;
+    const shadow = cpu.u32[STATE.shadow >>> 2]!;
+    return this.execute(1) === STOP_FAULT ? deliverFault(cpu) : afterSingle(cpu, trap, shadow);
+  }
+
   // -------------------------------------------------------------- what the local APIC reports
 
+  /** Exact in the midst of machine code too. */
   now(): number {
-    return this.clock;
+    return this.clock + elapsed(this.cpu);
   }
 
   deadlineChanged(): void {
@@ -86,12 +164,14 @@ export class Processor implements LapicHost {
       return;
     }
     this.cpu.pending |= EVENT_INTERRUPT;
+    this.cpu.engine.stopSoon(this.cpu);
     this.machine.wake(this);
   }
 
   nmi(): void {
     this.nmiPending = true;
     this.cpu.pending |= EVENT_NMI;
+    this.cpu.engine.stopSoon(this.cpu);
     this.machine.wake(this);
   }
 

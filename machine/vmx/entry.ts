@@ -1,0 +1,117 @@
+/**
+ * VM entry: from a checked VMCS into the guest. SDM 27.3.2 and 27.4 to 27.6 (26 in older editions).
+ */
+import * as C from './controls.ts';
+import * as F from './fields.ts';
+import { loadHost, note, WORDS as W } from './exit.ts';
+import { EXIT_REASON_INVALID_STATE, EXIT_REASON_MSR_LOAD_FAIL, VMX_EXIT_REASONS_FAILED_VMENTRY } from './exit-reasons.ts';
+import { ENTRY_FAIL_PDPTE, ENTRY_GOOD, GUEST_INTR_STATE_MOV_SS, GUEST_INTR_STATE_NMI, GUEST_INTR_STATE_STI, checkGuest, usesPdptes } from './guest-checks.ts';
+import { checkEntry, secondaryControls, INTR_INFO_VALID_MASK } from './entry-checks.ts';
+import { loadPdptes } from '../cpu/paging.ts';
+import {
+  EVENT_INTERRUPT, EVENT_INTERRUPT_WINDOW, EVENT_MTF, EVENT_NMI, EVENT_NMI_WINDOW, EVENT_SHADOW, EVENT_TRAP, RSP, updateMode,
+} from '../cpu/state.ts';
+import { loadMsrs } from './msr-lists.ts';
+import { SEGMENT_WORDS } from './vmcs.ts';
+import type { Vmx } from './vmx.ts';
+
+/** TLB tag of guests that have no VPID: emptied on every entry. Real VPIDs have 16 bits. */
+const NO_VPID = 0x1_0000;
+
+/**
+ * Enters the guest, or fails with an exit: the caller sees which by vmx.inGuest. Returns 0, or the VM-instruction error
+ * with nothing changed.
+ */
+export function enter(vmx: Vmx): number {
+  const { vmcs: v, cpu } = vmx;
+  const error = checkEntry(v, vmx.ram);
+  if (error !== 0) return error;
+  const failure = checkGuest(v);
+  if (failure !== ENTRY_GOOD) {
+    failEntry(vmx, EXIT_REASON_INVALID_STATE, failure);
+    return 0;
+  }
+  vmx.processor.charge(vmx.costs.vmEntry);
+  vmx.pinBased = v.read32(F.PIN_BASED_VM_EXEC_CONTROL);
+  vmx.cpuBased = v.read32(F.CPU_BASED_VM_EXEC_CONTROL);
+  vmx.secondary = secondaryControls(v);
+  loadGuest(vmx);
+  if ((vmx.secondary & C.SECONDARY_EXEC_ENABLE_VPID) === 0) cpu.engine.flushTlb(cpu, true);
+  const badMsr = loadMsrs(vmx, F.VM_ENTRY_MSR_LOAD_COUNT, F.VM_ENTRY_MSR_LOAD_ADDR);
+  if (badMsr !== 0) {
+    failEntry(vmx, EXIT_REASON_MSR_LOAD_FAIL, badMsr);
+    return 0;
+  }
+  // Without EPT the four top entries of PAE paging are in memory, and may be found wrong only now.
+  if (cpu.u32[W.ept] === 0 && !cpu.longMode && (cpu.u32[W.cr0]! & 0x8000_0000) !== 0 && (cpu.u32[W.cr4]! & 0x20) !== 0 && !loadPdptes(cpu, v.read64(F.GUEST_CR3))) {
+    failEntry(vmx, EXIT_REASON_INVALID_STATE, ENTRY_FAIL_PDPTE);
+    return 0;
+  }
+  const timer = (vmx.pinBased & C.PIN_BASED_VMX_PREEMPTION_TIMER) !== 0;
+  vmx.preemptionDeadline = timer ? vmx.processor.clock + v.read32(F.VMX_PREEMPTION_TIMER_VALUE) * (1 << C.PREEMPTION_TIMER_RATE) : Number.POSITIVE_INFINITY;
+  vmx.injection = v.read32(F.VM_ENTRY_INTR_INFO_FIELD);
+  if ((vmx.injection & INTR_INFO_VALID_MASK) === 0) vmx.injection = 0;
+  return 0;
+}
+
+/** An exit out of the entry itself: no guest state is saved, the host's is loaded. */
+function failEntry(vmx: Vmx, reason: number, qualification: number): void {
+  note(vmx, (reason | VMX_EXIT_REASONS_FAILED_VMENTRY) >>> 0, qualification, 0);
+  vmx.noted = false;
+  vmx.vmcs.store32(F.IDT_VECTORING_INFO_FIELD, 0);
+  loadHost(vmx);
+}
+
+function loadGuest(vmx: Vmx): void {
+  const { vmcs: v, cpu } = vmx;
+  const w = cpu.u32;
+  const all = cpu.mem.u32;
+  const entry = v.read32(F.VM_ENTRY_CONTROLS);
+  const to = (cpu.base >>> 2) + W.seg;
+  const from = v.segments;
+  for (let i = 0; i < SEGMENT_WORDS; i++) all[to + i] = all[from + i]!;
+  v.copyTo(F.GUEST_CR0, w, W.cr0);
+  v.copyTo(F.GUEST_CR3, w, W.cr3);
+  v.copyTo(F.GUEST_CR4, w, W.cr4);
+  v.copyTo(F.GUEST_RSP, w, W.gpr + 2 * RSP);
+  v.copyTo(F.GUEST_RIP, w, W.rip);
+  v.copyTo(F.GUEST_GDTR_BASE, w, W.gdtrBase);
+  v.copyTo(F.GUEST_IDTR_BASE, w, W.idtrBase);
+  w[W.gdtrLimit] = v.read32(F.GUEST_GDTR_LIMIT);
+  w[W.idtrLimit] = v.read32(F.GUEST_IDTR_LIMIT);
+  w[W.sysenterCs] = v.read32(F.GUEST_SYSENTER_CS);
+  v.copyTo(F.GUEST_SYSENTER_ESP, w, W.sysenterEsp);
+  v.copyTo(F.GUEST_SYSENTER_EIP, w, W.sysenterEip);
+  if ((entry & C.VM_ENTRY_LOAD_DEBUG_CONTROLS) !== 0) {
+    v.copyTo(F.GUEST_DR7, w, W.dr7);
+    v.copyTo(F.GUEST_IA32_DEBUGCTL, w, W.debugctl);
+  }
+  if ((entry & C.VM_ENTRY_LOAD_IA32_PAT) !== 0) v.copyTo(F.GUEST_IA32_PAT, w, W.pat);
+  if ((entry & C.VM_ENTRY_LOAD_IA32_EFER) !== 0) v.copyTo(F.GUEST_IA32_EFER, w, W.efer);
+  else if ((entry & C.VM_ENTRY_IA32E_MODE) !== 0) w[W.efer] = w[W.efer]! | 0x500;
+  else w[W.efer] = w[W.efer]! & ((w[W.cr0]! & 0x8000_0000) !== 0 ? ~0x500 : ~0x400);
+  if (usesPdptes(v)) {
+    v.copyTo(F.GUEST_PDPTR0, w, W.pdpte);
+    v.copyTo(F.GUEST_PDPTR1, w, W.pdpte + 2);
+    v.copyTo(F.GUEST_PDPTR2, w, W.pdpte + 4);
+    v.copyTo(F.GUEST_PDPTR3, w, W.pdpte + 6);
+  }
+  const blocked = v.read32(F.GUEST_INTERRUPTIBILITY_INFO);
+  const shadow = blocked & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
+  w[W.shadow] = shadow;
+  w[W.nmiBlocked] = (blocked & GUEST_INTR_STATE_NMI) !== 0 ? 1 : 0;
+  w[W.activity] = v.read32(F.GUEST_ACTIVITY_STATE);
+  w[W.inGuest] = 1;
+  if ((vmx.secondary & C.SECONDARY_EXEC_ENABLE_EPT) !== 0) v.copyTo(F.EPT_POINTER, w, W.ept);
+  w[W.vpid] = (vmx.secondary & C.SECONDARY_EXEC_ENABLE_VPID) !== 0 ? v.read32(F.VIRTUAL_PROCESSOR_ID) : NO_VPID;
+  if ((vmx.cpuBased & C.CPU_BASED_USE_TSC_OFFSETTING) !== 0) v.copyTo(F.TSC_OFFSET, w, W.tscOffset);
+  let pending = w[W.pending]! & (EVENT_INTERRUPT | EVENT_NMI);
+  if (shadow !== 0) pending |= EVENT_SHADOW;
+  if ((v.read32(F.GUEST_PENDING_DBG_EXCEPTIONS) & 0x4000) !== 0) pending |= EVENT_TRAP;
+  if ((vmx.cpuBased & C.CPU_BASED_INTR_WINDOW_EXITING) !== 0) pending |= EVENT_INTERRUPT_WINDOW;
+  if ((vmx.cpuBased & C.CPU_BASED_NMI_WINDOW_EXITING) !== 0) pending |= EVENT_NMI_WINDOW;
+  if ((vmx.cpuBased & C.CPU_BASED_MONITOR_TRAP_FLAG) !== 0) pending |= EVENT_MTF;
+  w[W.pending] = pending;
+  cpu.engine.writeFlags(cpu, v.read32(F.GUEST_RFLAGS));
+  updateMode(cpu);
+}
