@@ -84,6 +84,8 @@ export function deliver(cpu: CpuState, vector: number, type: number, error: numb
     try {
       enterHandler(cpu, event);
       if (cpu.inGuest) cpu.vmx.deliveryEnds(cpu);
+      cpu.u32[STATE.shadow >>> 2] = 0;
+      cpu.pending &= ~(EVENT_SHADOW | EVENT_TRAP);
       return 'done';
     } catch (thrown) {
       if (thrown === VM_EXIT) return 'exit';
