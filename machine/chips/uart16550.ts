@@ -198,7 +198,9 @@ export class Uart16550 {
 
   private push(byte: number): void {
     if (this.count === this.capacity()) {
+      // With the FIFO the newcomer is lost, without it the byte that was not read.
       this.overrun = true;
+      if (this.count === 1) this.fifo[this.head] = byte;
       return;
     }
     this.fifo[(this.head + this.count++) & (FIFO_SIZE - 1)] = byte;
