@@ -131,7 +131,7 @@ export class Decoder {
     const modrm = candidates[0]!.modrm ? this.byte() : -1;
     let c: Candidate | undefined;
     for (const x of candidates) {
-      if (matches(x, modrm, rep, operandPrefix, codeSize) && (!vex || ((x.vexL < 0 || x.vexL === vexL) && (x.vexW < 0 || x.vexW === vexW)))) { c = x; break; }
+      if (matches(x, modrm, rep, operandPrefix, codeSize, rex) && (!vex || ((x.vexL < 0 || x.vexL === vexL) && (x.vexW < 0 || x.vexW === vexW)))) { c = x; break; }
     }
     if (!c) {
       if (modrm >= 0) this.memory(modrm, rex, codeSize, addressPrefix, seg);
@@ -228,7 +228,8 @@ export class Decoder {
   }
 }
 
-function matches(c: Candidate, modrm: number, rep: number, operandPrefix: boolean, codeSize: number): boolean {
+function matches(c: Candidate, modrm: number, rep: number, operandPrefix: boolean, codeSize: number, rex: number): boolean {
+  if (rex & 1 && c.noRexB) return false;
   if (codeSize === 8 ? c.invalid64 : c.only64) return false;
   if (c.prefix >= 0) {
     if (c.prefix === 0 ? rep !== 0 || operandPrefix : c.prefix === 0x66 ? rep !== 0 || !operandPrefix : rep !== c.prefix) return false;
@@ -238,5 +239,5 @@ function matches(c: Candidate, modrm: number, rep: number, operandPrefix: boolea
   if (c.digit >= 0 && (modrm >> 3 & 7) !== c.digit) return false;
   if (c.form === 'm') return modrm < 0xc0;
   if (c.form === 'r') return modrm >= 0xc0;
-  return !(modrm >= 0xc0 && c.operands.some((o) => o.kind === 'M')) && !(modrm < 0xc0 && c.operands.some((o) => 'RUN'.includes(o.kind)));
+  return !(modrm >= 0xc0 && c.operands.some((o) => o.kind === 'M')) && !(modrm < 0xc0 && c.operands.some((o) => 'RUN'.includes(o.kind)) && !c.operands.some((o) => 'CD'.includes(o.kind)));
 }

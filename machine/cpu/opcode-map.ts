@@ -26,6 +26,8 @@ export interface Candidate {
   readonly force64: boolean;
   readonly lockable: boolean;
   readonly prefixes: boolean;
+  /** REX.B makes it another instruction: NOP is not XCHG R8, RAX. */
+  readonly noRexB: boolean;
   /** The operand in the low bits of the opcode byte. */
   readonly opcodeRegister: boolean;
   readonly operands: readonly Operand[];
@@ -77,7 +79,7 @@ function parse(row: Row): { map: number; byte: number; candidate: Candidate } {
     candidate: {
       row, prefix, digit, form, modrmByte, vex, vexL, vexW, operands,
       modrm: digit >= 0 || form !== '' || modrmByte >= 0 || operands.some(usesModrm),
-      invalid64: has('i64'), only64: has('o64'), default64: has('d64'), force64: has('f64'), lockable: has('lock'), prefixes: has('rep'),
+      invalid64: has('i64'), only64: has('o64'), default64: has('d64'), force64: has('f64'), lockable: has('lock'), prefixes: has('rep'), noRexB: has('rexb0'),
       opcodeRegister: plus,
       immediates: operands.filter((o) => 'IJOA'.includes(o.kind)),
       implicit: operands.find((o) => 'XYO'.includes(o.kind)),
@@ -85,7 +87,7 @@ function parse(row: Row): { map: number; byte: number; candidate: Candidate } {
   };
 }
 
-const strictness = (c: Candidate): number => (c.prefix >= 0 ? 4 : 0) + (c.modrmByte >= 0 ? 2 : 0) + (c.digit >= 0 || c.form !== '' ? 1 : 0);
+const strictness = (c: Candidate): number => (c.prefix >= 0 ? 4 : 0) + (c.modrmByte >= 0 ? 2 : 0) + (c.digit >= 0 || c.form !== '' || c.noRexB ? 1 : 0);
 
 export function buildMaps(rows: readonly Row[]): OpcodeMaps {
   const empty = () => Array.from({ length: 4 }, () => Array.from({ length: 256 }, (): Candidate[] => []));

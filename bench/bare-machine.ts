@@ -1,0 +1,92 @@
+/**
+ * One processor of bare silicon and nothing around it but the ports the benchmark guests use: the engine without kernel and
+ * KVM. Loads a multiboot ELF as a boot loader does and runs it until it leaves by isa-debug-exit.
+ */
+import { readFileSync } from 'node:fs';
+import { deliverFault, takeEvents } from '../machine/cpu/interrupts.ts';
+import { resetCpu } from '../machine/cpu/reset.ts';
+import { ACTIVITY_HLT, CS, type CpuBus, CpuState, DS, ES, FS, GS, SS, STATE, cpu_state, updateMode } from '../machine/cpu/state.ts';
+import { Engine } from '../machine/engine/engine.ts';
+import { STOP_FAULT, elapsed, stopSoon } from '../machine/engine/stop.ts';
+import { Ram } from '../machine/ram.ts';
+
+const MiB = 1024 * 1024;
+const DATA32 = 0xc093, CODE32 = 0xc09b;
+
+export class BareMachine {
+  readonly ram: Ram;
+  readonly engine: Engine;
+  readonly cpu: CpuState;
+  /** Cycles since the start. */
+  clock = 0;
+  /** What the guest wrote to COM1. */
+  output = '';
+  /** isa-debug-exit's status, once the guest has left. */
+  status: number | undefined;
+
+  constructor(memory = 64 * MiB) {
+    this.ram = new Ram(memory);
+    this.engine = new Engine(this.ram, { pageWalk: 30, nestedPageWalk: 100 });
+    this.cpu = new CpuState(this.ram.mem, this.ram.reserve(cpu_state.size, 64), 0, this.ram.base, this.ram.size);
+    this.cpu.bus = this.bus();
+    this.engine.attach(this.cpu);
+    resetCpu(this.cpu);
+  }
+
+  private bus(): CpuBus {
+    return {
+      now: () => this.clock + elapsed(this.cpu),
+      portIn: (_cpu, port) => (port === 0x3fd ? 0x60 : 0xff),
+      portOut: (cpu, port, _size, value) => {
+        if (port === 0x3f8) this.output += String.fromCharCode(value & 0xff);
+        if (port === 0xf4) {
+          this.status = (value << 1 | 1) & 0xff;
+          stopSoon(cpu);
+        }
+      },
+      mmioRead: () => 0xffff_ffff_ffff_ffffn,
+      mmioWrite: () => {},
+      random: () => 4n,
+      acknowledge: () => -1,
+      readApicMsr: () => undefined,
+      writeApicMsr: () => false,
+      cr8: () => 0,
+      setCr8: () => {},
+    };
+  }
+
+  /** Flat 32-bit protected mode without paging. */
+  protectedMode(rip: number): void {
+    const { cpu } = this;
+    for (const seg of [ES, SS, DS, FS, GS]) cpu.setSegment(seg, 0x10, 0n, 0xffff_ffff, DATA32);
+    cpu.setSegment(CS, 8, 0n, 0xffff_ffff, CODE32);
+    cpu.state.cr0 = 0x11n;
+    cpu.rip = BigInt(rip);
+    updateMode(cpu);
+  }
+
+  /** A multiboot kernel, at its entry point. */
+  loadElf(path: string): void {
+    const file = readFileSync(path);
+    const u8 = this.ram.mem.u8.subarray(this.ram.base);
+    const phoff = file.readUInt32LE(28), phentsize = file.readUInt16LE(42), phnum = file.readUInt16LE(44);
+    for (let i = 0; i < phnum; i++) {
+      const p = phoff + i * phentsize;
+      if (file.readUInt32LE(p) === 1) u8.set(file.subarray(file.readUInt32LE(p + 4), file.readUInt32LE(p + 4) + file.readUInt32LE(p + 16)), file.readUInt32LE(p + 12));
+    }
+    this.protectedMode(file.readUInt32LE(24));
+    this.cpu.gpr[0] = 0x2bad_b002n;
+  }
+
+  /** Runs until the guest has left, halts for good, or `cycles` have passed. */
+  run(cycles: number, slice = 10_000_000): void {
+    const { cpu, engine } = this;
+    const end = this.clock + cycles;
+    while (this.clock < end && this.status === undefined && cpu.u32[STATE.activity >>> 2] !== ACTIVITY_HLT) {
+      const why = engine.run(cpu, Math.min(slice, end - this.clock));
+      this.clock += engine.used;
+      if (why === STOP_FAULT && deliverFault(cpu) === 'shutdown') throw new Error(`triple fault at rip ${cpu.rip.toString(16)}`);
+      if (cpu.pending !== 0) takeEvents(cpu);
+    }
+  }
+}

@@ -1,0 +1,16 @@
+/** All rows of the opcode tables. */
+import type { Row } from './opcode-row.ts';
+import { arithmeticRows } from './opcodes/arithmetic.ts';
+import { bitRows } from './opcodes/bits.ts';
+import { controlRows } from './opcodes/control.ts';
+import { decimalRows } from './opcodes/decimal.ts';
+import { moveRows } from './opcodes/moves.ts';
+import { multiplyRows } from './opcodes/multiply.ts';
+import { shiftRows } from './opcodes/shifts.ts';
+import { stringRows } from './opcodes/strings.ts';
+import { systemTable } from './system-table.ts';
+
+export const opcodeTable: readonly Row[] = [
+  ...arithmeticRows, ...moveRows, ...controlRows, ...shiftRows, ...multiplyRows, ...bitRows, ...stringRows, ...decimalRows,
+  ...systemTable,
+];

@@ -1,0 +1,261 @@
+/**
+ * Translated code: basic blocks of records, found by the physical address they were decoded from and the mode bits that
+ * decoding depends on, so that switching address spaces throws nothing away and all processors share them.
+ *
+ * A block lies in one page of code and follows not-taken branches; an instruction that crosses into the next page is a
+ * block of its own. A write to a page that has blocks goes through codeWritten(): where it hits one, all blocks of
+ * the page get the handler that looks the code up again, in every record; so even the instruction after a store into
+ * its own block is the new one. Records are freed all at once, when the area is full.
+ */
+import { buildMaps } from '../cpu/opcode-map.ts';
+import { opcodeTable } from '../cpu/opcode-table.ts';
+import { Decoder, invalidRow } from '../cpu/decoder.ts';
+import { type Insn, RIP_BASE, type Row, exec, row } from '../cpu/opcode-row.ts';
+import { NM_VECTOR, UD_VECTOR, raise } from '../cpu/exceptions.ts';
+import {
+  CS, MODE_32, MODE_64, MODE_FLAT, MODE_FPU, MODE_PROTECTED, MODE_SIZE, MODE_SSE, MODE_STACK32, MODE_VM86, SEGMENT_SIZE, FS, STATE, X86_CR0_TS,
+} from '../cpu/state.ts';
+import type { Ram } from '../ram.ts';
+import { HANDLER_END, HANDLER_END_NEAR, HANDLER_EXEC, HANDLER_STALE, HANDLER_STRAIGHT, type Handlers } from './handlers.ts';
+import { ENGINE } from './layout.ts';
+import {
+  RECORD_SIZE, REC_AUX, REC_DISP, REC_END, REC_HANDLER, REC_IMM, REC_INDEX, REC_LINK, REC_REG, REC_RM, REC_SCALE, REC_SEG, REC_START, REC_VVVV,
+} from './record.ts';
+import type { SegmentUse, Shape } from './shape.ts';
+
+/** The mode bits that blocks are keyed by. Privilege is not among them: it is the TLB's business. */
+export const CODE_MODE = MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_PROTECTED | MODE_VM86 | MODE_SSE | MODE_FPU;
+const AREA_BYTES = 48 * 1024 * 1024;
+const MAX_INSTRUCTIONS = 64;
+const PAGE = 4096;
+
+interface Block {
+  readonly record: number;
+  readonly records: number;
+  /** Offsets in the page of its first byte and behind its last. */
+  readonly start: number;
+  readonly end: number;
+  /** Physical page of the bytes past the end of the first page, or -1. */
+  readonly secondPage: number;
+  valid: boolean;
+}
+
+/** Rows whose registers the machine has not switched on. */
+const unavailable: Row = row('', '(unavailable)', '', '', exec((cpu, insn) => {
+  const sse = insn.row.attributes.has('sse');
+  if ((cpu.u32[STATE.cr0 >>> 2]! & 4) !== 0 && sse) raise(cpu, UD_VECTOR);
+  if (sse && (cpu.u32[STATE.cr4 >>> 2]! & 0x200) === 0) raise(cpu, UD_VECTOR);
+  raise(cpu, NM_VECTOR);
+}));
+void X86_CR0_TS;
+
+const gpr = (n: number): number => STATE.gpr + 8 * n;
+/** Byte registers 4 to 7 without REX are AH, CH, DH, BH. */
+const byteRegister = (n: number, rex: number): number => (rex === 0 && n >= 4 && n < 8 ? gpr(n - 4) + 1 : gpr(n));
+const xmm = (n: number): number => STATE['fpu.xmm']! + 16 * n;
+
+export class CodeCache {
+  /** One byte for each physical page: 1 when it has blocks. */
+  readonly codePages: Uint8Array;
+  /** Called when a page gets its first block. */
+  onTranslated: (page: number) => void = () => {};
+  /** Called when all records are about to be reused. */
+  onReset: () => void = () => {};
+  /** Insns of exec records, by the number in the record. */
+  insns: Insn[] = [];
+  /** Moves with each reset. */
+  epoch = 0;
+  private readonly ram: Ram;
+  private readonly decoder = new Decoder(buildMaps(opcodeTable));
+  handlers!: Handlers;
+  private readonly area: number;
+  private next: number;
+  private readonly blocks = new Map<number, Block>();
+  private readonly pages = new Map<number, Block[]>();
+  private readonly crossing = new Uint8Array(32);
+
+  constructor(ram: Ram) {
+    this.ram = ram;
+    this.codePages = new Uint8Array(Math.ceil(ram.size / PAGE));
+    this.area = ram.reserve(AREA_BYTES, PAGE);
+    this.next = this.area;
+  }
+
+  /**
+   * The block at a physical address for a mode, decoded if need be. `secondPage` gives the physical page that follows
+   * in linear memory, should the first instruction need it; it may throw.
+   */
+  find(physical: number, mode: number, secondPage: () => number): Block {
+    const key = physical * 2048 + (mode & CODE_MODE);
+    const known = this.blocks.get(key);
+    if (known?.valid && (known.secondPage < 0 || known.secondPage === secondPage())) return known;
+    if (this.next + (MAX_INSTRUCTIONS + 2) * RECORD_SIZE > this.area + AREA_BYTES) this.reset();
+    const block = this.translate(physical, mode, secondPage);
+    this.blocks.set(key, block);
+    this.enter(Math.floor(physical / PAGE), block);
+    if (block.secondPage >= 0) this.enter(block.secondPage, block);
+    this.handlers.compile();
+    return block;
+  }
+
+  private reset(): void {
+    this.onReset();
+    this.blocks.clear();
+    this.pages.clear();
+    this.codePages.fill(0);
+    this.insns = [];
+    this.next = this.area;
+    this.epoch++;
+  }
+
+  private enter(page: number, block: Block): void {
+    if (page >= this.codePages.length) return;
+    const list = this.pages.get(page);
+    if (list) { list.push(block); return; }
+    this.pages.set(page, [block]);
+    this.codePages[page] = 1;
+    this.onTranslated(page);
+  }
+
+  /** Whether the block that starts with this record reaches into a second page: nothing may be linked to it. */
+  crosses(record: number): boolean {
+    return this.ram.mem.u16[(record + REC_END) >>> 1]! > PAGE;
+  }
+
+  /** The bytes at a physical address were written. */
+  written(physical: number, size: number): void {
+    for (let page = Math.floor(physical / PAGE), last = Math.floor((physical + size - 1) / PAGE); page <= last; page++) {
+      if (this.codePages[page] === 1) this.pageWritten(page, Math.max(physical - page * PAGE, 0), Math.min(physical + size - page * PAGE, PAGE));
+    }
+  }
+
+  private pageWritten(page: number, from: number, to: number): void {
+    const blocks = this.pages.get(page)!;
+    if (!blocks.some((b) => b.valid && (b.secondPage === page ? from < b.end - PAGE : b.start < to && b.end > from))) return;
+    for (const b of blocks) {
+      b.valid = false;
+      for (let i = 0; i < b.records; i++) this.ram.mem.u32[(b.record + i * RECORD_SIZE + REC_HANDLER) >>> 2] = HANDLER_STALE;
+    }
+    this.pages.delete(page);
+    this.codePages[page] = 0;
+  }
+
+  // ---------------------------------------------------------------- translation
+
+  private translate(physical: number, mode: number, secondPage: () => number): Block {
+    const { ram } = this;
+    const codeSize = (mode & MODE_SIZE) === MODE_64 ? 8 : (mode & MODE_SIZE) === MODE_32 ? 4 : 2;
+    const vex = (mode & (MODE_PROTECTED | MODE_VM86)) === MODE_PROTECTED;
+    const page = Math.floor(physical / PAGE);
+    const start = physical % PAGE;
+    const record = this.next;
+    const pageAt = ram.base + page * PAGE;
+    const inRam = physical < ram.size;
+    let offset = start;
+    let second = -1;
+    let records = 0;
+    for (;;) {
+      let insn = inRam ? this.decoder.decode(ram.mem.u8, pageAt + offset, pageAt + PAGE, codeSize, vex) : this.decoder.decode(ALL_ONES, 0, 16, codeSize);
+      if (!insn) {
+        if (records > 0) break;
+        second = secondPage();
+        insn = this.decodeCrossing(pageAt + offset, PAGE - offset, second, codeSize, vex);
+      }
+      this.write(insn, offset, mode);
+      records++;
+      offset += insn.length;
+      if (endsBlock(insn) || offset >= PAGE || records === MAX_INSTRUCTIONS) break;
+    }
+    const near = offset < PAGE && second < 0 && (mode & MODE_FLAT) !== 0;
+    this.fill(near ? HANDLER_END_NEAR : HANDLER_END, offset, offset);
+    ram.mem.u64[(this.next - RECORD_SIZE + REC_IMM) >>> 3] = 0n;
+    ram.mem.u32[(this.next - RECORD_SIZE + REC_LINK) >>> 2] = 0;
+    return { record, records: records + 1, start, end: offset, secondPage: second, valid: true };
+  }
+
+  private decodeCrossing(at: number, here: number, second: number, codeSize: 2 | 4 | 8, vex: boolean): Insn {
+    const { u8 } = this.ram.mem;
+    const bytes = this.crossing;
+    bytes.set(u8.subarray(at, at + here), 0);
+    if (second * PAGE < this.ram.size) bytes.set(u8.subarray(this.ram.base + second * PAGE, this.ram.base + second * PAGE + 16), here);
+    else bytes.fill(0xff, here);
+    return this.decoder.decode(bytes, 0, 32, codeSize, vex)!;
+  }
+
+  private fill(handler: number, start: number, end: number): number {
+    const { mem } = this.ram;
+    const at = this.next;
+    this.next += RECORD_SIZE;
+    mem.u32[(at + REC_HANDLER) >>> 2] = handler;
+    mem.u16[(at + REC_START) >>> 1] = start;
+    mem.u16[(at + REC_END) >>> 1] = end;
+    return at;
+  }
+
+  /** One record. */
+  private write(insn: Insn, start: number, mode: number): void {
+    const { mem } = this.ram;
+    const end = start + insn.length;
+    const { row: r } = insn;
+    const off = r.attributes.has('sse') && !(mode & MODE_SSE) || r.attributes.has('fpu') && !(mode & MODE_FPU);
+    if ('exec' in r.meaning || off) {
+      const at = this.fill(r.attributes.has('straight') && !off ? HANDLER_STRAIGHT : HANDLER_EXEC, start, end);
+      mem.u64[(at + REC_IMM) >>> 3] = BigInt(this.insns.push(off ? { ...insn, row: { ...r, meaning: unavailable.meaning } } : insn) - 1);
+      return;
+    }
+    const shape = shapeOf(insn, mode, end);
+    const at = this.fill(this.handlers.index(shape), start, end);
+    mem.u64[(at + REC_IMM) >>> 3] = BigInt.asUintN(64, insn.imm);
+    const types = r.operands;
+    const size8 = (kinds: string) => types.some((o) => o.length === 2 && o[1] === 'b' && kinds.includes(o[0]!));
+    const vector = (kinds: string) => types.some((o) => kinds.includes(o[0]!) && o !== 'DX' && o !== 'AX');
+    let rm: number;
+    if (shape.memory) rm = insn.base === RIP_BASE ? ENGINE.rip_page : insn.base < 0 ? ENGINE.zero : gpr(insn.base);
+    else rm = vector('WU') ? xmm(insn.rm) : size8('EZR') ? byteRegister(insn.rm, insn.rex) : gpr(insn.rm);
+    let index = insn.index < 0 ? ENGINE.zero : gpr(insn.index);
+    let disp = insn.disp;
+    let scale = insn.scale;
+    if (insn.base === RIP_BASE) {
+      disp += end;
+      if (disp > 0x7fff_ffff) {
+        disp -= 0x1_0000;
+        index = ENGINE.sixty_four_k;
+        scale = 0;
+      }
+    }
+    mem.u32[(at + REC_DISP) >>> 2] = disp;
+    if (shape.near) mem.u32[(at + REC_LINK) >>> 2] = 0;
+    mem.u16[(at + REC_REG) >>> 1] = vector('V') ? xmm(insn.reg) : size8('G') ? byteRegister(insn.reg, insn.rex) : gpr(insn.reg);
+    mem.u16[(at + REC_RM) >>> 1] = rm;
+    mem.u16[(at + REC_INDEX) >>> 1] = index;
+    mem.u16[(at + REC_SEG) >>> 1] = STATE.seg + insn.seg * SEGMENT_SIZE;
+    mem.u8[at + REC_SCALE] = scale;
+    mem.u8[at + REC_AUX] = insn.imm2;
+    mem.u16[(at + REC_VVVV) >>> 1] = vector('H') ? xmm(insn.vvvv) : gpr(insn.vvvv);
+  }
+}
+
+const ALL_ONES = new Uint8Array(16).fill(0xff);
+
+/** Control never falls through these. */
+const ENDS = new Set(['JMP', 'CALL', 'RET']);
+function endsBlock(insn: Insn): boolean {
+  const { row: r } = insn;
+  return 'exec' in r.meaning ? !r.attributes.has('straight') || r === invalidRow : ENDS.has(r.mnemonic);
+}
+
+function shapeOf(insn: Insn, mode: number, end: number): Shape {
+  const { row: r, opSize, addrSize, codeSize } = insn;
+  const flat = (mode & MODE_FLAT) !== 0;
+  const implicit = r.operands.some((o) => o[0] === 'X' || o[0] === 'O');
+  const memory = insn.mod !== 3 || implicit || r.operands.some((o) => o[0] === 'Y');
+  const segment: SegmentUse = codeSize === 8 ? (insn.seg >= FS ? 'base' : 'none') : flat && insn.seg < FS && insn.seg !== CS ? 'none' : 'checked';
+  const relative = r.operands.some((o) => o[0] === 'J');
+  const target = end + Number(insn.imm);
+  return {
+    row: r, opSize, codeSize, flat, memory, addrSize, segment, rep: insn.rep,
+    stackSize: codeSize === 8 ? 8 : mode & MODE_STACK32 ? 4 : 2,
+    indexed: memory && (insn.index >= 0 || insn.base === RIP_BASE && insn.disp + end > 0x7fff_ffff),
+    near: relative && flat && opSize >= 4 && end <= PAGE && target >= 0 && target < PAGE,
+  };
+}

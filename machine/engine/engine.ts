@@ -1,0 +1,316 @@
+/**
+ * The instruction engine: runs a processor's machine code for a number of cycles and says why it stopped.
+ *
+ * One engine serves all processors of a machine; they share its translated code. TypeScript is entered from emitted code
+ * for what is rare: TLB misses and accesses no single host address can serve, code not yet decoded, exec rows. What
+ * those throw never travels through WebAssembly: it is kept in `fault` and the emitted code leaves by a return code.
+ */
+import { DE_VECTOR, Fault, GP_VECTOR, AC_VECTOR, SS_VECTOR, PFERR_FETCH, PFERR_USER, raise } from '../cpu/exceptions.ts';
+import { type EngineHooks, VM_EXIT } from '../cpu/hooks.ts';
+import { linearAddress, readPhysical, writePhysical } from '../cpu/memory.ts';
+import { opcodeTable } from '../cpu/opcode-table.ts';
+import { walk } from '../cpu/paging.ts';
+import { CS, type CpuState, MODE_64, MODE_ALIGN, MODE_FLAT, MODE_SIZE, MODE_USER, SEGMENT_SIZE, SS, STATE, updateMode } from '../cpu/state.ts';
+import type { Ram } from '../ram.ts';
+import { CodeCache } from './code-cache.ts';
+import { readFlags, writeFlags } from './flags.ts';
+import { Handlers } from './handlers.ts';
+import { ENGINE } from './layout.ts';
+import { ACCESS_MODIFY, ACCESS_SEGMENT, ACCESS_WRITE, REC_END, REC_IMM, REC_LINK, REC_SEG, REC_START } from './record.ts';
+import { type HostImports, JUMP_LAST, JUMP_LINEAR, JUMP_RECORD, JUMP_TAG, runtimeModule } from './runtime.ts';
+import { STOP_EVENT, STOP_EXIT, STOP_FAULT, STOP_LIMIT, type StopReason, elapsed, stopSoon } from './stop.ts';
+import { JUMP_ENTRIES, JUMP_ENTRY_SHIFT, Tlb, type TlbCosts } from './tlb.ts';
+
+const FOUR_GIB = 0x1_0000_0000;
+const MAX_BUDGET = 0x4000_0000;
+
+const BUDGET = STATE.budget >>> 2, RETIRED = STATE.retired >>> 3, RIP = STATE.rip >>> 2, MODE = STATE.mode >>> 2;
+const GRANTED = ENGINE.granted >>> 2, HELD = ENGINE.held >>> 2, CHARGED = ENGINE.charged >>> 2;
+const ADDRESS = ENGINE.access_address >>> 2, BOUNDARY = ENGINE.boundary >>> 2, RIP_PAGE = ENGINE.rip_page >>> 2;
+const CS_BASE = (STATE.seg + CS * SEGMENT_SIZE) >>> 2, CS_LIMIT = (STATE.seg + CS * SEGMENT_SIZE + 8) >>> 2;
+
+export class Engine implements EngineHooks {
+  /** Why the last run stopped with STOP_FAULT. Valid until the next exception is raised anywhere. */
+  fault: Fault | undefined;
+  /** Cycles the last run used, charges included. */
+  used = 0;
+  readonly tlb: Tlb;
+  readonly code: CodeCache;
+  private readonly ram: Ram;
+  private readonly runCode: (cpu: number) => void;
+  /** The processor that runs. */
+  private cpu!: CpuState;
+  private thrown: unknown;
+  /** The write that lies in the window: bytes, how many of them on the first page, and both physical addresses. */
+  private windowSize = 0;
+  private windowHere = 0;
+  private windowFirst = 0;
+  private windowSecond = 0;
+
+  constructor(ram: Ram, costs: TlbCosts) {
+    this.ram = ram;
+    const pages = ram.memory.buffer.byteLength / 65536;
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1024 });
+    const imports: WebAssembly.ModuleImports = { memory: ram.memory, table, ...this.hostImports() };
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(runtimeModule(pages)), { e: imports });
+    Object.assign(imports, exports);
+    this.runCode = exports['run'] as (cpu: number) => void;
+    this.code = new CodeCache(ram);
+    this.code.handlers = new Handlers(table, pages, imports, opcodeTable[0]!);
+    this.tlb = new Tlb(ram, this.code.codePages, costs);
+    this.code.onTranslated = (page) => this.tlb.codeAppeared(page);
+    this.code.onReset = () => this.tlb.clearAllJumps();
+  }
+
+  /** Takes a processor in. Its registers may be set before or after. */
+  attach(cpu: CpuState): void {
+    cpu.u32[ENGINE.sixty_four_k >>> 2] = 0x1_0000;
+    this.tlb.attach(cpu);
+    cpu.engine = this;
+    updateMode(cpu);
+  }
+
+  /**
+   * Runs until `cycles` are used up, stopSoon() is called, or an exception or VM exit is raised. The last instruction may
+   * go beyond by what it is charged. cpu.rip and cpu.state.retired are exact afterwards, `used` says what time passed.
+   */
+  run(cpu: CpuState, cycles: number): StopReason {
+    const w = cpu.u32;
+    this.cpu = cpu;
+    this.thrown = undefined;
+    const budget = Math.min(cycles, MAX_BUDGET);
+    w[GRANTED] = w[BUDGET] = budget;
+    w[HELD] = w[CHARGED] = 0;
+    this.tlb.select(cpu);
+    this.runCode(cpu.base);
+    const { thrown } = this;
+    // An instruction that raised a fault has not retired.
+    if (thrown !== undefined && w[BOUNDARY] === 0) w[BUDGET] = w[BUDGET]! + 1;
+    this.used = elapsed(cpu);
+    cpu.u64[RETIRED] = cpu.u64[RETIRED]! + BigInt(this.used - w[CHARGED]!);
+    const held = w[HELD]!;
+    w[BUDGET] = w[HELD] = w[GRANTED] = 0;
+    if (thrown === undefined) return held > 0 ? STOP_EVENT : STOP_LIMIT;
+    if (thrown instanceof Fault) {
+      this.fault = thrown;
+      return STOP_FAULT;
+    }
+    if (thrown === VM_EXIT) return STOP_EXIT;
+    throw thrown;
+  }
+
+  // ---------------------------------------------------------------- EngineHooks
+  readFlags(cpu: CpuState): number { return readFlags(cpu); }
+  writeFlags(cpu: CpuState, flags: number): void { writeFlags(cpu, flags); }
+  flushTlb(cpu: CpuState): void { this.tlb.flush(cpu); }
+  flushPage(cpu: CpuState, linear: number): void { this.tlb.flushPage(cpu, linear); }
+  modeChanged(cpu: CpuState): void { this.tlb.select(cpu); }
+  stopSoon(cpu: CpuState): void { stopSoon(cpu); }
+  codeWritten(_cpu: CpuState, address: number, size: number): void { this.code.written(address, size); }
+
+  // ---------------------------------------------------------------- what emitted code calls
+
+  private hostImports(): HostImports {
+    return {
+      hostAccess: (_cpu, record, access) => {
+        try { return this.access(record!, access!); } catch (e) { this.thrown = e; return 0; }
+      },
+      commit: () => { this.commit(); },
+      raise: (_cpu, vector) => {
+        try { raise(this.cpu, vector!); } catch (e) { this.thrown = e; }
+      },
+      segmentSlow: (_cpu, offset, access) => {
+        try {
+          const seg = (offset! - STATE.seg) / SEGMENT_SIZE;
+          linearAddress(this.cpu, seg, this.cpu.u64[ADDRESS >>> 1]!, access! & 0xff, (access! & ACCESS_WRITE) !== 0);
+          return 1;
+        } catch (e) { this.thrown = e; return 0; }
+      },
+      lookup: () => this.lookup(),
+      link: (_cpu, record) => this.link(record!),
+      execute: (_cpu, record) => this.execute(record!),
+      divide: (_cpu, size, signed) => {
+        void size;
+        return this.divide(signed !== 0);
+      },
+    };
+  }
+
+  private execute(record: number): number {
+    const { cpu } = this;
+    const insn = this.code.insns[this.ram.mem.u32[(record + REC_IMM) >>> 2]!]!;
+    const { meaning } = insn.row;
+    try {
+      (meaning as { exec: (cpu: CpuState, i: typeof insn) => void }).exec(cpu, insn);
+    } catch (e) {
+      this.thrown = e;
+      return 0;
+    }
+    this.tlb.select(cpu);
+    return 1;
+  }
+
+  /** The code at RIP access_address. A fault there is raised between two instructions. */
+  private lookup(): number {
+    const { cpu } = this;
+    const w = cpu.u32;
+    const ripLow = w[ADDRESS]!, ripHigh = w[ADDRESS + 1]!;
+    try {
+      const mode = w[MODE]!;
+      const access = PFERR_FETCH | (mode & MODE_USER ? PFERR_USER : 0);
+      let linear: number;
+      if ((mode & MODE_SIZE) === MODE_64) {
+        linear = (ripHigh | 0) * FOUR_GIB + ripLow;
+        if (linear >= 2 ** 47 || linear < -(2 ** 47)) raise(cpu, GP_VECTOR);
+      } else {
+        linear = (ripLow + w[CS_BASE]!) >>> 0;
+        if (ripLow > w[CS_LIMIT]!) raise(cpu, GP_VECTOR);
+      }
+      const physical = walk(cpu, linear, access);
+      const block = this.code.find(physical, mode, () => {
+        const next = (Math.floor(linear / 4096) + 1) * 4096;
+        return Math.floor(walk(cpu, (mode & MODE_SIZE) === MODE_64 ? next : next >>> 0, access) / 4096);
+      });
+      const page = (BigInt(ripHigh) << 32n | BigInt(ripLow)) - BigInt((linear >>> 0) & 0xfff);
+      cpu.u64[RIP_PAGE >>> 1] = page;
+      if ((mode & MODE_FLAT) === 0) this.checkBlockLimit(cpu, ripLow, block);
+      else this.cacheJump(cpu, linear, block.record);
+      return block.record;
+    } catch (e) {
+      this.thrown = e;
+      w[RIP] = ripLow;
+      w[RIP + 1] = ripHigh;
+      w[BOUNDARY] = 1;
+      return 0;
+    }
+  }
+
+  private cacheJump(cpu: CpuState, linear: number, record: number): void {
+    const w = cpu.u32;
+    const { u32 } = this.ram.mem;
+    const low = linear >>> 0, high = Math.floor(linear / FOUR_GIB) >>> 0;
+    const index = (low ^ (low >>> 12 | high << 20)) & (JUMP_ENTRIES - 1);
+    const at = (w[ENGINE.jump_cache >>> 2]! + (index << JUMP_ENTRY_SHIFT)) >>> 2;
+    u32[at + JUMP_LINEAR / 4] = low;
+    u32[at + JUMP_LINEAR / 4 + 1] = high;
+    u32[at + JUMP_TAG / 4] = w[ENGINE.jump_tag >>> 2]!;
+    u32[at + JUMP_TAG / 4 + 1] = w[(ENGINE.jump_tag >>> 2) + 1]!;
+    u32[at + JUMP_RECORD / 4] = record;
+    u32[at + JUMP_LAST / 4] = 0;
+  }
+
+  /** A block may run past the limit of a code segment that is not flat: the bytes beyond must not be executed. */
+  private checkBlockLimit(cpu: CpuState, rip: number, block: { start: number; end: number }): void {
+    void cpu; void rip; void block;
+  }
+
+  /** Where a direct jump in its page leads; remembered in its record. */
+  private link(record: number): number {
+    const { cpu } = this;
+    const { mem } = this.ram;
+    const { epoch } = this.code;
+    const offset = mem.u16[(record + REC_END) >>> 1]! + (mem.u32[(record + REC_IMM) >>> 2]! | 0);
+    const w = cpu.u32;
+    const rip = cpu.u64[RIP_PAGE >>> 1]! + BigInt(offset);
+    cpu.u64[ADDRESS >>> 1] = rip;
+    const page = cpu.u64[RIP_PAGE >>> 1]!;
+    const target = this.lookup();
+    void w;
+    if (target !== 0 && this.code.epoch === epoch && cpu.u64[RIP_PAGE >>> 1] === page && !this.code.crosses(target)) mem.u32[(record + REC_LINK) >>> 2] = target;
+    return target;
+  }
+
+  // ---------------------------------------------------------------- memory
+
+  /** Host address for an access emitted code could not make by itself. Sets the window up where there is none. */
+  private access(record: number, access: number): number {
+    const { cpu, ram } = this;
+    const w = cpu.u32;
+    const size = access & 0xff;
+    const write = (access & ACCESS_WRITE) !== 0;
+    const low = w[ADDRESS]!;
+    const mode = w[MODE]!;
+    let linear: number, wide = false;
+    if ((mode & MODE_SIZE) === MODE_64) {
+      linear = (w[ADDRESS + 1]! | 0) * FOUR_GIB + low;
+      wide = true;
+      if (linear < -(2 ** 47) || linear + size - 1 >= 2 ** 47 || (linear < 0 && linear + size - 1 >= 0)) {
+        const seg = access & ACCESS_SEGMENT ? access >> 12 & 7 : (ram.mem.u16[(record + REC_SEG) >>> 1]! - STATE.seg) / SEGMENT_SIZE;
+        raise(cpu, seg === SS ? SS_VECTOR : GP_VECTOR);
+      }
+    } else linear = low;
+    if (mode & MODE_ALIGN && size <= 8 && (low & (size - 1)) !== 0) raise(cpu, AC_VECTOR);
+    const here = 4096 - (low & 0xfff);
+    const first = this.tlb.translate(cpu, linear, write);
+    if (size <= here && first < ram.size && !(write && this.code.codePages[Math.floor(first / 4096)] === 1)) return ram.base + first;
+
+    let second = 0;
+    if (size > here) second = this.tlb.translate(cpu, wide ? linear + here : (linear + here) >>> 0, write);
+    const window = cpu.base + ENGINE.window;
+    if (!write || access & ACCESS_MODIFY) {
+      this.readBytes(first, Math.min(size, here), window);
+      if (size > here) this.readBytes(second, size - here, window + here);
+    }
+    if (write) {
+      this.windowSize = size;
+      this.windowHere = here;
+      this.windowFirst = first;
+      this.windowSecond = second;
+    }
+    return window;
+  }
+
+  private commit(): void {
+    const { cpu, windowSize, windowHere } = this;
+    const window = cpu.base + ENGINE.window;
+    this.writeBytes(this.windowFirst, Math.min(windowSize, windowHere), window);
+    if (windowSize > windowHere) this.writeBytes(this.windowSecond, windowSize - windowHere, window + windowHere);
+  }
+
+  private readBytes(physical: number, n: number, to: number): void {
+    const { u8 } = this.ram.mem;
+    if (physical + n <= this.ram.size) {
+      u8.copyWithin(to, this.ram.base + physical, this.ram.base + physical + n);
+      return;
+    }
+    for (let i = 0; i < n; i += 8) {
+      const size = Math.min(8, n - i);
+      const v = readPhysical(this.cpu, physical + i, size);
+      for (let j = 0; j < size; j++) u8[to + i + j] = Number(v >> BigInt(8 * j) & 0xffn);
+    }
+  }
+
+  private writeBytes(physical: number, n: number, from: number): void {
+    const { u8 } = this.ram.mem;
+    if (physical + n <= this.ram.size) {
+      u8.copyWithin(this.ram.base + physical, from, from + n);
+      this.code.written(physical, n);
+      return;
+    }
+    for (let i = 0; i < n; i += 8) {
+      const size = Math.min(8, n - i);
+      let v = 0n;
+      for (let j = size - 1; j >= 0; j--) v = v << 8n | BigInt(u8[from + i + j]!);
+      writePhysical(this.cpu, physical + i, size, v);
+    }
+  }
+
+  // ---------------------------------------------------------------- arithmetic
+
+  /** DIV and IDIV of 128 bits by the 64 in access_address. 0: #DE was raised. */
+  private divide(signed: boolean): number {
+    const { cpu } = this;
+    const g = cpu.gpr;
+    const divisor = signed ? BigInt.asIntN(64, cpu.u64[ADDRESS >>> 1]!) : cpu.u64[ADDRESS >>> 1]!;
+    const dividend = (signed ? BigInt.asIntN(64, g[2]!) : g[2]!) << 64n | g[0]!;
+    const quotient = divisor === 0n ? 0n : dividend / divisor;
+    if (divisor === 0n || quotient !== (signed ? BigInt.asIntN(64, quotient) : BigInt.asUintN(64, quotient))) {
+      try { raise(cpu, DE_VECTOR); } catch (e) { this.thrown = e; }
+      return 0;
+    }
+    g[0] = BigInt.asUintN(64, quotient);
+    g[2] = BigInt.asUintN(64, dividend % divisor);
+    return 1;
+  }
+}
+void REC_START;

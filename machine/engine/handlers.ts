@@ -1,0 +1,122 @@
+/**
+ * The cold tier's handlers: one function a shape, made from its row's `emit` when the shape is first decoded and
+ * reached through a table. Handlers that a block needs are compiled together, for a module costs 70 µs however small.
+ */
+import type { Row } from '../cpu/opcode-row.ts';
+import { STATE } from '../cpu/state.ts';
+import { ColdTranslation } from './cold-translation.ts';
+import { ENGINE } from './layout.ts';
+import { type Runtime, HANDLER_PARAMS, HANDLER_RESULTS, importRuntime } from './runtime.ts';
+import { type Shape, shapeKey } from './shape.ts';
+import { type L64, WasmModule, i64 } from './wasm-emitter.ts';
+
+/** Handlers that belong to no row. */
+export const HANDLER_STALE = 1;      // the code was overwritten: look it up again
+export const HANDLER_END = 2;        // end of a block: go on at the next instruction through the jump cache
+export const HANDLER_END_NEAR = 3;   // the same inside the page: linked
+export const HANDLER_EXEC = 4;       // an exec row that ends its block
+export const HANDLER_STRAIGHT = 5;   // an exec row that does not
+const FIRST_HANDLER = 6;
+
+/** A shape for what needs none of its parts. */
+const nothing = (row: Row): Shape => ({
+  row, opSize: 4, codeSize: 8, stackSize: 8, flat: true, memory: false, addrSize: 8, segment: 'none', indexed: false, rep: 0, near: true,
+});
+
+export class Handlers {
+  readonly table: WebAssembly.Table;
+  private readonly memoryPages: number;
+  private readonly imports: WebAssembly.ModuleImports;
+  private readonly ids = new Map<Row, number>();
+  private readonly known = new Map<number, number>();
+  private next = FIRST_HANDLER;
+  private module: WasmModule | undefined;
+  private runtime!: Runtime;
+  private readonly pending: number[] = [];
+
+  /** `imports` must hold the whole runtime by the time the first handler is compiled. */
+  constructor(table: WebAssembly.Table, memoryPages: number, imports: WebAssembly.ModuleImports, anyRow: Row) {
+    this.table = table;
+    this.memoryPages = memoryPages;
+    this.imports = imports;
+    this.special(anyRow);
+  }
+
+  /** Number of the shape's handler; it can be called after compile(). */
+  index(shape: Shape): number {
+    let id = this.ids.get(shape.row);
+    if (id === undefined) this.ids.set(shape.row, id = this.ids.size);
+    const key = shapeKey(id, shape);
+    let index = this.known.get(key);
+    if (index === undefined) {
+      index = this.next++;
+      this.known.set(key, index);
+      const { meaning } = shape.row;
+      if (!('emit' in meaning)) throw new TypeError(`${shape.row.mnemonic} has no emit`);
+      this.add(index, shape, (t) => { meaning.emit(t); t.next(); });
+    }
+    return index;
+  }
+
+  private add(index: number, shape: Shape, body: (t: ColdTranslation) => void): void {
+    if (!this.module) {
+      this.module = new WasmModule(this.memoryPages);
+      this.runtime = importRuntime(this.module);
+    }
+    this.module.function(`h${index}`, HANDLER_PARAMS, HANDLER_RESULTS, (c) => body(new ColdTranslation(c, shape, this.runtime)));
+    this.pending.push(index);
+  }
+
+  compile(): void {
+    if (!this.module) return;
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(this.module.finish()), { e: this.imports });
+    if (this.next > this.table.length) this.table.grow(Math.max(this.next - this.table.length, 256));
+    for (const i of this.pending) this.table.set(i, exports[`h${i}`] as () => number);
+    this.pending.length = 0;
+    this.module = undefined;
+  }
+
+  private special(row: Row): void {
+    const shape = nothing(row);
+    /** These are no instructions: the cycle the loop has counted is given back. */
+    const uncount = ({ c, cpu }: ColdTranslation) => c.store32(c.get(cpu), c.add32(c.load32(c.get(cpu), STATE.budget), c.const32(1)), STATE.budget);
+    /** cpu.rip and next_rip = what follows. */
+    const storeRip = (t: ColdTranslation): L64 => {
+      const { c } = t;
+      const rip = c.local(i64);
+      c.set(rip, t.currentRip());
+      return rip;
+    };
+    this.add(HANDLER_STALE, shape, (t) => {
+      const { c } = t;
+      uncount(t);
+      c.store64(c.get(t.cpu), t.currentRip(), ENGINE.access_address);
+      c.call32(t.runtime.lookup, c.get(t.cpu));
+    });
+    this.add(HANDLER_END, shape, (t) => {
+      uncount(t);
+      t.jumpTo(storeRip(t));
+      t.next();
+    });
+    this.add(HANDLER_END_NEAR, shape, (t) => {
+      uncount(t);
+      t.jump();
+      t.next();
+    });
+    for (const index of [HANDLER_EXEC, HANDLER_STRAIGHT]) {
+      this.add(index, shape, (t) => {
+        const { c } = t;
+        const rip = c.keep64(t.followingRip());
+        c.store64(c.get(t.cpu), c.get(rip), STATE.rip);
+        c.store64(c.get(t.cpu), c.get(rip), STATE.next_rip);
+        c.if(c.eqz32(c.call32(t.runtime.execute, c.get(t.cpu), t.rec)), () => t.leave());
+        if (index === HANDLER_STRAIGHT) { t.next(); return; }
+        c.if(c.les32(c.load32(c.get(t.cpu), STATE.budget), c.const32(0)), () => {
+          c.store32(c.get(t.cpu), c.const32(1), ENGINE.boundary);
+          t.leave();
+        });
+        c.call32(t.runtime.jumpTo, c.get(t.cpu), c.load64(c.get(t.cpu), STATE.rip));
+      });
+    }
+  }
+}

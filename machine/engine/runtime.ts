@@ -1,0 +1,149 @@
+/**
+ * The functions emitted code can call, and the module that holds those of them that are WebAssembly themselves: the
+ * inner loop, jumps through the jump cache, segment checks, wide multiplication.
+ *
+ * Every module imports the same functions in the same order, so a Func means the same in all of them.
+ */
+import { MODE_64, MODE_SIZE, CS, SEGMENT_SIZE, STATE } from '../cpu/state.ts';
+import { ENGINE } from './layout.ts';
+import { ACCESS_WRITE, REC_HANDLER, REC_START } from './record.ts';
+import { JUMP_ENTRIES, JUMP_ENTRY_SHIFT } from './tlb.ts';
+import { type Code, type Func, type I64, type L32, type L64, type ValueType, WasmModule, i32, i64 } from './wasm-emitter.ts';
+
+/** What TypeScript provides. Host addresses and records are i32; 0 means that the instruction must leave. */
+const HOST_IMPORTS = {
+  /** (cpu, record, access) The slow path of an access to access_address: host address to use. */
+  hostAccess: [[i32, i32, i32], [i32]],
+  /** (cpu) Carries out the write that lies in the window. */
+  commit: [[i32], []],
+  /** (cpu, vector) */
+  raise: [[i32, i32], []],
+  /** (cpu, segment offset, access) A segment check of the offset in access_address failed, or did it: 1 when it is fine after all. */
+  segmentSlow: [[i32, i32, i32], [i32]],
+  /** (cpu) Record of the code at RIP access_address. */
+  lookup: [[i32], [i32]],
+  /** (cpu, record) Links a direct jump inside its page: record of the target. */
+  link: [[i32, i32], [i32]],
+  /** (cpu, record) Runs an exec row; 0 when it faulted. */
+  execute: [[i32, i32], [i32]],
+  /** (cpu, size, signed) DIV and IDIV of rDX:rAX by access_address; 0 when it raised #DE. */
+  divide: [[i32, i32, i32], [i32]],
+} as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>;
+export type HostImports = { [K in keyof typeof HOST_IMPORTS]: (...args: number[]) => number | void };
+
+const WASM_IMPORTS = {
+  /** (cpu, record, linear, access) */
+  access: [[i32, i32, i64, i32], [i32]],
+  /** (cpu, offset, segment offset, access) Linear address, or -1. */
+  segment: [[i32, i64, i32, i32], [i64]],
+  /** (cpu, rip) Record of the code there. */
+  jumpTo: [[i32, i64], [i32]],
+  /** (a, b) High half of the unsigned product. */
+  mulHigh: [[i64, i64], [i64]],
+} as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>;
+
+export type Runtime = { readonly [K in keyof typeof HOST_IMPORTS | keyof typeof WASM_IMPORTS]: Func };
+
+/** A module that may call the whole runtime. */
+export function importRuntime(module: WasmModule): Runtime {
+  return Object.fromEntries(Object.entries({ ...HOST_IMPORTS, ...WASM_IMPORTS }).map(([name, [params, results]]) => [name, module.importFunction(name, params, results)])) as Runtime;
+}
+
+export const HANDLER_PARAMS: readonly ValueType[] = [i32, i32];
+export const HANDLER_RESULTS: readonly ValueType[] = [i32];
+
+/** The module behind WASM_IMPORTS, and `run`. */
+export function runtimeModule(memoryPages: number): Uint8Array<ArrayBuffer> {
+  const module = new WasmModule(memoryPages);
+  const host = Object.fromEntries(Object.entries(HOST_IMPORTS).map(([name, [params, results]]) => [name, module.importFunction(name, params, results)])) as Record<keyof typeof HOST_IMPORTS, Func>;
+  const handler = module.type(HANDLER_PARAMS, HANDLER_RESULTS);
+
+  const jumpTo = module.function('jumpTo', WASM_IMPORTS.jumpTo[0], WASM_IMPORTS.jumpTo[1], (c) => jumpThroughCache(c, host.lookup));
+  // (cpu) Runs from RIP until the budget is used up or a handler leaves, and stores RIP.
+  module.function('run', [i32], [], (c) => {
+    const cpu = c.param(0, i32);
+    const record = c.local(i32), t = c.local(i32);
+    c.store32(c.get(cpu), c.const32(0), ENGINE.boundary);
+    c.block((left) => {
+      c.brIf(left, c.eqz32(c.tee(record, c.call32(jumpTo, c.get(cpu), c.load64(c.get(cpu), STATE.rip)))));
+      c.loop((again) => {
+        c.brIf(left, c.les32(c.tee(t, c.load32(c.get(cpu), STATE.budget)), c.const32(0)));
+        c.store32(c.get(cpu), c.sub32(c.get(t), c.const32(1)), STATE.budget);
+        c.if(c.tee(t, c.callIndirect32(handler, c.get(cpu), c.get(record), c.load32(c.get(record), REC_HANDLER))), () => {
+          c.set(record, c.get(t));
+          c.br(again);
+        });
+      });
+    });
+    c.if(c.eqz32(c.load32(c.get(cpu), ENGINE.boundary)), () => {
+      const rip = c.keep64(c.add(c.load64(c.get(cpu), ENGINE.rip_page), pageOffset(c, record)));
+      c.store64(c.get(cpu), c.select(c.get(rip), c.and(c.get(rip), c.const(0xffff_ffff)), isMode64(c, cpu)), STATE.rip);
+    });
+  });
+
+  module.function('access', WASM_IMPORTS.access[0], WASM_IMPORTS.access[1], (c) => {
+    const cpu = c.param(0, i32);
+    c.store64(c.get(cpu), c.get(c.param(2, i64)), ENGINE.access_address);
+    c.call32(host.hostAccess, c.get(cpu), c.get(c.param(1, i32)), c.get(c.param(3, i32)));
+  });
+
+  module.function('segment', WASM_IMPORTS.segment[0], WASM_IMPORTS.segment[1], (c) => segmentCheck(c, host.segmentSlow));
+  module.function('mulHigh', WASM_IMPORTS.mulHigh[0], WASM_IMPORTS.mulHigh[1], (c) => mulHigh(c));
+  return module.finish();
+}
+
+/** Usable, present, expand-up and within the limit, writable data or readable: all else is for the slow path. */
+function segmentCheck(c: Code, slow: Func): void {
+  const cpu = c.param(0, i32), offset = c.param(1, i64), seg = c.param(2, i32), access = c.param(3, i32);
+  const s = c.keep32(c.add32(c.get(cpu), c.get(seg)));
+  const rights = c.keep32(c.load32(c.get(s), 12));
+  // Expand-up data: type bits 3 (code) and 2 (expand-down) clear; writable if bit 1. Present: bit 7. Unusable: bit 16.
+  const want = c.keep32(c.select(c.const32(0x82), c.const32(0x80), c.and32(c.get(access), c.const32(ACCESS_WRITE))));
+  const last = c.sub(c.add(c.get(offset), c.extendu(c.and32(c.get(access), c.const32(0xff)))), c.const(1));
+  c.if(c.or32(
+    c.gtu(last, c.extendu(c.load32(c.get(s), 8))),
+    c.ne32(c.and32(c.get(rights), c.or32(c.const32(0x1008c), c.get(want))), c.get(want)),
+  ), () => {
+    c.store64(c.get(cpu), c.get(offset), ENGINE.access_address);
+    c.if(c.eqz32(c.call32(slow, c.get(cpu), c.get(seg), c.get(access))), () => c.return(c.const(-1)));
+  });
+  c.and(c.add(c.get(offset), c.load64(c.get(s), 0)), c.const(0xffff_ffff));
+}
+
+/**
+ * The jump cache: per processor 4096 entries of 32 bytes by linear address: u64 linear address, u64 jump_tag, u32 record, u32
+ * bytes of the block less one.
+ */
+export const JUMP_LINEAR = 0, JUMP_TAG = 8, JUMP_RECORD = 16, JUMP_LAST = 20;
+
+function jumpThroughCache(c: Code, lookup: Func): void {
+  const cpu = c.param(0, i32), rip = c.param(1, i64);
+  const linear: L64 = c.local(i64);
+  const entry: L32 = c.local(i32), record: L32 = c.local(i32);
+  c.set(linear, c.choose(i64, isMode64(c, cpu),
+    () => c.get(rip),
+    () => c.and(c.add(c.get(rip), c.load64(c.get(cpu), STATE.seg + CS * SEGMENT_SIZE)), c.const(0xffff_ffff))));
+  c.set(entry, c.add32(c.load32(c.get(cpu), ENGINE.jump_cache),
+    c.shl32(c.and32(c.wrap(c.xor(c.get(linear), c.shru(c.get(linear), c.const(12)))), c.const32(JUMP_ENTRIES - 1)), c.const32(JUMP_ENTRY_SHIFT))));
+  c.if(c.and32(
+    c.eq(c.load64(c.get(entry), JUMP_LINEAR), c.get(linear)),
+    c.eq(c.load64(c.get(entry), JUMP_TAG), c.load64(c.get(cpu), ENGINE.jump_tag)),
+  ), () => {
+    c.set(record, c.load32(c.get(entry), JUMP_RECORD));
+    c.store64(c.get(cpu), c.sub(c.get(rip), pageOffset(c, record)), ENGINE.rip_page);
+    c.return(c.get(record));
+  });
+  c.store64(c.get(cpu), c.get(rip), ENGINE.access_address);
+  c.call32(lookup, c.get(cpu));
+}
+const isMode64 = (c: Code, cpu: L32) => c.eq32(c.and32(c.load32(c.get(cpu), STATE.mode), c.const32(MODE_SIZE)), c.const32(MODE_64));
+const pageOffset = (c: Code, record: L32): I64 => c.extendu(c.load32_16u(c.get(record), REC_START));
+
+function mulHigh(c: Code): void {
+  const a = c.param(0, i64), b = c.param(1, i64);
+  const low = (v: L64) => c.and(c.get(v), c.const(0xffff_ffff));
+  const high = (v: L64) => c.shru(c.get(v), c.const(32));
+  const middle = c.keep64(c.add(c.mul(high(a), low(b)), c.shru(c.mul(low(a), low(b)), c.const(32))));
+  const cross = c.keep64(c.add(c.mul(low(a), high(b)), low(middle)));
+  c.add(c.add(c.mul(high(a), high(b)), high(middle)), high(cross));
+}

@@ -1,0 +1,187 @@
+/**
+ * The translation look-aside buffer, which emitted code searches inline: the architectural TLB of these processors.
+ *
+ * Per processor four arrays (read and write, supervisor and user) of 1024 entries, direct-mapped by the low ten bits of
+ * the page number. An entry is 16 bytes: u64 tag, u32 addend (host address - linear address, modulo 2^32), u32
+ * physical page number. A tag is the linear page address with, in its low bits, the number of the address space it
+ * belongs to (bits 1 to 11, never 0) and bit 0 set when emitted code must not use the entry though it is valid: devices,
+ * and for writes pages that hold translated code. Flushing an address space is giving it a new number.
+ *
+ * An access hits if (address + size - 1) & ~0xfff, with the number, equals the tag: one compare also sends accesses
+ * that cross a page to the slow path. While alignment checks or data breakpoints are armed the pointers lead to an
+ * array that is always empty. Only this file knows any of that besides Translation.host.
+ */
+import { PFERR_USER, PFERR_WRITE } from '../cpu/exceptions.ts';
+import { walk } from '../cpu/paging.ts';
+import { type CpuState, MODE_ALIGN, MODE_USER, STATE } from '../cpu/state.ts';
+import type { Ram } from '../ram.ts';
+import { charge } from './stop.ts';
+import { ENGINE } from './layout.ts';
+
+export const TLB_ENTRIES = 1024;
+/** Index mask for a linear address shifted right by 8: entry number times 16. */
+export const TLB_MASK = (TLB_ENTRIES - 1) << 4;
+const ARRAY_BYTES = TLB_ENTRIES * 16;
+export const JUMP_ENTRIES = 4096;
+export const JUMP_ENTRY_SHIFT = 5;
+const MAX_TAG = 0x7ff;
+
+const TLB_READ = ENGINE.tlb_read >>> 2, TLB_WRITE = ENGINE.tlb_write >>> 2, TLB_TAG = ENGINE.tlb_tag >>> 2;
+const JUMP_TAG = ENGINE.jump_tag >>> 2, JUMP_CACHE = ENGINE.jump_cache >>> 2;
+const MODE = STATE.mode >>> 2, IN_GUEST = STATE.in_guest >>> 2, VPID = STATE.vpid >>> 2, EPTP = STATE.ept_pointer >>> 2;
+const CR0 = STATE.cr0 >>> 2, DR7 = (STATE.dr >>> 2) + 14;
+
+/** An address space that has translations: the host's (vpid 0) or a guest's. */
+interface Context { tag: number; eptLow: number; eptHigh: number }
+
+interface Arrays { readonly at: number; nextTag: number; readonly contexts: Map<number, Context> }
+
+export interface TlbCosts { readonly pageWalk: number; readonly nestedPageWalk: number }
+
+export class Tlb {
+  private readonly u32: Uint32Array;
+  private readonly ram: Ram;
+  private readonly costs: TlbCosts;
+  /** Indexed by CpuState.id. */
+  private readonly arrays: Arrays[] = [];
+  private readonly processors: CpuState[] = [];
+  private readonly empty: number;
+  /** Whether a physical page holds translated code; one byte a page. */
+  private readonly codePages: Uint8Array;
+
+  constructor(ram: Ram, codePages: Uint8Array, costs: TlbCosts) {
+    this.ram = ram;
+    this.u32 = ram.mem.u32;
+    this.costs = costs;
+    this.codePages = codePages;
+    this.empty = ram.reserve(ARRAY_BYTES);
+  }
+
+  attach(cpu: CpuState): void {
+    const at = this.ram.reserve(4 * ARRAY_BYTES, 4096);
+    this.arrays[cpu.id] = { at, nextTag: 1, contexts: new Map() };
+    this.processors[cpu.id] = cpu;
+    cpu.u32[JUMP_CACHE] = this.ram.reserve(JUMP_ENTRIES << JUMP_ENTRY_SHIFT, 4096);
+    this.select(cpu);
+  }
+
+  /** Points emitted code at the arrays and tags of the processor's present address space, mode and privilege level. */
+  select(cpu: CpuState): void {
+    const w = cpu.u32;
+    const a = this.arrays[cpu.id]!;
+    const mode = w[MODE]!;
+    const tag = this.context(a, w).tag << 1;
+    w[TLB_TAG] = tag;
+    w[JUMP_TAG] = tag | mode << 12;
+    const watched = (mode & MODE_ALIGN) !== 0 || (w[DR7]! & 0xff) !== 0;
+    const read = mode & MODE_USER ? a.at + 2 * ARRAY_BYTES : a.at;
+    w[TLB_READ] = watched ? this.empty : read;
+    w[TLB_WRITE] = watched ? this.empty : read + ARRAY_BYTES;
+  }
+
+  private context(a: Arrays, w: Uint32Array): Context {
+    const guest = w[IN_GUEST] !== 0;
+    const key = guest ? w[VPID]! : 0;
+    const eptLow = guest ? w[EPTP]! : 0, eptHigh = guest ? w[EPTP + 1]! : 0;
+    let c = a.contexts.get(key);
+    if (!c) a.contexts.set(key, c = { tag: this.newTag(a), eptLow, eptHigh });
+    else if (c.eptLow !== eptLow || c.eptHigh !== eptHigh) {
+      c.tag = this.newTag(a);
+      c.eptLow = eptLow;
+      c.eptHigh = eptHigh;
+    }
+    return c;
+  }
+
+  private newTag(a: Arrays): number {
+    if (a.nextTag > MAX_TAG) {
+      this.u32.fill(0, a.at >>> 2, (a.at + 4 * ARRAY_BYTES) >>> 2);
+      const cpu = this.processors[this.arrays.indexOf(a)]!;
+      this.clearJumps(cpu);
+      a.nextTag = 1;
+      for (const c of a.contexts.values()) c.tag = a.nextTag++;
+    }
+    return a.nextTag++;
+  }
+
+  /** Forgets where jumps lead, on one processor. */
+  clearJumps(cpu: CpuState): void {
+    const at = cpu.u32[JUMP_CACHE]!;
+    this.u32.fill(0, at >>> 2, (at + (JUMP_ENTRIES << JUMP_ENTRY_SHIFT)) >>> 2);
+  }
+  clearAllJumps(): void {
+    for (const cpu of this.processors) if (cpu) this.clearJumps(cpu);
+  }
+
+  /** Drops all translations of the present address space. */
+  flush(cpu: CpuState): void {
+    const a = this.arrays[cpu.id]!;
+    const c = this.context(a, cpu.u32);
+    c.tag = this.newTag(a);
+    this.select(cpu);
+  }
+
+  /** Drops those of one guest (INVVPID), or of all guests (INVEPT). */
+  flushGuest(cpu: CpuState, vpid: number): void {
+    const a = this.arrays[cpu.id]!;
+    const c = a.contexts.get(vpid);
+    if (c) c.tag = this.newTag(a);
+    this.select(cpu);
+  }
+  flushGuests(cpu: CpuState): void {
+    const a = this.arrays[cpu.id]!;
+    for (const [vpid, c] of a.contexts) if (vpid !== 0) c.tag = this.newTag(a);
+    this.select(cpu);
+  }
+
+  /** INVLPG. */
+  flushPage(cpu: CpuState, linear: number): void {
+    const a = this.arrays[cpu.id]!;
+    for (let i = 0; i < 4; i++) this.u32[(a.at + i * ARRAY_BYTES + this.index(linear)) >>> 2] = 0;
+    this.clearJumps(cpu);
+  }
+
+  private index(linear: number): number {
+    return ((linear >>> 0) >>> 8) & TLB_MASK;
+  }
+
+  /**
+   * Host-physical address of a linear one for a data access at the current privilege level, from the TLB or by a walk
+   * that is charged and remembered. Throws as walk() does. This is the slow path: emitted code has looked already.
+   */
+  translate(cpu: CpuState, linear: number, write: boolean): number {
+    const w = cpu.u32;
+    const { u32 } = this;
+    const user = (w[MODE]! & MODE_USER) !== 0;
+    const array = this.arrays[cpu.id]!.at + (user ? 2 * ARRAY_BYTES : 0) + (write ? ARRAY_BYTES : 0);
+    const at = (array + this.index(linear)) >>> 2;
+    const low = linear >>> 0;
+    const tagLow = ((low & ~0xfff) | w[TLB_TAG]!) >>> 0, tagHigh = Math.floor(linear / 0x1_0000_0000) >>> 0;
+    let page: number;
+    if ((u32[at]! & ~1) >>> 0 === tagLow && u32[at + 1] === tagHigh) page = u32[at + 3]!;
+    else {
+      const physical = walk(cpu, linear, (write ? PFERR_WRITE : 0) | (user ? PFERR_USER : 0));
+      const nested = w[EPTP] !== 0 || w[EPTP + 1] !== 0;
+      if ((w[CR0]! | 0) < 0) charge(cpu, nested ? this.costs.nestedPageWalk : this.costs.pageWalk);
+      else if (nested) charge(cpu, this.costs.pageWalk);
+      page = Math.floor(physical / 4096);
+    }
+    const slow = page * 4096 >= this.ram.size || (write && this.codePages[page] !== 0);
+    u32[at] = slow ? tagLow | 1 : tagLow;
+    u32[at + 1] = tagHigh;
+    u32[at + 2] = this.ram.base + page * 4096 - (low & ~0xfff);
+    u32[at + 3] = page;
+    return page * 4096 + (low & 0xfff);
+  }
+
+  /** From now on writes to this page go through the slow path: it holds translated code. */
+  codeAppeared(page: number): void {
+    for (const a of this.arrays) {
+      if (!a) continue;
+      for (let array = 1; array < 4; array += 2) {
+        const from = (a.at + array * ARRAY_BYTES) >>> 2;
+        for (let at = from; at < from + ARRAY_BYTES / 4; at += 4) if (this.u32[at + 3] === page) this.u32[at] = this.u32[at]! | 1;
+      }
+    }
+  }
+}

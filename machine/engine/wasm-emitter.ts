@@ -1,0 +1,324 @@
+/**
+ * Writes WebAssembly modules as bytes. WebAssembly core specification, ch. 5 (binary format).
+ *
+ * An expression is written as nested calls: `c.add(c.get(a), c.get(b))`. JavaScript evaluates arguments before the
+ * call and from left to right, which is exactly the order of a stack machine's code; so each method only appends its
+ * own opcode. The values passed around are empty marks whose types let TypeScript check the code as a wasm validator
+ * would. What must not be done is to keep such a mark and use it later: a value that is used twice is a local.
+ */
+declare const mark: unique symbol;
+export type I32 = { readonly [mark]: 'i32' };
+export type I64 = { readonly [mark]: 'i64' };
+export type F32 = { readonly [mark]: 'f32' };
+export type F64 = { readonly [mark]: 'f64' };
+export type V128 = { readonly [mark]: 'v128' };
+type Any = I32 | I64 | F32 | F64 | V128;
+const I32 = 0 as unknown as I32, I64 = 0 as unknown as I64, F32 = 0 as unknown as F32, F64 = 0 as unknown as F64, V128 = 0 as unknown as V128;
+
+export const i32 = 0x7f, i64 = 0x7e, f32 = 0x7d, f64 = 0x7c, v128 = 0x7b;
+export type ValueType = 0x7f | 0x7e | 0x7d | 0x7c | 0x7b;
+type MarkOf<T extends ValueType> = T extends 0x7f ? I32 : T extends 0x7e ? I64 : T extends 0x7d ? F32 : T extends 0x7c ? F64 : V128;
+
+/** A local variable of the function being written. */
+export interface Local<V extends Any = Any> { readonly index: number; readonly type: ValueType; readonly '@holds'?: V }
+export type L32 = Local<I32>;
+export type L64 = Local<I64>;
+export type LV = Local<V128>;
+
+/** Bytes that grow. */
+class Bytes {
+  bytes = new Uint8Array(256);
+  length = 0;
+  byte(b: number): void {
+    if (this.length === this.bytes.length) this.grow(1);
+    this.bytes[this.length++] = b;
+  }
+  grow(n: number): void {
+    const more = new Uint8Array(Math.max(this.bytes.length * 2, this.length + n));
+    more.set(this.bytes);
+    this.bytes = more;
+  }
+  append(other: Bytes): void {
+    if (this.length + other.length > this.bytes.length) this.grow(other.length);
+    this.bytes.set(other.bytes.subarray(0, other.length), this.length);
+    this.length += other.length;
+  }
+  /** LEB128, unsigned. */
+  u(n: number): void {
+    for (n >>>= 0; n > 0x7f; n >>>= 7) this.byte((n & 0x7f) | 0x80);
+    this.byte(n);
+  }
+  /** LEB128, signed 32 bits. */
+  s(n: number): void {
+    for (n |= 0; n > 63 || n < -64; n >>= 7) this.byte((n & 0x7f) | 0x80);
+    this.byte(n & 0x7f);
+  }
+  /** LEB128, signed 64 bits. */
+  s64(n: bigint): void {
+    for (n = BigInt.asIntN(64, n); n > 63n || n < -64n; n >>= 7n) this.byte(Number(n & 0x7fn) | 0x80);
+    this.byte(Number(n & 0x7fn));
+  }
+  name(text: string): void {
+    this.u(text.length);
+    for (let i = 0; i < text.length; i++) this.byte(text.charCodeAt(i));
+  }
+}
+
+/** A function that can be called: imported, or defined in the same module. */
+export interface Func { readonly index: number; readonly results: readonly ValueType[] }
+
+/** The body of one function. */
+export class Code extends Bytes {
+  private readonly locals: ValueType[] = [];
+  private readonly params: readonly ValueType[];
+  private readonly free = new Map<ValueType, Local[]>();
+  /** Nesting of blocks, for branches. */
+  private depth = 0;
+
+  constructor(params: readonly ValueType[]) {
+    super();
+    this.params = params;
+  }
+
+  // ---- locals
+  param<T extends ValueType>(i: number, type: T): Local<MarkOf<T>> { return { index: i, type }; }
+  local<T extends ValueType>(type: T): Local<MarkOf<T>> {
+    const reused = this.free.get(type)?.pop();
+    if (reused) return reused as Local<MarkOf<T>>;
+    this.locals.push(type);
+    return { index: this.params.length + this.locals.length - 1, type };
+  }
+  /** Gives a local back for reuse. */
+  release(l: Local): void {
+    const list = this.free.get(l.type);
+    if (list) list.push(l); else this.free.set(l.type, [l]);
+  }
+  get<V extends Any>(l: Local<V>): V { this.byte(0x20); this.u(l.index); return I32 as V; }
+  set<V extends Any>(l: Local<V>, _v: V): void { this.byte(0x21); this.u(l.index); }
+  tee<V extends Any>(l: Local<V>, _v: V): V { this.byte(0x22); this.u(l.index); return I32 as V; }
+  /** A new local that holds the value. */
+  keep64(_v: I64): L64 { const l = this.local(i64); this.set(l, I64); return l; }
+  keep32(_v: I32): L32 { const l = this.local(i32); this.set(l, I32); return l; }
+  keepV(_v: V128): LV { const l = this.local(v128); this.set(l, V128); return l; }
+
+  // ---- control
+  /** Runs `body` with branches to its end: `c.br(label)`. */
+  block(body: (label: number) => void): void { this.byte(0x02); this.byte(0x40); body(++this.depth); this.depth--; this.byte(0x0b); }
+  /** As block, but a branch to the label starts over. */
+  loop(body: (label: number) => void): void { this.byte(0x03); this.byte(0x40); body(++this.depth); this.depth--; this.byte(0x0b); }
+  br(label: number): void { this.byte(0x0c); this.u(this.depth - label); }
+  brIf(label: number, _condition: I32): void { this.byte(0x0d); this.u(this.depth - label); }
+  if(_condition: I32, then: () => void, otherwise?: () => void): void {
+    this.byte(0x04); this.byte(0x40);
+    this.depth++;
+    then();
+    if (otherwise) { this.byte(0x05); otherwise(); }
+    this.depth--;
+    this.byte(0x0b);
+  }
+  /** An if with a value. */
+  choose<T extends ValueType>(type: T, _condition: I32, then: () => MarkOf<T>, otherwise: () => MarkOf<T>): MarkOf<T> {
+    this.byte(0x04); this.byte(type);
+    this.depth++;
+    then();
+    this.byte(0x05);
+    const v = otherwise();
+    this.depth--;
+    this.byte(0x0b);
+    return v;
+  }
+  /** condition ? a : b, both computed. */
+  select<V extends Any>(_a: V, _b: V, _condition: I32): V { this.byte(0x1b); return I32 as V; }
+  return(_v?: Any): void { this.byte(0x0f); }
+  unreachable(): void { this.byte(0x00); }
+  drop(_v: Any): void { this.byte(0x1a); }
+  call(f: Func, ..._args: Any[]): void { this.byte(0x10); this.u(f.index); }
+  call32(f: Func, ..._args: Any[]): I32 { this.byte(0x10); this.u(f.index); return I32; }
+  call64(f: Func, ..._args: Any[]): I64 { this.byte(0x10); this.u(f.index); return I64; }
+  /** Through table 0; arguments first, then the index. */
+  callIndirect32(type: number, ..._args: Any[]): I32 { this.byte(0x11); this.u(type); this.u(0); return I32; }
+
+  // ---- memory
+  private memory(opcode: number, offset: number): void { this.byte(opcode); this.u(0); this.u(offset); }
+  load32(_a: I32, offset = 0): I32 { this.memory(0x28, offset); return I32; }
+  load64(_a: I32, offset = 0): I64 { this.memory(0x29, offset); return I64; }
+  loadF32(_a: I32, offset = 0): F32 { this.memory(0x2a, offset); return F32; }
+  loadF64(_a: I32, offset = 0): F64 { this.memory(0x2b, offset); return F64; }
+  load32_8u(_a: I32, offset = 0): I32 { this.memory(0x2d, offset); return I32; }
+  load32_16u(_a: I32, offset = 0): I32 { this.memory(0x2f, offset); return I32; }
+  /** Zero-extended load of 1, 2, 4 or 8 bytes. */
+  loadSized(size: number, _a: I32, offset = 0): I64 { this.memory(size === 1 ? 0x31 : size === 2 ? 0x33 : size === 4 ? 0x35 : 0x29, offset); return I64; }
+  store32(_a: I32, _v: I32, offset = 0): void { this.memory(0x36, offset); }
+  store64(_a: I32, _v: I64, offset = 0): void { this.memory(0x37, offset); }
+  storeF32(_a: I32, _v: F32, offset = 0): void { this.memory(0x38, offset); }
+  storeF64(_a: I32, _v: F64, offset = 0): void { this.memory(0x39, offset); }
+  storeSized(size: number, _a: I32, _v: I64, offset = 0): void { this.memory(size === 1 ? 0x3c : size === 2 ? 0x3d : size === 4 ? 0x3e : 0x37, offset); }
+  memoryCopy(_to: I32, _from: I32, _n: I32): void { this.byte(0xfc); this.u(10); this.byte(0); this.byte(0); }
+  memoryFill(_to: I32, _value: I32, _n: I32): void { this.byte(0xfc); this.u(11); this.byte(0); }
+  loadV(_a: I32, offset = 0): V128 { this.v(0x00); this.u(0); this.u(offset); return V128; }
+  storeV(_a: I32, _v: V128, offset = 0): void { this.v(0x0b); this.u(0); this.u(offset); }
+
+  // ---- i32
+  const32(n: number): I32 { this.byte(0x41); this.s(n); return I32; }
+  private op32(opcode: number): I32 { this.byte(opcode); return I32; }
+  eqz32(_a: I32): I32 { return this.op32(0x45); }
+  eq32(_a: I32, _b: I32): I32 { return this.op32(0x46); }
+  ne32(_a: I32, _b: I32): I32 { return this.op32(0x47); }
+  lts32(_a: I32, _b: I32): I32 { return this.op32(0x48); }
+  ltu32(_a: I32, _b: I32): I32 { return this.op32(0x49); }
+  gtu32(_a: I32, _b: I32): I32 { return this.op32(0x4b); }
+  les32(_a: I32, _b: I32): I32 { return this.op32(0x4c); }
+  geu32(_a: I32, _b: I32): I32 { return this.op32(0x4f); }
+  add32(_a: I32, _b: I32): I32 { return this.op32(0x6a); }
+  sub32(_a: I32, _b: I32): I32 { return this.op32(0x6b); }
+  mul32(_a: I32, _b: I32): I32 { return this.op32(0x6c); }
+  divu32(_a: I32, _b: I32): I32 { return this.op32(0x6e); }
+  and32(_a: I32, _b: I32): I32 { return this.op32(0x71); }
+  or32(_a: I32, _b: I32): I32 { return this.op32(0x72); }
+  xor32(_a: I32, _b: I32): I32 { return this.op32(0x73); }
+  shl32(_a: I32, _n: I32): I32 { return this.op32(0x74); }
+  shru32(_a: I32, _n: I32): I32 { return this.op32(0x76); }
+  wrap(_a: I64): I32 { return this.op32(0xa7); }
+
+  // ---- i64
+  const(n: bigint | number): I64 { this.byte(0x42); this.s64(BigInt(n)); return I64; }
+  private op64(opcode: number): I64 { this.byte(opcode); return I64; }
+  eqz(_a: I64): I32 { return this.op32(0x50); }
+  eq(_a: I64, _b: I64): I32 { return this.op32(0x51); }
+  ne(_a: I64, _b: I64): I32 { return this.op32(0x52); }
+  lts(_a: I64, _b: I64): I32 { return this.op32(0x53); }
+  ltu(_a: I64, _b: I64): I32 { return this.op32(0x54); }
+  gts(_a: I64, _b: I64): I32 { return this.op32(0x55); }
+  gtu(_a: I64, _b: I64): I32 { return this.op32(0x56); }
+  geu(_a: I64, _b: I64): I32 { return this.op32(0x5a); }
+  clz(_a: I64): I64 { return this.op64(0x79); }
+  ctz(_a: I64): I64 { return this.op64(0x7a); }
+  popcnt(_a: I64): I64 { return this.op64(0x7b); }
+  add(_a: I64, _b: I64): I64 { return this.op64(0x7c); }
+  sub(_a: I64, _b: I64): I64 { return this.op64(0x7d); }
+  mul(_a: I64, _b: I64): I64 { return this.op64(0x7e); }
+  divs(_a: I64, _b: I64): I64 { return this.op64(0x7f); }
+  divu(_a: I64, _b: I64): I64 { return this.op64(0x80); }
+  rems(_a: I64, _b: I64): I64 { return this.op64(0x81); }
+  remu(_a: I64, _b: I64): I64 { return this.op64(0x82); }
+  and(_a: I64, _b: I64): I64 { return this.op64(0x83); }
+  or(_a: I64, _b: I64): I64 { return this.op64(0x84); }
+  xor(_a: I64, _b: I64): I64 { return this.op64(0x85); }
+  shl(_a: I64, _n: I64): I64 { return this.op64(0x86); }
+  shrs(_a: I64, _n: I64): I64 { return this.op64(0x87); }
+  shru(_a: I64, _n: I64): I64 { return this.op64(0x88); }
+  rotl(_a: I64, _n: I64): I64 { return this.op64(0x89); }
+  rotr(_a: I64, _n: I64): I64 { return this.op64(0x8a); }
+  extends(_a: I32): I64 { return this.op64(0xac); }
+  extendu(_a: I32): I64 { return this.op64(0xad); }
+  /** Sign extension from 1, 2, 4 or 8 bytes. */
+  extend(size: number, _a: I64): I64 {
+    if (size < 8) this.byte(size === 1 ? 0xc2 : size === 2 ? 0xc3 : 0xc4);
+    return I64;
+  }
+
+  // ---- floating point, by opcode (WebAssembly names in sse tables)
+  opF64(opcode: number, ..._args: Any[]): F64 { this.byte(opcode); return F64; }
+  opF32(opcode: number, ..._args: Any[]): F32 { this.byte(opcode); return F32; }
+  testF(opcode: number, ..._args: Any[]): I32 { return this.op32(opcode); }
+  op64From(opcode: number, ..._args: Any[]): I64 { return this.op64(opcode); }
+  op32From(opcode: number, ..._args: Any[]): I32 { return this.op32(opcode); }
+  /** The 0xfc group: saturating truncations. */
+  saturate64(opcode: number, _a: Any): I64 { this.byte(0xfc); this.u(opcode); return I64; }
+  saturate32(opcode: number, _a: Any): I32 { this.byte(0xfc); this.u(opcode); return I32; }
+
+  // ---- v128
+  private v(opcode: number): void { this.byte(0xfd); this.u(opcode); }
+  opV(opcode: number, ..._args: Any[]): V128 { this.v(opcode); return V128; }
+  opV32(opcode: number, ..._args: Any[]): I32 { this.v(opcode); return I32; }
+  constV(low: bigint, high: bigint): V128 {
+    this.v(0x0c);
+    for (let i = 0n; i < 64n; i += 8n) this.byte(Number((low >> i) & 0xffn));
+    for (let i = 0n; i < 64n; i += 8n) this.byte(Number((high >> i) & 0xffn));
+    return V128;
+  }
+  shuffleV(lanes: ArrayLike<number>, _a: V128, _b: V128): V128 {
+    this.v(0x0d);
+    for (let i = 0; i < 16; i++) this.byte(lanes[i]!);
+    return V128;
+  }
+  lane64(lane: number, _a: V128): I64 { this.v(0x1d); this.byte(lane); return I64; }
+  laneF64(lane: number, _a: V128): F64 { this.v(0x21); this.byte(lane); return F64; }
+  replace64(lane: number, _a: V128, _v: I64): V128 { this.v(0x1e); this.byte(lane); return V128; }
+
+  /** The entry of the code section: size, locals, code. */
+  finish(into: Bytes): void {
+    const head = new Bytes();
+    head.u(this.locals.length);
+    for (const type of this.locals) { head.u(1); head.byte(type); }
+    into.u(head.length + this.length + 1);
+    into.append(head);
+    into.append(this);
+    into.byte(0x0b);
+  }
+}
+
+/** A module that imports one memory and one table of functions, and what else it names, from the module name `e`. */
+export class WasmModule {
+  private readonly types: string[] = [];
+  private readonly imports = new Bytes();
+  private importCount = 0;
+  private functionImports = 0;
+  private readonly functions: { type: number; code: Code; name: string | undefined }[] = [];
+
+  constructor(memoryPages: number) {
+    this.imports.name('e'); this.imports.name('memory');
+    this.imports.byte(2); this.imports.byte(1); this.imports.u(memoryPages); this.imports.u(memoryPages);
+    this.imports.name('e'); this.imports.name('table');
+    this.imports.byte(1); this.imports.byte(0x70); this.imports.byte(0); this.imports.u(1);
+    this.importCount = 2;
+  }
+
+  type(params: readonly ValueType[], results: readonly ValueType[]): number {
+    const key = `${params.join(',')}:${results.join(',')}`;
+    const known = this.types.indexOf(key);
+    return known >= 0 ? known : this.types.push(key) - 1;
+  }
+  /** Imports come before any function is defined. */
+  importFunction(name: string, params: readonly ValueType[], results: readonly ValueType[]): Func {
+    this.imports.name('e'); this.imports.name(name);
+    this.imports.byte(0); this.imports.u(this.type(params, results));
+    this.importCount++;
+    return { index: this.functionImports++, results };
+  }
+  function(name: string | undefined, params: readonly ValueType[], results: readonly ValueType[], body: (c: Code) => void): Func {
+    const code = new Code(params);
+    const entry = { type: this.type(params, results), code, name };
+    const index = this.functionImports + this.functions.push(entry) - 1;
+    body(code);
+    return { index, results };
+  }
+  get size(): number { return this.functions.length; }
+
+  finish(): Uint8Array<ArrayBuffer> {
+    const out = new Bytes();
+    for (const b of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) out.byte(b);
+    const section = (id: number, count: number, write: (s: Bytes) => void) => {
+      const s = new Bytes();
+      s.u(count);
+      write(s);
+      out.byte(id); out.u(s.length); out.append(s);
+    };
+    section(1, this.types.length, (s) => {
+      for (const key of this.types) {
+        s.byte(0x60);
+        for (const list of key.split(':')) {
+          const types = list === '' ? [] : list.split(',').map(Number);
+          s.u(types.length);
+          for (const t of types) s.byte(t);
+        }
+      }
+    });
+    section(2, this.importCount, (s) => s.append(this.imports));
+    section(3, this.functions.length, (s) => { for (const f of this.functions) s.u(f.type); });
+    const exported = this.functions.map((f, i) => ({ name: f.name, index: this.functionImports + i })).filter((f) => f.name !== undefined);
+    section(7, exported.length, (s) => { for (const f of exported) { s.name(f.name!); s.byte(0); s.u(f.index); } });
+    section(10, this.functions.length, (s) => { for (const f of this.functions) f.code.finish(s); });
+    return out.bytes.slice(0, out.length);
+  }
+}
