@@ -7,7 +7,7 @@
  * the cache knows the areas that map it.
  */
 import { EFAULT, EFBIG, EINVAL, ENOSPC } from '../../abi/errno.ts';
-import { machine } from '../current.ts';
+import { kernelVariable, machine } from '../current.ts';
 import { zap_vma_range } from '../mm/memory.ts';
 import { __get_free_zeroed, get_page, page_bytes, put_page } from '../mm/page-alloc.ts';
 import { PAGE_SIZE, type vm_area_struct, type vm_operations_struct } from '../mm/types.ts';
@@ -15,6 +15,9 @@ import { current_time } from './inode.ts';
 import type { iov_iter } from './iov-iter.ts';
 import { MAX_FILE_SIZE } from './open.ts';
 import type { file, inode } from './types.ts';
+
+/** Frames in all page caches, for /proc/meminfo. */
+export const file_pages = kernelVariable(() => ({ count: 0 }));
 
 export class address_space {
   readonly host: inode;
@@ -31,7 +34,10 @@ export class address_space {
     const known = this.pages.get(index);
     if (known !== undefined) return known;
     const pfn = __get_free_zeroed();
-    if (pfn >= 0) this.pages.set(index, pfn);
+    if (pfn >= 0) {
+      this.pages.set(index, pfn);
+      file_pages().count++;
+    }
     return pfn;
   }
 
@@ -80,6 +86,7 @@ export class address_space {
     for (const [index, pfn] of this.pages) {
       if (index < keep) continue;
       this.pages.delete(index);
+      file_pages().count--;
       put_page(pfn);
     }
     const last = this.pages.get(Math.floor(size / PAGE_SIZE));

@@ -4,7 +4,7 @@
  * Linux: fs/namespace.c, fs/fs_struct.c, fs/filesystems.c
  */
 import { EBUSY, EFAULT, EINVAL, ENODEV, ENOTBLK, ENOTDIR } from '../../abi/errno.ts';
-import { AT_FDCWD, S_ISDIR } from '../../abi/fcntl.ts';
+import { AT_FDCWD, S_ISDIR, major, minor } from '../../abi/fcntl.ts';
 import {
   MNT_DETACH, MS_BIND, MS_MOVE, MS_NOATIME, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME, MS_REMOUNT, UMOUNT_NOFOLLOW,
 } from '../../abi/mount.ts';
@@ -34,6 +34,7 @@ export const get_anon_bdev = (): number => namespaceState().nextDev++;
 /** Attaches a super block over a directory. */
 export function attach(sb: super_block, devname: string, flags: number, at: path | undefined): mount {
   const m = new mount(sb, devname, flags, at);
+  m.mnt_id = namespaceState().nextMountId++;
   sb.s_active++;
   namespaceState().mounts.push(m);
   if (at !== undefined) {
@@ -173,6 +174,20 @@ export function show_mounts(root: path): string {
   let text = '';
   for (const m of namespaceState().mounts) {
     text += `${escape(m.mnt_devname)} ${escape(d_path({ mnt: m, dentry: m.mnt_root }, root))} ${m.mnt_sb.s_type.name} ${mountOptions(m)} 0 0\n`;
+  }
+  return text;
+}
+
+/** /proc/<pid>/mountinfo. */
+export function show_mountinfo(root: path): string {
+  let text = '';
+  const { mounts } = namespaceState();
+  for (const m of mounts) {
+    const { s_dev, s_type } = m.mnt_sb;
+    const dev = `${major(s_dev)}:${minor(s_dev)}`;
+    const at = escape(d_path({ mnt: m, dentry: m.mnt_root }, root));
+    const options = mountOptions(m);
+    text += `${m.mnt_id} ${m.mnt_parent === m ? 0 : m.mnt_parent.mnt_id} ${dev} / ${at} ${options} - ${s_type.name} ${escape(m.mnt_devname)} ${options.slice(0, 2)}\n`;
   }
   return text;
 }

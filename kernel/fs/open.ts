@@ -8,7 +8,7 @@ import {
 } from '../../abi/errno.ts';
 import {
   AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_LARGEFILE, O_NOCTTY, O_NOFOLLOW, O_PATH,
-  O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, R_OK, S_IFREG, S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISLNK, S_ISREG, S_ISSOCK, W_OK, X_OK,
+  O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, R_OK, S_IFMT, S_IFREG, S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISLNK, S_ISREG, S_ISSOCK, W_OK, X_OK,
 } from '../../abi/fcntl.ts';
 import { MS_RDONLY } from '../../abi/mount.ts';
 import { RLIMIT_NOFILE } from '../../abi/resource.ts';
@@ -45,7 +45,7 @@ export function dentry_file(at: path, flags: number): file | number {
     if (typeof driver === 'number') return driver;
     op = driver;
   } else if (S_ISFIFO(inode.i_mode)) op = fifo_fops;
-  else if (S_ISBLK(inode.i_mode) || S_ISSOCK(inode.i_mode)) return -ENXIO;
+  else if (S_ISBLK(inode.i_mode) || S_ISSOCK(inode.i_mode) || (inode.i_mode & S_IFMT) === 0) return -ENXIO;
   const f = new file(at, inode, op, flags & ~OPEN_ONLY_FLAGS & ~O_CLOEXEC, mode);
   if (op.llseek !== undefined) f.f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
   else f.f_mode |= FMODE_STREAM;

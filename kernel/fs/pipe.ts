@@ -179,7 +179,7 @@ const pipe_fops: file_operations = {
     return mask;
   },
   ioctl: (f, cmd, arg) => (cmd === FIONREAD.nr ? put_user32(Number(arg), pipeOf(f).used) : -ENOIOCTLCMD),
-  release(_inode, f) {
+  release(node, f) {
     const pipe = pipeOf(f);
     if ((f.f_mode & FMODE_READ) !== 0) pipe.readers--;
     if ((f.f_mode & FMODE_WRITE) !== 0) pipe.writers--;
@@ -187,7 +187,7 @@ const pipe_fops: file_operations = {
       pipe.rd_wait.wake_up_all(POLLIN | POLLRDNORM | POLLERR | POLLHUP);
       pipe.wr_wait.wake_up_all(POLLOUT | POLLWRNORM | POLLERR | POLLHUP);
     }
-    if (pipe.readers === 0 && pipe.writers === 0) fifos().delete(f.f_inode);
+    if (pipe.readers === 0 && pipe.writers === 0) node.i_private = undefined;
   },
 };
 
@@ -208,6 +208,7 @@ export function sys_pipe2(task: task_struct, address: number, flags: number): nu
   node.i_atime = node.i_mtime = node.i_ctime = current_time();
   const pipe = new pipe_inode_info();
   pipe.readers = pipe.writers = 1;
+  node.i_private = pipe;
   const status = flags & (O_NONBLOCK | O_DIRECT);
   const name = `pipe:[${node.i_ino}]`;
   for (const [fd, mode] of [[reader, O_RDONLY], [writer, O_WRONLY]] as const) {
@@ -236,18 +237,16 @@ export function pipe_fcntl(f: file, cmd: number, arg: number): number {
 
 // ---- named pipes
 
-/** Pipes behind the FIFO inodes that are open. */
-const fifos = kernelVariable(() => new Map<inode, pipe_inode_info>());
-
+/** The inode keeps the pipe while it is open, so that a second opening, also of /proc/<pid>/fd/N, finds it. */
 function fifo_open(node: inode, f: file): number | MaySleep<number> {
-  let pipe = fifos().get(node);
-  if (pipe === undefined) fifos().set(node, pipe = new pipe_inode_info());
+  const pipe = node.i_private instanceof pipe_inode_info ? node.i_private : new pipe_inode_info();
+  node.i_private = pipe;
   f.private_data = pipe;
   const reads = (f.f_mode & FMODE_READ) !== 0;
   const writes = (f.f_mode & FMODE_WRITE) !== 0;
   f.f_pos = -1;
   if (writes && !reads && (f.f_flags & O_NONBLOCK) !== 0 && pipe.readers === 0) {
-    if (pipe.writers === 0) fifos().delete(node);
+    if (pipe.writers === 0) node.i_private = undefined;
     return -ENXIO;
   }
   if (reads) { pipe.readers++; pipe.r_counter++; pipe.wr_wait.wake_up_all(); }

@@ -121,9 +121,9 @@ export class inode {
   i_count = 0;
   /** Called when neither name nor user is left. */
   evict: ((inode: inode) => void) | undefined;
-  constructor(sb: super_block, mode: number, op: inode_operations, fop: file_operations) {
+  constructor(sb: super_block, mode: number, op: inode_operations, fop: file_operations, ino = sb.s_nextIno++) {
     this.i_sb = sb;
-    this.i_ino = sb.s_nextIno++;
+    this.i_ino = ino;
     this.i_mode = mode;
     this.i_op = op;
     this.i_fop = fop;
@@ -158,6 +158,8 @@ export class mount {
   readonly mnt_sb: super_block;
   readonly mnt_devname: string;
   mnt_flags: number;
+  /** Number in /proc/<pid>/mountinfo and fdinfo. */
+  mnt_id = 0;
   /** Where it is mounted; itself and its root for the root mount. */
   mnt_parent: mount;
   mnt_mountpoint: dentry;

@@ -3,18 +3,32 @@
  * Linux: kernel/sched/cputime.c (CONFIG_VIRT_CPU_ACCOUNTING_GEN)
  */
 import type { Processor } from '../../machine/processor.ts';
-import { current, this_processor } from '../current.ts';
-import { PF_VCPU, type task_struct } from './types.ts';
+import { current, kernelVariable, machine, this_processor } from '../current.ts';
+import { PF_IDLE, PF_VCPU, type task_struct } from './types.ts';
+
+/** Cycles of one processor by what they went to; guest time is part of user, guest_nice of nice. The rest was idle. */
+export interface kernel_cpustat { user: number; nice: number; system: number; guest: number; guest_nice: number }
+export const kcpustat = kernelVariable<kernel_cpustat[]>(() => machine().processors.map(() => ({ user: 0, nice: 0, system: 0, guest: 0, guest_nice: 0 })));
 
 /** Books the time since the last booking under what the task was doing. Called at every change of that. */
 export function vtime_account(task: task_struct, p: Processor): void {
   const delta = p.clock - task.vtime;
   task.vtime = p.clock;
-  if ((task.flags & PF_VCPU) !== 0) {
-    task.gtime += delta;
+  if ((task.flags & PF_IDLE) !== 0) return;
+  const stat = kcpustat()[p.id]!;
+  const inGuest = (task.flags & PF_VCPU) !== 0;
+  if (inGuest || (task.syscall_nr < 0 && task.user !== undefined)) {
     task.utime += delta;
-  } else if (task.syscall_nr < 0 && task.user !== undefined) task.utime += delta;
-  else task.stime += delta;
+    if (task.static_prio > 120) stat.nice += delta;
+    else stat.user += delta;
+    if (!inGuest) return;
+    task.gtime += delta;
+    if (task.static_prio > 120) stat.guest_nice += delta;
+    else stat.guest += delta;
+  } else {
+    task.stime += delta;
+    stat.system += delta;
+  }
 }
 
 export function vtime_start(task: task_struct, p: Processor): void { task.vtime = p.clock; }
