@@ -67,7 +67,9 @@ const variableMtrrs = Array.from({ length: 8 }, (_, i) => [
 ]).flat();
 const fixedMtrrs = [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f].map((number) => store(number, `MTRR_FIX_${number.toString(16)}`, ALL, 0n, mtrrTypes));
 
-const APIC_BASE_RESET = 0xfee0_0800n;
+export const APIC_BASE_RESET = 0xfee0_0800n;
+/** This processor came up first. */
+export const APIC_BASE_BSP = 0x100n;
 export const PAT_RESET = 0x0007_0406_0007_0406n;
 
 export const msrTable: readonly Msr[] = [

@@ -3,7 +3,7 @@
  */
 import { DR6_FIXED, DR7_FIXED } from './debug.ts';
 import { resetFpu } from './fpu-state.ts';
-import { resetMsrs } from './msrs.ts';
+import { APIC_BASE_BSP, resetMsrs } from './msrs.ts';
 import { SIGNATURE } from './cpuid.ts';
 import {
   ACTIVITY_ACTIVE, ACTIVITY_WAIT_SIPI, CS, type CpuState, DS, ES, FS, GS, LDTR, RDX, SS, STATE, TR, X86_CR0_CD, X86_CR0_ET, X86_CR0_NW, X86_EFLAGS_FIXED, updateMode,
@@ -37,6 +37,7 @@ export function resetCpu(cpu: CpuState, init = false): void {
     state.xcr0 = 1n;
     resetFpu(cpu.fpu);
     resetMsrs(cpu);
+    if (cpu.id === 0) state.apic_base |= APIC_BASE_BSP;
   }
   cpu.engine.flushTlb(cpu, true);
   updateMode(cpu);
