@@ -51,6 +51,8 @@ export interface UserFrame {
   calling: boolean;
   /** -ERESTART* of the last call while nobody has decided what becomes of it, else 0. */
   restart: number;
+  /** Set when `gen` ended by a fault or exception: the signal that kills the task once handlers are through. */
+  lost: kernel_siginfo | undefined;
   /** A handler's frame: what sigreturn restores. */
   readonly saved: { readonly mask: bigint; readonly regs: SavedRegs } | undefined;
 }
@@ -164,7 +166,8 @@ export class signal_struct {
 }
 
 export class task_struct {
-  readonly pid: number;
+  /** Changes once at most: a thread that calls execve becomes the leader. */
+  pid: number;
   tgid: number;
   comm: string;
   flags = 0;
@@ -250,6 +253,8 @@ export class task_struct {
   syscall_nr = -1;
   /** Set by an access that faulted in user code: the program cannot run on. */
   user_fault: kernel_siginfo | undefined;
+  /** How restart_syscall goes on with a sleep that a stop interrupted. */
+  restart_block: (() => MaySleep<number>) | undefined;
   clear_child_tid = 0;
   set_child_tid = 0;
   vfork_done: wait_queue_head | undefined;
