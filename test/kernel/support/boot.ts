@@ -117,4 +117,29 @@ export function* print(text: string): Sys<number> {
   yield* call(NR.__NR_munmap, page, 4096);
   return n;
 }
+/** Sleeps that many nanoseconds of virtual time. */
+export function* sleep(ns: number): Sys<number> {
+  const page = yield* mmap(4096);
+  const { space } = cpu.current!;
+  const at = space.resolve(page, true) >>> 3;
+  space.mem.u64[at] = BigInt(Math.floor(ns / 1e9));
+  space.mem.u64[at + 1] = BigInt(ns % 1e9);
+  const result = yield* call(NR.__NR_nanosleep, page, 0);
+  yield* call(NR.__NR_munmap, page, 4096);
+  return result;
+}
+
+/** Makes `body` the handler of a signal. */
+export function* sigaction(signal: number, body: () => Sys<void>, flags = 0): Sys<number> {
+  const page = yield* mmap(4096);
+  const { space } = cpu.current!;
+  const at = space.resolve(page, true) >>> 3;
+  space.mem.u64.set([0x1000n, BigInt(flags), 0n, 0n], at);
+  cpu.current!.body = body;
+  const result = yield* call(NR.__NR_rt_sigaction, signal, page, 0, 8);
+  cpu.current!.body = undefined;
+  yield* call(NR.__NR_munmap, page, 4096);
+  return result;
+}
+
 export { NR };
