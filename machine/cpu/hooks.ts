@@ -52,7 +52,8 @@ export interface VmxHooks {
   instruction(cpu: CpuState, insn: Insn, reason: number, qualification: bigint): void;
   /** Exits whose instruction has a memory operand and reports it in the instruction-information field (SDM 28.2.5): SGDT and kin, INVPCID, VMREAD … */
   memoryInstruction(cpu: CpuState, insn: Insn, reason: number): void;
-  io(cpu: CpuState, insn: Insn, port: number, size: 1 | 2 | 4, out: boolean): void;
+  /** Throws nothing: true means that the exit has been noted, and the instruction is to return VM_EXIT. */
+  io(cpu: CpuState, insn: Insn, port: number, size: 1 | 2 | 4, out: boolean): boolean;
   /** What MOV from CR0, CR3, CR4 and CR8 reads. */
   readCr(cpu: CpuState, insn: Insn, cr: number): bigint;
   /** What a MOV to CRn is to load: guest-owned bits from value, host-owned ones as they are. */

@@ -3,6 +3,7 @@
  * with them. SDM Vol. 1 ch. 19.5.
  */
 import { GP_VECTOR, raise } from './exceptions.ts';
+import { VM_EXIT, type VmExit } from './hooks.ts';
 import { readTable } from './memory.ts';
 import type { Insn } from './opcode-row.ts';
 import { gpr32, writeGpr } from './operands.ts';
@@ -26,12 +27,12 @@ function permitted(cpu: CpuState, port: number, size: PortSize): boolean {
 }
 
 /**
- * Everything that may keep an instruction from a port: #GP(0), or the guest's exit. INS and OUTS call it before they
- * touch memory, for each element.
+ * Everything that may keep an instruction from a port: #GP(0), or the guest's exit: then the answer is true and the
+ * instruction returns VM_EXIT. INS and OUTS call it before they touch memory, for each element.
  */
-export function checkPort(cpu: CpuState, insn: Insn, port: number, size: PortSize, out: boolean): void {
+export function checkPort(cpu: CpuState, insn: Insn, port: number, size: PortSize, out: boolean): boolean {
   if (!permitted(cpu, port, size)) raise(cpu, GP_VECTOR);
-  if (cpu.inGuest) cpu.vmx.io(cpu, insn, port, size, out);
+  return cpu.inGuest && cpu.vmx.io(cpu, insn, port, size, out);
 }
 
 /** Reads a port that checkPort() has allowed. */
@@ -43,20 +44,22 @@ const immediate = (insn: Insn) => Number(insn.imm & 0xffn);
 const dx = (cpu: CpuState) => gpr32(cpu, RDX) & 0xffff;
 const wide = (insn: Insn): PortSize => (insn.opSize === 2 ? 2 : 4);
 
-function input(cpu: CpuState, insn: Insn, port: number, size: PortSize): void {
-  checkPort(cpu, insn, port, size, false);
+function input(cpu: CpuState, insn: Insn, port: number, size: PortSize): VmExit | undefined {
+  if (checkPort(cpu, insn, port, size, false)) return VM_EXIT;
   writeGpr(cpu, insn, RAX, size, BigInt(mask(portIn(cpu, port, size), size)));
+  return undefined;
 }
-function output(cpu: CpuState, insn: Insn, port: number, size: PortSize): void {
-  checkPort(cpu, insn, port, size, true);
+function output(cpu: CpuState, insn: Insn, port: number, size: PortSize): VmExit | undefined {
+  if (checkPort(cpu, insn, port, size, true)) return VM_EXIT;
   portOut(cpu, port, size, mask(gpr32(cpu, RAX), size));
+  return undefined;
 }
 
-export const inByteImm = (cpu: CpuState, insn: Insn): void => input(cpu, insn, immediate(insn), 1);
-export const inWideImm = (cpu: CpuState, insn: Insn): void => input(cpu, insn, immediate(insn), wide(insn));
-export const inByteDx = (cpu: CpuState, insn: Insn): void => input(cpu, insn, dx(cpu), 1);
-export const inWideDx = (cpu: CpuState, insn: Insn): void => input(cpu, insn, dx(cpu), wide(insn));
-export const outByteImm = (cpu: CpuState, insn: Insn): void => output(cpu, insn, immediate(insn), 1);
-export const outWideImm = (cpu: CpuState, insn: Insn): void => output(cpu, insn, immediate(insn), wide(insn));
-export const outByteDx = (cpu: CpuState, insn: Insn): void => output(cpu, insn, dx(cpu), 1);
-export const outWideDx = (cpu: CpuState, insn: Insn): void => output(cpu, insn, dx(cpu), wide(insn));
+export const inByteImm = (cpu: CpuState, insn: Insn) => input(cpu, insn, immediate(insn), 1);
+export const inWideImm = (cpu: CpuState, insn: Insn) => input(cpu, insn, immediate(insn), wide(insn));
+export const inByteDx = (cpu: CpuState, insn: Insn) => input(cpu, insn, dx(cpu), 1);
+export const inWideDx = (cpu: CpuState, insn: Insn) => input(cpu, insn, dx(cpu), wide(insn));
+export const outByteImm = (cpu: CpuState, insn: Insn) => output(cpu, insn, immediate(insn), 1);
+export const outWideImm = (cpu: CpuState, insn: Insn) => output(cpu, insn, immediate(insn), wide(insn));
+export const outByteDx = (cpu: CpuState, insn: Insn) => output(cpu, insn, dx(cpu), 1);
+export const outWideDx = (cpu: CpuState, insn: Insn) => output(cpu, insn, dx(cpu), wide(insn));

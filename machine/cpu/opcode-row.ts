@@ -24,6 +24,7 @@
  *   straight  an exec row after which the block goes on: it changes neither control flow nor mode nor paging
  *   sse fpu   raises #UD or #NM by CR0 and CR4 before anything else
  */
+import type { VmExit } from './hooks.ts';
 import type { CpuState } from './state.ts';
 import type { Translation } from '../engine/translation.ts';
 
@@ -75,9 +76,10 @@ export type Emit = (t: Translation) => void;
 
 /**
  * Executes the instruction. On entry cpu.rip is that of the next instruction; a control transfer stores a new one.
- * To fault, throw Fault before any state is changed: the engine puts cpu.rip back.
+ * To fault, throw Fault before any state is changed: the engine puts cpu.rip back. VM_EXIT may be thrown too, or be
+ * returned where exits are frequent, for a throw costs more than all the rest of an exit.
  */
-export type Exec = (cpu: CpuState, insn: Insn) => void;
+export type Exec = (cpu: CpuState, insn: Insn) => undefined | VmExit | void;
 
 export type Meaning = { readonly emit: Emit } | { readonly exec: Exec };
 export const emit = (f: Emit): Meaning => ({ emit: f });

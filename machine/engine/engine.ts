@@ -8,6 +8,7 @@
 import { DE_VECTOR, Fault, GP_VECTOR, AC_VECTOR, SS_VECTOR, PFERR_FETCH, PFERR_USER, raise } from '../cpu/exceptions.ts';
 import { type EngineHooks, VM_EXIT } from '../cpu/hooks.ts';
 import { linearAddress, readPhysical, writePhysical } from '../cpu/memory.ts';
+import type { Exec } from '../cpu/opcode-row.ts';
 import { opcodeTable } from '../cpu/opcode-table.ts';
 import { walk } from '../cpu/paging.ts';
 import { CS, type CpuState, MODE_64, MODE_ALIGN, MODE_FLAT, MODE_SIZE, MODE_USER, SEGMENT_SIZE, SS, STATE, updateMode } from '../cpu/state.ts';
@@ -34,6 +35,8 @@ export class Engine implements EngineHooks {
   fault: Fault | undefined;
   /** Cycles the last run used, charges included. */
   used = 0;
+  /** The charges among them. */
+  charged = 0;
   readonly tlb: Tlb;
   readonly code: CodeCache;
   private readonly ram: Ram;
@@ -87,9 +90,10 @@ export class Engine implements EngineHooks {
     // An instruction that raised a fault has not retired.
     if (thrown !== undefined && w[BOUNDARY] === 0) w[BUDGET] = w[BUDGET]! + 1;
     this.used = elapsed(cpu);
-    cpu.u64[RETIRED] = cpu.u64[RETIRED]! + BigInt(this.used - w[CHARGED]!);
+    this.charged = w[CHARGED]!;
+    cpu.u64[RETIRED] = cpu.u64[RETIRED]! + BigInt(this.used - this.charged);
     const held = w[HELD]!;
-    w[BUDGET] = w[HELD] = w[GRANTED] = 0;
+    w[BUDGET] = w[HELD] = w[GRANTED] = w[CHARGED] = 0;
     if (thrown === undefined) return held > 0 ? STOP_EVENT : STOP_LIMIT;
     if (thrown instanceof Fault) {
       this.fault = thrown;
@@ -141,7 +145,11 @@ export class Engine implements EngineHooks {
     const insn = this.code.insns[this.ram.mem.u32[(record + REC_IMM) >>> 2]!]!;
     const { meaning } = insn.row;
     try {
-      (meaning as { exec: (cpu: CpuState, i: typeof insn) => void }).exec(cpu, insn);
+      const exit = (meaning as { exec: Exec }).exec(cpu, insn);
+      if (exit !== undefined) {
+        this.thrown = exit;
+        return 0;
+      }
     } catch (e) {
       this.thrown = e;
       return 0;

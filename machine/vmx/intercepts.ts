@@ -163,9 +163,9 @@ export class Intercepts implements VmxHooks {
     return unconditional[reason] !== 0 || (vmx.cpuBased & primaryBits[reason]!) !== 0 || (vmx.secondary & secondaryBits[reason]!) !== 0;
   }
 
-  io(cpu: CpuState, insn: Insn, port: number, size: 1 | 2 | 4, out: boolean): void {
+  io(cpu: CpuState, insn: Insn, port: number, size: 1 | 2 | 4, out: boolean): boolean {
     const { vmx } = this;
-    if (!this.portExits(port, size)) return;
+    if (!this.portExits(port, size)) return false;
     const name = insn.row.mnemonic;
     const string = name.startsWith('INS') || name.startsWith('OUTS');
     let qualification = (size - 1) | (out ? 0 : IO_IN) | (port << 16);
@@ -176,7 +176,7 @@ export class Intercepts implements VmxHooks {
       vmx.vmcs.storeNumber(F.GUEST_LINEAR_ADDRESS, stringAddress(cpu, insn, out));
       vmx.vmcs.store32(F.VMX_INSTRUCTION_INFO, ioInformation(insn));
     }
-    throw VM_EXIT;
+    return true;
   }
 
   private portExits(port: number, size: number): boolean {
