@@ -101,7 +101,7 @@ function* runToEnd(argv: readonly string[], directory: string, session: boolean)
 
 export function* main(argv: string[]): Sys<number> {
   yield* mountAll();
-  if ((yield* maybe(stat('/dev/kvm'))) === undefined) yield* runToEnd(['modprobe', 'kvm_intel'], '/', false);
+  if ((yield* maybe(stat('/dev/kvm'))) === undefined) yield* runToEnd(['modprobe', '-q', 'kvm_intel'], '/', false);
   const job = jobOf(argv.slice(1));
   if (getenv('TERM') === 'dumb') {
     const settings = yield* maybe(tcgetattr(0));

@@ -5,6 +5,7 @@ import { type Program, type ProgramMain } from '../abi/process.ts';
 import { _start } from './libc.ts';
 import { main as basename } from './basename.ts';
 import { main as cat } from './cat.ts';
+import { main as chmod } from './chmod.ts';
 import { main as clear } from './clear.ts';
 import { main as cp } from './cp.ts';
 import { main as cut } from './cut.ts';
@@ -40,6 +41,7 @@ import { main as renice } from './renice.ts';
 import { main as rm } from './rm.ts';
 import { main as rmdir } from './rmdir.ts';
 import { main as rmmod } from './rmmod.ts';
+import { main as sed } from './sed.ts';
 import { main as seq } from './seq.ts';
 import { main as sh } from './sh.ts';
 import { main as sleep } from './sleep.ts';
@@ -63,11 +65,11 @@ import { main as xargs } from './xargs.ts';
 import { main as yes } from './yes.ts';
 
 const mains: Readonly<Record<string, ProgramMain>> = {
-  basename, cat, clear, cp, cut, date, dirname, dmesg, echo, env, false: false_, free, grep, head, help,
-  hexdump, id, init, insmod, kill, kvmtest, ln, ls, lsmod, mkdir, modprobe, mount, mv, nice, poweroff,
-  halt: poweroff, reboot: poweroff, printf, ps, pwd, renice, rm, rmdir, rmmod, seq, sh, sleep, sort, stty,
-  tail, taskset, tee, test, '[': test, top, touch, tr, true: true_, umount, uname, uniq, uptime, wc, which,
-  xargs, yes,
+  basename, cat, chmod, clear, cp, cut, date, dirname, dmesg, echo, env, false: false_, free, grep, head,
+  help, hexdump, id, init, insmod, kill, kvmtest, ln, ls, lsmod, mkdir, modprobe, mount, mv, nice, poweroff,
+  halt: poweroff, reboot: poweroff, printf, ps, pwd, renice, rm, rmdir, rmmod, sed, seq, sh, sleep, sort,
+  stty, tail, taskset, tee, test, '[': test, top, touch, tr, true: true_, umount, uname, uniq, uptime, wc,
+  which, xargs, yes,
 };
 
 export const programs: readonly Program[] = Object.entries(mains).map(([name, main]) => ({ name, main: _start(main) }));

@@ -1,6 +1,5 @@
 /** touch: makes files that are not there, and sets the times of those that are. -c makes none. */
 import { type Sys } from '../abi/process.ts';
-import { ENOENT } from '../abi/errno.ts';
 import { O_CREAT, O_WRONLY } from '../abi/fcntl.ts';
 import { Errno, close, eputs, open, utime } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';
@@ -15,7 +14,7 @@ export function* main(argv: string[]): Sys<number> {
       yield* utime(path);
     } catch (e) {
       if (!(e instanceof Errno)) throw e;
-      if (e.errno === ENOENT && parsed.has('c', 'no-create')) continue;
+      if (parsed.has('c', 'no-create')) continue;
       try {
         yield* close(yield* open(path, O_WRONLY | O_CREAT));
       } catch (f) {

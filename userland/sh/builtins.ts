@@ -6,7 +6,7 @@ import { RUSAGE_CHILDREN, RUSAGE_SELF } from '../../abi/resource.ts';
 import { Errno, chdir, getcwd, getrusage, readFile, sprintf, umask as umaskCall } from '../libc.ts';
 import { type Builtin } from './builtins-table.ts';
 import { type Executor, findProgram, quote } from './execute.ts';
-import { Leave, complain, print } from './state.ts';
+import { Leave, ShellError, complain, print } from './state.ts';
 
 /** The path with `.` and `..` taken away by name, as `cd` without -P goes. */
 function normalize(path: string): string {
@@ -68,8 +68,7 @@ export const dot: Builtin = function* dot(executor, argv) {
     text = yield* readFile(name.includes('/') ? name : ((yield* findProgram(sh, name)) ?? name));
   } catch (e) {
     if (!(e instanceof Errno)) throw e;
-    yield* complain(sh, `${argv[0]}: ${name}: ${e.text}`);
-    return 1;
+    throw new ShellError(`${argv[0]}: ${name}: ${e.text}`);
   }
   const { params } = sh;
   if (args.length > 0) sh.params = args;

@@ -6,7 +6,7 @@
  */
 import { type Sys } from '../../abi/process.ts';
 import { EINVAL, ENOENT, ENOEXEC, ENOTDIR } from '../../abi/errno.ts';
-import { F_DUPFD_CLOEXEC, O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, S_ISDIR } from '../../abi/fcntl.ts';
+import { F_DUPFD_CLOEXEC, O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, S_ISDIR, S_ISREG } from '../../abi/fcntl.ts';
 import { RUSAGE_CHILDREN, RUSAGE_SELF } from '../../abi/resource.ts';
 import { SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIG_DFL } from '../../abi/signal.ts';
 import { CLOCK_MONOTONIC } from '../../abi/time.ts';
@@ -29,6 +29,9 @@ export type Builtins = (name: string) => Builtin | undefined;
 const SAVED_FDS = 10;
 /** Built-ins whose redirections and assignments stay: POSIX's special built-ins that matter here. */
 const SPECIAL = new Set([':', '.', 'break', 'continue', 'eval', 'exec', 'exit', 'export', 'readonly', 'return', 'set', 'shift', 'trap', 'unset']);
+
+/** `set -C` forbids a `>` onto a file that is there. */
+class Clobber extends Error {}
 
 export class Executor {
   readonly sh: Shell;
@@ -485,6 +488,10 @@ export class Executor {
         }
         if (both) yield* dup2(redirect.fd, 2);
       } catch (e) {
+        if (e instanceof Clobber) {
+          yield* complain(this.sh, `${name}: cannot overwrite existing file`);
+          return false;
+        }
         if (!(e instanceof Errno)) throw e;
         const text = e.errno === EINVAL && name === '' ? 'No such file or directory' : e.text;
         yield* complain(this.sh, `${name}: ${text}`);
@@ -503,7 +510,7 @@ export class Executor {
         if (operator === '>' && this.sh.options.has('noclobber')) {
           const there = yield* maybe(stat(name));
           if (there === undefined) return yield* open(name, O_WRONLY | O_CREAT | O_EXCL);
-          if ((there.st_mode & 0o170000) === 0o100000) throw new ShellError(`${name}: cannot overwrite existing file`);
+          if (S_ISREG(there.st_mode)) throw new Clobber();
         }
         return yield* open(name, O_WRONLY | O_CREAT | O_TRUNC);
       }

@@ -155,14 +155,14 @@ export class Expander {
         sh.set(name, text);
         this.add(fields, text, quoted, split);
       } else if (kind === '?') {
-        throw new ShellError(`${name}: ${word.length > 0 ? yield* this.text(word) : 'parameter null or not set'}`, 127);
+        throw new ShellError(`${name}: ${word.length > 0 ? yield* this.text(word) : 'parameter null or not set'}`);
       } else {
         yield* this.into(fields, quoted ? word : withTilde(sh, word), split);
         if (quoted) fields.append('', true);
       }
       return;
     }
-    if (value === undefined && sh.options.has('nounset') && !many) throw new ShellError(`${name}: unbound variable`, 127);
+    if (value === undefined && sh.options.has('nounset') && !many) throw new ShellError(`${name}: unbound variable`);
     if (operator === '') {
       this.value(fields, name, value ?? '', quoted, split);
       return;
