@@ -24,7 +24,7 @@ import { panic } from './panic.ts';
 import { pid_state } from './pid.ts';
 import { LOGLEVEL_WARNING, log, pr_err, pr_info, pr_notice } from './printk.ts';
 import { runqueues, wake_up_new_task } from './sched/core.ts';
-import { type MaySleep, PF_KTHREAD, TASK_UNINTERRUPTIBLE } from './sched/types.ts';
+import { type MaySleep, PF_KTHREAD, TASK_INTERRUPTIBLE } from './sched/types.ts';
 import { hrtimer_interrupt } from './time/hrtimer.ts';
 import { HZ } from './time/timekeeping.ts';
 import { LINUX_BANNER, RELEASE } from './version.ts';
@@ -111,13 +111,13 @@ function rest_init(options: Options): void {
   init.kernel_gen = kernel_init(options);
   pid_state().last = 1;
   const kthreadd = kthread_create(sleep_forever, 'kthreadd', idle);
-  kthreadd.__state = TASK_UNINTERRUPTIBLE;
+  kthreadd.__state = TASK_INTERRUPTIBLE;
   wake_up_new_task(init);
 }
 
 function* sleep_forever(): MaySleep<number> {
   for (;;) {
-    current().__state = TASK_UNINTERRUPTIBLE;
+    current().__state = TASK_INTERRUPTIBLE;
     yield;
   }
 }

@@ -7,7 +7,7 @@ import { fput } from '../fs/file.ts';
 import { copy_page_range, zap_vma_range } from './memory.ts';
 import { __get_free_zeroed, put_page } from './page-alloc.ts';
 import { free_pgtables } from './page-table.ts';
-import { UserSpace } from './space.ts';
+import { UserSpace, space_born, space_gone, space_of } from './space.ts';
 import { VM_DONTCOPY, mm_struct, type mmu_notifier, vm_area_struct } from './types.ts';
 import { insert_vma } from './vma.ts';
 
@@ -17,6 +17,7 @@ export function mm_alloc(): mm_struct | number {
   if (pgd < 0) return pgd;
   const mm = new mm_struct(pgd, (m) => new UserSpace(m));
   mm.pgtables = 1;
+  space_born(space_of(mm));
   return mm;
 }
 
@@ -54,6 +55,7 @@ export function mmget(mm: mm_struct): void { mm.mm_users++; }
 /** One user fewer; the last takes all areas down. */
 export function mmput(mm: mm_struct): void {
   if (--mm.mm_users > 0) return;
+  space_gone(space_of(mm));
   for (const notifier of [...mm.notifiers]) notifier.release();
   for (const vma of mm.mmap) {
     zap_vma_range(vma, vma.vm_start, vma.vm_end);

@@ -67,7 +67,11 @@ export class Zone {
 
   /** Gives a block back whose frames have no reference left. */
   release(pfn: number, order: number): void {
-    for (let i = 0; i < 1 << order; i++) this.used[pfn + i] = 1;
+    for (let i = 0; i < 1 << order; i++) {
+      this.used[pfn + i] = 1;
+      // What ran here as code is gone; the next owner's bytes are written without asking.
+      this.ram.codeWritten((pfn + i) * PAGE_SIZE);
+    }
     while (order < MAX_PAGE_ORDER) {
       const buddy = pfn ^ (1 << order);
       if (buddy >= this.pages || this.freeOrder[buddy] !== order) break;

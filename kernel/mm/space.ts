@@ -6,7 +6,7 @@
  * write away through `write_protected`.
  */
 import type { Mem, Space } from '../../abi/struct.ts';
-import { current, machine } from '../current.ts';
+import { current, kernelVariable, machine } from '../current.ts';
 import { SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGKILL, SIGSEGV, BUS_ADRERR } from '../../abi/signal.ts';
 import { siginfo } from '../siginfo.ts';
 import { VM_FAULT_BADACCESS, VM_FAULT_OOM, VM_FAULT_SIGBUS, handle_mm_fault } from './memory.ts';
@@ -62,7 +62,7 @@ export class UserSpace implements Space {
       entry = words[at]!;
     }
     words[at] = entry | _PAGE_ACCESSED | (write ? _PAGE_DIRTY : 0);
-
+    if (write) machine().ram.codeWritten((entry & 0xffff_f000) >>> 0);
     return this.base + ((entry & 0xffff_f000) >>> 0) + (address & 0xfff);
   }
 
@@ -78,6 +78,15 @@ export class UserSpace implements Space {
     throw new UserFault(address, write);
   }
 }
+
+/** All address spaces alive: when a frame gets translated code, writes through views must ask again. */
+const spaces = kernelVariable(() => {
+  const alive = new Set<UserSpace>();
+  machine().ram.onTranslated = () => { for (const space of alive) space.write_protected(); };
+  return alive;
+});
+export function space_born(space: UserSpace): void { spaces().add(space); }
+export function space_gone(space: UserSpace): void { spaces().delete(space); }
 
 /** The mm's space as what it is. */
 export const space_of = (mm: mm_struct): UserSpace => mm.space as UserSpace;

@@ -15,7 +15,7 @@ const active = (task: task_struct): boolean => task.exit_state === 0 && (task.__
 export const nr_running = (): number => pid_tasks().filter((t) => t.exit_state === 0 && t.__state === TASK_RUNNING).length;
 
 /** The three averages now. */
-export function calc_load(): number[] {
+export function calc_load(): [number, number, number] {
   const s = state();
   const period = machine().tscKhz * 1000 * LOAD_SECONDS;
   const n = Math.floor(machine().now() / period) - s.sampled;
@@ -27,5 +27,5 @@ export function calc_load(): number[] {
     });
     s.sampled += n;
   }
-  return s.averages;
+  return [s.averages[0]!, s.averages[1]!, s.averages[2]!];
 }

@@ -61,7 +61,7 @@ export class Engine implements EngineHooks {
     this.code = new CodeCache(ram);
     this.code.handlers = new Handlers(table, pages, imports, opcodeTable[0]!);
     this.tlb = new Tlb(ram, this.code.codePages, costs);
-    this.code.onTranslated = (page) => this.tlb.codeAppeared(page);
+    this.code.onTranslated = (page) => { this.tlb.codeAppeared(page); ram.onTranslated(page * 4096); };
     this.code.onReset = () => this.tlb.clearAllJumps();
   }
 
