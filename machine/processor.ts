@@ -101,6 +101,15 @@ export class Processor implements LapicHost {
   }
 
   /**
+   * The register file with the host's state in it. Ring 0 asks for it before it sets up ring 3: after a VM exit the
+   * guest's system registers stand there until somebody needs the place.
+   */
+  hostRegisters(): CpuState {
+    this.vmx.loadHostState();
+    return this.cpu;
+  }
+
+  /**
    * Ring 3, from the registers in `cpu`, until the step's limit or something for ring 0. An interrupt that is pending
    * stays so: ring 0 acknowledges it.
    */

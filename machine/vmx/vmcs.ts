@@ -120,7 +120,7 @@ export class Vmcs {
 
   read64(field: number): bigint {
     const at = this.word + WORD[field]!;
-    return (BigInt(this.u32[at + 1]!) << 32n) | BigInt(this.u32[at]!);
+    return isWide(field) ? (BigInt(this.u32[at + 1]!) << 32n) | BigInt(this.u32[at]!) : BigInt(this.u32[at]!);
   }
 
   store64(field: number, value: bigint): void {
@@ -132,10 +132,10 @@ export class Vmcs {
   /** A field as a number; exact below 2^53. */
   readNumber(field: number): number {
     const at = this.word + WORD[field]!;
-    return this.u32[at + 1]! * 0x1_0000_0000 + this.u32[at]!;
+    return isWide(field) ? this.u32[at + 1]! * 0x1_0000_0000 + this.u32[at]! : this.u32[at]!;
   }
 
-  /** High half of a 64-bit or natural-width field. */
+  /** High half of a 64-bit or natural-width field; only of those. */
   readHigh(field: number): number {
     return this.u32[this.word + WORD[field]! + 1]!;
   }

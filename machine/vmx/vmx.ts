@@ -197,6 +197,8 @@ export class Vmx {
     return 'exit';
   }
 
+  loadHostState(): void {}
+
   // -------------------------------------------------------------- invalidation
 
   invept(type: number, pointer: bigint): VmxStatus {
