@@ -1,0 +1,85 @@
+/**
+ * The machine of one run: its parts, and what its threads tell each other. Devices are plain code that may be called
+ * in the middle of an exit; what they want done in the world they note here, and `attention` makes the vCPU's thread
+ * look before it lets the guest run on.
+ */
+import type { Sys } from '../abi/process.ts';
+import { exit, eputs, write } from '../userland/libc.ts';
+import type { BootImage } from './boot/image.ts';
+import type { Chardev } from './chardev.ts';
+import { PortTable } from './hw/ports.ts';
+import type { GuestMemory } from './memory.ts';
+import type { Configuration } from './options.ts';
+import { Terminal } from './terminal.ts';
+
+export interface Shutdown { readonly status: number; readonly message: string | undefined }
+
+const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
+
+export class Machine {
+  readonly config: Configuration;
+  readonly memory: GuestMemory;
+  readonly image: BootImage;
+  readonly ports = new PortTable();
+  readonly chardevs: Chardev[] = [];
+  readonly terminal: Terminal;
+  /** Something below waits to be done by whoever runs next: output, a shutdown, a reset. */
+  attention = false;
+  shutdown: Shutdown | undefined;
+  resetRequested = false;
+  /** An eventfd that ends the main loop's sleep. */
+  private readonly wakeFd: number;
+  private wakeWanted = false;
+
+  constructor(config: Configuration, memory: GuestMemory, image: BootImage, wakeFd: number) {
+    this.config = config;
+    this.memory = memory;
+    this.image = image;
+    this.wakeFd = wakeFd;
+    this.terminal = new Terminal(!config.serial.some((port) => port.kind === 'stdio' && port.mux));
+  }
+
+  /** The guest or the user wants an end. The first reason stands. */
+  requestShutdown(status: number, message?: string): void {
+    this.shutdown ??= { status, message };
+    this.attention = true;
+  }
+
+  requestReset(): void {
+    this.resetRequested = true;
+    this.attention = true;
+  }
+
+  outputWaits(): void {
+    this.attention = true;
+  }
+
+  /** The main loop should look again at what it may read. */
+  wakeMainLoop(): void {
+    this.wakeWanted = true;
+    this.attention = true;
+  }
+
+  *wake(): Sys {
+    yield* write(this.wakeFd, ONE);
+  }
+
+  /** Does what waits. Does not return when the machine is to end. */
+  *attend(): Sys {
+    this.attention = false;
+    for (const chardev of this.chardevs) yield* chardev.flush();
+    if (this.wakeWanted) {
+      this.wakeWanted = false;
+      yield* this.wake();
+    }
+    if (this.shutdown !== undefined) yield* this.end(this.shutdown);
+  }
+
+  /** Ends the program: every thread of it, with the terminal as it was found. */
+  *end({ status, message }: Shutdown): Sys<never> {
+    for (const chardev of this.chardevs) yield* chardev.flush();
+    yield* this.terminal.restore();
+    if (message !== undefined) yield* eputs(message);
+    return yield* exit(status);
+  }
+}

@@ -1,0 +1,42 @@
+/**
+ * RAM of the guest: one anonymous mapping of this process, given to KVM in slots around the holes of a PC.
+ * QEMU: hw/i386/pc.c, accel/kvm/kvm-all.c (kvm_set_phys_mem). Below 1 MiB a PC has RAM up to 640 KiB, then the
+ * graphics card's window, which nobody fills here; the firmware's area is plain RAM, because there is no firmware.
+ */
+import type { Sys } from '../abi/process.ts';
+import { assign } from '../abi/struct.ts';
+import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../abi/mman.ts';
+import { KVM_SET_USER_MEMORY_REGION, kvm_userspace_memory_region } from '../abi/kvm/index.ts';
+import { alloc, free, ioctl, mmap, storeBytes } from '../userland/libc.ts';
+
+export const VGA_WINDOW = 0xa0000;
+export const VGA_WINDOW_END = 0xc0000;
+export const MIB = 2 ** 20;
+
+export interface GuestMemory {
+  readonly size: number;
+  /** Where guest-physical 0 lies in this process. */
+  readonly host: number;
+}
+
+/** What of the guest-physical addresses up to `size` is RAM, in order. */
+export function ramRanges(size: number): { readonly start: number; readonly end: number }[] {
+  return [{ start: 0, end: Math.min(size, VGA_WINDOW) }, { start: VGA_WINDOW_END, end: size }].filter(({ start, end }) => start < end);
+}
+
+export function* createMemory(vm: number, size: number): Sys<GuestMemory> {
+  const host = yield* mmap(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const region = yield* alloc(kvm_userspace_memory_region);
+  let slot = 0;
+  for (const { start, end } of ramRanges(size)) {
+    assign(region, { slot: slot++, guest_phys_addr: BigInt(start), memory_size: BigInt(end - start), userspace_addr: BigInt(host + start) });
+    yield* ioctl(vm, KVM_SET_USER_MEMORY_REGION, region);
+  }
+  yield* free(region);
+  return { size, host };
+}
+
+/** Copies to guest-physical `address`, which the caller has found to be RAM. */
+export function writeGuest(memory: GuestMemory, address: number, bytes: Uint8Array): void {
+  storeBytes(memory.host + address, bytes);
+}
