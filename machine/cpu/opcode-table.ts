@@ -9,8 +9,9 @@ import { multiplyRows } from './opcodes/multiply.ts';
 import { shiftRows } from './opcodes/shifts.ts';
 import { stringRows } from './opcodes/strings.ts';
 import { systemTable } from './system-table.ts';
+import { x87Table } from './x87/x87-table.ts';
 
 export const opcodeTable: readonly Row[] = [
   ...arithmeticRows, ...moveRows, ...controlRows, ...shiftRows, ...multiplyRows, ...bitRows, ...stringRows, ...decimalRows,
-  ...systemTable,
+  ...systemTable, ...x87Table,
 ];

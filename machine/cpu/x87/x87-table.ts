@@ -1,0 +1,125 @@
+/** Rows of the x87 instructions. The register operand ST(i) is ModRM's r/m field. */
+import { type Exec, type Row, exec, row } from '../opcode-row.ts';
+import { X86_EFLAGS_CF, X86_EFLAGS_PF, X86_EFLAGS_ZF } from '../state.ts';
+import { fldenv, fnsave, fnstenv, frstor } from './environment.ts';
+import { FLOAT32, FLOAT64 } from './float80.ts';
+import { f2xm1, fcos, fpatan, fprem, fprem1, fptan, frndint, fscale, fsin, fsincos, fxtract, fyl2x, fyl2xp1 } from './functions.ts';
+import {
+  arithmeticMemory, arithmeticSt, arithmeticTop, fabs, fbld, fbstp, fchs, fcmov, fcom, fcomi, fdecstp, ffree, fincstp, fist, fld, fld1, fldcw, fldl2e, fldl2t, fldlg2, fldln2, fldpi, fldSt,
+  fldz, fnclex, fninit, fnop, fnstcw, fnstsw, fnstswAx, fsqrt, fst, fstp80, fstSt, ftst, fwait, fxam, fxch, i16, i32, i64, m32, m64, m80,
+} from './instructions.ts';
+import { x87 } from './stack.ts';
+
+const x = (opcode: string, mnemonic: string, operands: string, meaning: Exec): Row => row(opcode, mnemonic, operands, 'fpu straight', exec(meaning));
+const NAMES = ['FADD', 'FMUL', 'FCOM', 'FCOMP', 'FSUB', 'FSUBR', 'FDIV', 'FDIVR'] as const;
+const digits = [0, 1, 2, 3, 4, 5, 6, 7] as const;
+/** D8, DA, DC, DE with memory: eight operations on one kind of operand. */
+const memoryForms = (opcode: string, operand: string, prefix: string, meaning: Exec): Row[] =>
+  digits.map((d) => x(`${opcode} /${d} m`, prefix + NAMES[d]!.slice(1), operand, meaning));
+const conditions = [['B', X86_EFLAGS_CF], ['E', X86_EFLAGS_ZF], ['BE', X86_EFLAGS_CF | X86_EFLAGS_ZF], ['U', X86_EFLAGS_PF]] as const;
+
+export const x87Table: readonly Row[] = [
+  ...memoryForms('D8', 'Md', 'F', arithmeticMemory(m32)),
+  ...memoryForms('DC', 'Mq', 'F', arithmeticMemory(m64)),
+  ...memoryForms('DA', 'Md', 'FI', arithmeticMemory(i32)),
+  ...memoryForms('DE', 'Mw', 'FI', arithmeticMemory(i16)),
+  ...digits.filter((d) => d !== 2 && d !== 3).flatMap((d) => [
+    x(`D8 /${d} r`, NAMES[d]!, '', arithmeticTop),
+    x(`DC /${d} r`, NAMES[d >= 4 ? d ^ 1 : d]!, '', arithmeticSt(false)),
+    x(`DE /${d} r`, `${NAMES[d >= 4 ? d ^ 1 : d]!}P`, '', arithmeticSt(true)),
+  ]),
+  x('D8 /2 r', 'FCOM',    '',   fcom(true, 0)),
+  x('D8 /3 r', 'FCOMP',   '',   fcom(true, 1)),
+  x('DC /2 r', 'FCOM',    '',   fcom(true, 0)),
+  x('DC /3 r', 'FCOMP',   '',   fcom(true, 1)),
+  x('DE /2 r', 'FCOMP',   '',   fcom(true, 1)),
+  x('DE D9',   'FCOMPP',  '',   fcom(true, 2)),
+
+  x('D9 /0 m', 'FLD',     'Md', fld(m32, true)),
+  x('D9 /2 m', 'FST',     'Md', fst(FLOAT32, 4, false)),
+  x('D9 /3 m', 'FSTP',    'Md', fst(FLOAT32, 4, true)),
+  x('D9 /4 m', 'FLDENV',  'M',  fldenv),
+  x('D9 /5 m', 'FLDCW',   'Mw', fldcw),
+  x('D9 /6 m', 'FNSTENV', 'M',  fnstenv),
+  x('D9 /7 m', 'FNSTCW',  'Mw', fnstcw),
+  x('D9 /0 r', 'FLD',     '',   fldSt),
+  x('D9 /1 r', 'FXCH',    '',   fxch),
+  x('D9 D0',   'FNOP',    '',   fnop),
+  x('D9 /3 r', 'FSTPNCE', '',   fstSt(true)),
+  x('D9 E0',   'FCHS',    '',   fchs),
+  x('D9 E1',   'FABS',    '',   fabs),
+  x('D9 E4',   'FTST',    '',   ftst),
+  x('D9 E5',   'FXAM',    '',   fxam),
+  x('D9 E8',   'FLD1',    '',   fld1),
+  x('D9 E9',   'FLDL2T',  '',   fldl2t),
+  x('D9 EA',   'FLDL2E',  '',   fldl2e),
+  x('D9 EB',   'FLDPI',   '',   fldpi),
+  x('D9 EC',   'FLDLG2',  '',   fldlg2),
+  x('D9 ED',   'FLDLN2',  '',   fldln2),
+  x('D9 EE',   'FLDZ',    '',   fldz),
+  x('D9 F0',   'F2XM1',   '',   f2xm1),
+  x('D9 F1',   'FYL2X',   '',   fyl2x),
+  x('D9 F2',   'FPTAN',   '',   fptan),
+  x('D9 F3',   'FPATAN',  '',   fpatan),
+  x('D9 F4',   'FXTRACT', '',   fxtract),
+  x('D9 F5',   'FPREM1',  '',   fprem1),
+  x('D9 F6',   'FDECSTP', '',   fdecstp),
+  x('D9 F7',   'FINCSTP', '',   fincstp),
+  x('D9 F8',   'FPREM',   '',   fprem),
+  x('D9 F9',   'FYL2XP1', '',   fyl2xp1),
+  x('D9 FA',   'FSQRT',   '',   fsqrt),
+  x('D9 FB',   'FSINCOS', '',   fsincos),
+  x('D9 FC',   'FRNDINT', '',   frndint),
+  x('D9 FD',   'FSCALE',  '',   fscale),
+  x('D9 FE',   'FSIN',    '',   fsin),
+  x('D9 FF',   'FCOS',    '',   fcos),
+
+  ...conditions.flatMap(([name, flag], d) => [
+    x(`DA /${d} r`, `FCMOV${name}`, '', fcmov(flag, true)),
+    x(`DB /${d} r`, `FCMOVN${name}`, '', fcmov(flag, false)),
+  ]),
+  x('DA E9',   'FUCOMPP', '',   fcom(false, 2)),
+
+  x('DB /0 m', 'FILD',    'Md', fld(i32, false)),
+  x('DB /2 m', 'FIST',    'Md', fist(4, false)),
+  x('DB /3 m', 'FISTP',   'Md', fist(4, true)),
+  x('DB /5 m', 'FLD',     'M',  fld(m80, false)),
+  x('DB /7 m', 'FSTP',    'M',  fstp80),
+  x('DB E0',   'FNENI',   '',   () => {}),
+  x('DB E1',   'FNDISI',  '',   () => {}),
+  x('DB E2',   'FNCLEX',  '',   fnclex),
+  x('DB E3',   'FNINIT',  '',   fninit),
+  x('DB E4',   'FNSETPM', '',   () => {}),
+  x('DB /5 r', 'FUCOMI',  '',   fcomi(false, false)),
+  x('DB /6 r', 'FCOMI',   '',   fcomi(true, false)),
+
+  x('DD /0 m', 'FLD',     'Mq', fld(m64, true)),
+  x('DD /2 m', 'FST',     'Mq', fst(FLOAT64, 8, false)),
+  x('DD /3 m', 'FSTP',    'Mq', fst(FLOAT64, 8, true)),
+  x('DD /4 m', 'FRSTOR',  'M',  frstor),
+  x('DD /6 m', 'FNSAVE',  'M',  fnsave),
+  x('DD /7 m', 'FNSTSW',  'Mw', fnstsw),
+  x('DD /0 r', 'FFREE',   '',   ffree),
+  x('DD /1 r', 'FXCH',    '',   fxch),
+  x('DD /2 r', 'FST',     '',   fstSt(false)),
+  x('DD /3 r', 'FSTP',    '',   fstSt(true)),
+  x('DD /4 r', 'FUCOM',   '',   fcom(false, 0)),
+  x('DD /5 r', 'FUCOMP',  '',   fcom(false, 1)),
+
+  x('DF /0 m', 'FILD',    'Mw', fld(i16, false)),
+  x('DF /2 m', 'FIST',    'Mw', fist(2, false)),
+  x('DF /3 m', 'FISTP',   'Mw', fist(2, true)),
+  x('DF /4 m', 'FBLD',    'M',  fbld),
+  x('DF /5 m', 'FILD',    'Mq', fld(i64, false)),
+  x('DF /6 m', 'FBSTP',   'M',  fbstp),
+  x('DF /7 m', 'FISTP',   'Mq', fist(8, true)),
+  x('DF E0',   'FNSTSW',  'AX', fnstswAx),
+  x('DF /0 r', 'FFREEP',  '',   (cpu, insn) => { ffree(cpu, insn); x87(cpu).incrementTop(); }),
+  x('DF /1 r', 'FXCH',    '',   fxch),
+  x('DF /2 r', 'FSTP',    '',   fstSt(true)),
+  x('DF /3 r', 'FSTP',    '',   fstSt(true)),
+  x('DF /5 r', 'FUCOMIP', '',   fcomi(false, true)),
+  x('DF /6 r', 'FCOMIP',  '',   fcomi(true, true)),
+
+  row('9B', 'WAIT', '', 'straight', exec(fwait)),
+];
