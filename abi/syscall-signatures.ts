@@ -254,6 +254,7 @@ export const syscall_signatures: readonly Signature[] = [
   sys(435, 'clone3',                 [ptr, size]),
   sys(436, 'close_range',            [fd, fd, uint]),
   sys(439, 'faccessat2',             [dirfd, path, accessMode, atFlags]),
+  sys(441, 'epoll_pwait2',           [fd, ptr, int, into(T.timespec), sigset, size]),
 ];
 
 function futexOps(): Names {

@@ -5,10 +5,9 @@
  */
 import { O_ACCMODE, O_CLOEXEC, O_NONBLOCK, O_RDWR } from '../../abi/fcntl.ts';
 import { current, kernelVariable } from '../current.ts';
-import { alloc_fd, fd_install } from './file.ts';
+import { alloc_fd, fd_install, hold, nofile } from './file.ts';
 import { get_anon_bdev, kern_mount } from './namespace.ts';
-import { hold, nofile } from './open.ts';
-import { FMODE_READ, FMODE_STREAM, FMODE_WRITE, type file_operations, type file_system_type, dentry, file, inode, super_block } from './types.ts';
+import { FMODE_LSEEK, FMODE_READ, FMODE_STREAM, FMODE_WRITE, type file_operations, type file_system_type, dentry, file, inode, super_block } from './types.ts';
 
 const none: file_system_type = { name: 'anon_inodefs', nodev: true, mount: () => -1 };
 export const ANON_INODE_FS_MAGIC = 0x09041934;
@@ -29,7 +28,7 @@ const anon = kernelVariable(() => {
 /** A file on a nameless inode. `name` is what /proc/<pid>/fd shows. */
 export function alloc_file_pseudo(node: inode, mnt: ReturnType<typeof pseudo_mount>, name: string, flags: number, fops: file_operations): file {
   const mode = (flags & O_ACCMODE) === O_RDWR ? FMODE_READ | FMODE_WRITE : (flags & O_ACCMODE) === 0 ? FMODE_READ : FMODE_WRITE;
-  const f = new file({ mnt, dentry: new dentry(name, undefined, mnt.mnt_sb, node) }, node, fops, flags, mode | FMODE_STREAM);
+  const f = new file({ mnt, dentry: new dentry(name, undefined, mnt.mnt_sb, node) }, node, fops, flags, mode | FMODE_STREAM | (fops.llseek === undefined ? 0 : FMODE_LSEEK));
   hold(f);
   return f;
 }

@@ -3,7 +3,7 @@
  *
  * Linux: fs/dcache.c, fs/d_path.c
  */
-import { ENAMETOOLONG, ENOENT } from '../../abi/errno.ts';
+import { ENAMETOOLONG } from '../../abi/errno.ts';
 import { NAME_MAX } from '../../abi/fcntl.ts';
 import { type inode, type path, type super_block, dentry } from './types.ts';
 
@@ -52,7 +52,7 @@ export function d_lookup(parent: dentry, name: string): dentry | number {
   if (dir.i_op.lookup === undefined) return name.length > NAME_MAX ? -ENAMETOOLONG : child;
   if (name.length > NAME_MAX) return -ENAMETOOLONG;
   const found = dir.i_op.lookup(dir, child);
-  if (typeof found === 'number') return found === -ENOENT ? child : found;
+  if (found === undefined || typeof found === 'number') return found ?? child;
   child.d_inode = found;
   if (!parent.d_sb.s_volatile) d_add(child, found);
   return child;

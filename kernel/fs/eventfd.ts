@@ -14,9 +14,9 @@ import { current, kernelVariable } from '../current.ts';
 import type { MaySleep, task_struct } from '../sched/types.ts';
 import { type wait_queue_entry, wait_event_interruptible, wait_queue_head } from '../sched/wait.ts';
 import { anon_inode_getfile } from './anon-inodes.ts';
-import { alloc_fd, fd_install, fd_lookup } from './file.ts';
+import { alloc_fd, fd_install, fd_lookup, nofile } from './file.ts';
 import type { iov_iter } from './iov-iter.ts';
-import { nofile } from './open.ts';
+import { noop_llseek } from './read-write.ts';
 import { type file, type file_operations, poll_wait } from './types.ts';
 
 const ULLONG_MAX = 0xffff_ffff_ffff_ffffn;
@@ -99,6 +99,7 @@ function* waitToWrite(ctx: eventfd_ctx, n: bigint): MaySleep<number> {
 }
 
 export const eventfd_fops: file_operations = {
+  llseek: noop_llseek,
   read: eventfd_read,
   write: eventfd_write,
   poll(f, table) {

@@ -20,9 +20,9 @@ import { set_current_blocked, set_temporary_sigmask } from '../signal.ts';
 import { ns_to_cycles } from '../time/timekeeping.ts';
 import { get_timespec, timespec_to_cycles } from '../time/timespec.ts';
 import { anon_inode_getfile } from './anon-inodes.ts';
-import { alloc_fd, fd_install, fd_lookup } from './file.ts';
-import { nofile } from './open.ts';
+import { alloc_fd, fd_install, fd_lookup, nofile } from './file.ts';
 import { vfs_poll } from './select.ts';
+import { noop_llseek } from './read-write.ts';
 import { type file, type file_operations, type poll_table, poll_wait } from './types.ts';
 import { get_user_struct } from './user.ts';
 
@@ -98,6 +98,7 @@ export class eventpoll {
 }
 
 const eventpoll_fops: file_operations = {
+  llseek: noop_llseek,
   poll(f, table) {
     const ep = f.private_data as eventpoll;
     poll_wait(f, ep.poll_wait, table);

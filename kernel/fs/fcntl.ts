@@ -9,8 +9,7 @@ import {
   O_ASYNC, O_CLOEXEC, O_DIRECT, O_NOATIME, O_NONBLOCK, O_PATH,
 } from '../../abi/fcntl.ts';
 import type { task_struct } from '../sched/types.ts';
-import { alloc_fd, fd_install, fd_lookup, filp_close, get_file } from './file.ts';
-import { nofile } from './open.ts';
+import { alloc_fd, fd_install, fd_lookup, filp_close, get_file, nofile } from './file.ts';
 import { pipe_fcntl } from './pipe.ts';
 
 const SETFL_MASK = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC;

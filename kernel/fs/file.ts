@@ -7,7 +7,15 @@
  * other holder lets go, not when the descriptor is closed.
  */
 import { EBADF, EMFILE } from '../../abi/errno.ts';
+import { RLIMIT_NOFILE } from '../../abi/resource.ts';
+import type { task_struct } from '../sched/types.ts';
 import type { file } from './types.ts';
+
+/** The largest file: below what a number holds exactly. */
+export const MAX_FILE_SIZE = 2 ** 52;
+
+/** Soft limit on descriptors. */
+export const nofile = (task: task_struct): number => task.signal.rlim[RLIMIT_NOFILE]?.cur ?? 1024;
 
 
 /** Descriptors of a process: shared by its threads, copied by fork. */
@@ -30,6 +38,12 @@ export class files_struct {
 export function fd_lookup(files: files_struct, fd: number): file | null {
   const table = files.fd;
   return fd < table.length && fd >= 0 ? table[fd | 0]! : null;
+}
+
+/** References of a new file on its mount and inode; fput drops them. */
+export function hold(f: file): void {
+  f.f_path.mnt.mnt_count++;
+  f.f_inode.i_count++;
 }
 
 export function get_file(f: file): file {

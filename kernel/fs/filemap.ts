@@ -12,8 +12,8 @@ import { zap_vma_range } from '../mm/memory.ts';
 import { __get_free_zeroed, get_page, page_bytes, put_page } from '../mm/page-alloc.ts';
 import { PAGE_SIZE, type vm_area_struct, type vm_operations_struct } from '../mm/types.ts';
 import { current_time } from './inode.ts';
+import { MAX_FILE_SIZE } from './file.ts';
 import type { iov_iter } from './iov-iter.ts';
-import { MAX_FILE_SIZE } from './open.ts';
 import type { file, inode } from './types.ts';
 
 /** Frames in all page caches, for /proc/meminfo. */

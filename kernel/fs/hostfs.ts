@@ -7,7 +7,7 @@
  * goes to the host only as directory plus names that lookups have found, so links and '..' are resolved in here and
  * nothing outside the mounted directory can be reached.
  */
-import { EINVAL, EIO, ENODEV, EOPNOTSUPP } from '../../abi/errno.ts';
+import { EINVAL, EIO, ENODEV, ENOENT, EOPNOTSUPP } from '../../abi/errno.ts';
 import { O_ACCMODE, O_RDONLY, S_IFDIR, S_IFLNK, S_IFREG } from '../../abi/fcntl.ts';
 import type { HostFiles, HostStat } from '../../machine/platform.ts';
 import { machine } from '../current.ts';
@@ -82,7 +82,10 @@ const hostfs_iops: inode_operations = {
 
 const hostfs_dir_iops: inode_operations = {
   ...hostfs_iops,
-  lookup: (dir, d) => ask(dir.i_sb, join(dir, d)),
+  lookup(dir, d) {
+    const found = ask(dir.i_sb, join(dir, d));
+    return found === -ENOENT ? undefined : found;
+  },
   create: (dir, d, mode) => make(dir, d, (files, path) => files.create(path, mode & 0o777)),
   mkdir: (dir, d, mode) => make(dir, d, (files, path) => files.mkdir(path, mode & 0o777)),
   unlink: (dir, d) => host()!.unlink(join(dir, d)),

@@ -11,13 +11,13 @@ import { devtmpfs_type } from './devtmpfs.ts';
 import { hostfs_type } from './hostfs.ts';
 import { attach, do_new_mount, new_fs_struct, register_filesystem } from './namespace.ts';
 import { proc_type } from './proc/root.ts';
-import { type InitialEntry, populate, ramfs_type, tmpfs_type } from './ramfs.ts';
+import { type InitialEntry, RAMFS_MAGIC, memory_super_block, populate, ramfs_type, tmpfs_type } from './ramfs.ts';
 import { sysfs_type } from './sysfs.ts';
 import { root_path, set_root_path } from './root-path.ts';
 import type { file_system_type, fs_struct, super_block } from './types.ts';
 import { kernelMkdir } from './libfs.ts';
 
-const rootfs_type: file_system_type = { ...ramfs_type, name: 'rootfs' };
+const rootfs_type: file_system_type = { name: 'rootfs', nodev: true, mount: () => memory_super_block(rootfs_type, RAMFS_MAGIC) };
 
 /** Makes the root file system from the initial tree and registers every type that mount(2) knows. Called once, before the first task. */
 export function fs_init(tree: readonly InitialEntry[]): void {

@@ -30,6 +30,7 @@ function filename_create(task: task_struct, dfd: number, address: number, direct
   // "missing/" can only become a directory
   if (found.trailingSlash && !directory) return -ENOENT;
   if ((found.parent.mnt.mnt_flags & MS_RDONLY) !== 0) return -EROFS;
+  if (found.parent.dentry.d_unhashed) return -ENOENT;
   return { parent: found.parent, dir: found.parent.dentry.d_inode!, dentry: d };
 }
 

@@ -11,11 +11,10 @@ import {
   O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, R_OK, S_IFMT, S_IFREG, S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISLNK, S_ISREG, S_ISSOCK, W_OK, X_OK,
 } from '../../abi/fcntl.ts';
 import { MS_RDONLY } from '../../abi/mount.ts';
-import { RLIMIT_NOFILE } from '../../abi/resource.ts';
 import { chrdev_open } from '../drivers/chrdev.ts';
 import type { MaySleep, task_struct } from '../sched/types.ts';
 import { d_add, d_lookup, follow_mount } from './dcache.ts';
-import { alloc_fd, close_fd, fd_install, fd_lookup, fput } from './file.ts';
+import { MAX_FILE_SIZE, alloc_fd, close_fd, fd_install, fd_lookup, fput, hold, nofile } from './file.ts';
 import { current_time, notify_change } from './inode.ts';
 import {
   LOOKUP_DIRECTORY, LOOKUP_FOLLOW, LOOKUP_PARENT, MAY_EXEC, MAY_READ, MAY_WRITE, filename_lookup, getname, inode_permission, isDots, nameidata_at, user_path_at,
@@ -28,9 +27,6 @@ import { FMODE_LSEEK, FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_STREAM, FMODE
 const VALID_OPEN_FLAGS = 0o37777703;
 const OPEN_ONLY_FLAGS = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC;
 const NO_OPERATIONS: file_operations = {};
-
-/** Soft limit on descriptors. */
-export const nofile = (task: task_struct): number => task.signal.rlim[RLIMIT_NOFILE]?.cur ?? 1024;
 
 const accessMode = (flags: number): number => [FMODE_READ, FMODE_WRITE, FMODE_READ | FMODE_WRITE, 0][flags & O_ACCMODE]!;
 
@@ -53,12 +49,6 @@ export function dentry_file(at: path, flags: number): file | number {
   return f;
 }
 
-/** References of a file on its mount and inode; fput drops them. */
-export function hold(f: file): void {
-  f.f_path.mnt.mnt_count++;
-  f.f_inode.i_count++;
-}
-
 /** Everything about opening a name but the driver's open and the descriptor. */
 function path_openat(task: task_struct, dfd: number, name: string, flags: number, mode: number): file | number {
   const nd = nameidata_at(task, dfd, name);
@@ -72,12 +62,14 @@ function path_openat(task: task_struct, dfd: number, name: string, flags: number
   for (;;) {
     if (error < 0) return error;
     const { last, path: parent } = nd;
-    if (isDots(last) || nd.trailingSlash) return -EISDIR;
+    if (isDots(last)) return (flags & O_EXCL) !== 0 ? -EEXIST : -EISDIR;
+    if (nd.trailingSlash) return -EISDIR;
     const child = d_lookup(parent.dentry, last);
     if (typeof child === 'number') return child;
     if (child.d_inode === undefined) {
       const dir = parent.dentry.d_inode!;
       if ((parent.mnt.mnt_flags & MS_RDONLY) !== 0) return -EROFS;
+      if (parent.dentry.d_unhashed) return -ENOENT;
       if (dir.i_op.create === undefined) return -EACCES;
       const made = dir.i_op.create(dir, child, S_IFREG | (mode & ~task.fs!.umask & 0o7777));
       if (made < 0) return made;
@@ -241,9 +233,6 @@ export function sys_fchownat(task: task_struct, dfd: number, name: number, uid: 
   if ((flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)) !== 0) return -EINVAL;
   return change(user_path_at(task, dfd | 0, name, (flags & AT_SYMLINK_NOFOLLOW) !== 0 ? 0 : LOOKUP_FOLLOW, flags), owner(uid, gid));
 }
-
-/** The largest file: Linux's limit, and below the precision of a number. */
-export const MAX_FILE_SIZE = 2 ** 52;
 
 function do_truncate(inode: inode, length: number): number {
   if (length > MAX_FILE_SIZE) return -EFBIG;

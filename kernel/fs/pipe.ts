@@ -18,10 +18,9 @@ import type { MaySleep, task_struct } from '../sched/types.ts';
 import { wait_event_interruptible, wait_queue_head } from '../sched/wait.ts';
 import { send_sig } from '../signal.ts';
 import { alloc_file_pseudo, pseudo_mount } from './anon-inodes.ts';
-import { alloc_fd, fd_install } from './file.ts';
+import { alloc_fd, fd_install, nofile } from './file.ts';
 import { current_time } from './inode.ts';
 import type { iov_iter } from './iov-iter.ts';
-import { nofile } from './open.ts';
 import { ENOIOCTLCMD, FMODE_READ, FMODE_WRITE, type file, type file_operations, inode, poll_wait } from './types.ts';
 
 const PAGE_SIZE = 4096;

@@ -7,13 +7,12 @@
  * While it sleeps the file is held, because another thread may close the descriptor.
  */
 import { EBADF, EFAULT, EFBIG, EINVAL, EISDIR, ENXIO, ESPIPE } from '../../abi/errno.ts';
-import { O_APPEND, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET, S_ISDIR, S_ISREG } from '../../abi/fcntl.ts';
+import { O_APPEND, O_PATH, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET, S_ISDIR, S_ISREG } from '../../abi/fcntl.ts';
 import { TASK_SIZE } from '../mm/types.ts';
 import { copy_from_user, copy_to_user } from '../mm/uaccess.ts';
 import type { MaySleep, task_struct } from '../sched/types.ts';
-import { fd_lookup, fput, get_file } from './file.ts';
+import { fd_lookup, fput, get_file, MAX_FILE_SIZE } from './file.ts';
 import { iov_iter, kernelIter } from './iov-iter.ts';
-import { MAX_FILE_SIZE } from './open.ts';
 import { FMODE_LSEEK, FMODE_PREAD, FMODE_PWRITE, FMODE_READ, FMODE_STREAM, FMODE_WRITE, type file } from './types.ts';
 
 /** One call moves no more than this. */
@@ -157,6 +156,9 @@ export function generic_file_llseek_size(f: file, offset: number, whence: number
 }
 export const generic_file_llseek = (f: file, offset: number, whence: number): number => generic_file_llseek_size(f, offset, whence, f.f_inode.i_size);
 
+/** lseek of a file whose position means nothing: it stays. */
+export const noop_llseek = (f: file): number => f.f_pos;
+
 /** lseek of a device without positions that lets it pass: /dev/null, /dev/zero. */
 export const null_lseek = (f: file): number => { f.f_pos = 0; return 0; };
 
@@ -164,7 +166,7 @@ export function sys_lseek(task: task_struct, fd: number, offset: number, whence:
   const f = fd_lookup(task.files!, fd);
   if (f === null) return -EBADF;
   if (whence >>> 0 > SEEK_HOLE) return -EINVAL;
-  if ((f.f_mode & FMODE_LSEEK) === 0) return f.f_op.llseek === undefined && (f.f_flags & 0o10000000) !== 0 ? -EBADF : -ESPIPE;
+  if ((f.f_mode & FMODE_LSEEK) === 0) return (f.f_flags & O_PATH) !== 0 ? -EBADF : -ESPIPE;
   return f.f_op.llseek!(f, offset, whence);
 }
 
@@ -249,7 +251,7 @@ export function kernel_read_file(f: file, limit = 2 ** 31): Uint8Array | number 
 /** There is nothing behind the page cache: data is as safe as it will get. */
 export function sys_fsync(task: task_struct, fd: number): number | MaySleep<number> {
   const f = fd_lookup(task.files!, fd);
-  if (f === null) return -EBADF;
+  if (f === null || (f.f_flags & O_PATH) !== 0) return -EBADF;
   return f.f_op.fsync === undefined ? -EINVAL : f.f_op.fsync(f);
 }
 export const sys_sync = (): number => 0;

@@ -17,8 +17,7 @@ import { wait_queue_entry, type wait_queue_head } from '../sched/wait.ts';
 import { set_current_blocked, set_temporary_sigmask } from '../signal.ts';
 import { cycles_to_ns, ns_to_cycles } from '../time/timekeeping.ts';
 import { get_timespec, put_timespec, put_timeval, timespec_to_cycles } from '../time/timespec.ts';
-import { fd_lookup } from './file.ts';
-import { nofile } from './open.ts';
+import { fd_lookup, nofile } from './file.ts';
 import type { file, poll_table } from './types.ts';
 
 /** What a file without f_op.poll always is. */

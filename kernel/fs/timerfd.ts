@@ -13,9 +13,9 @@ import { wait_event_interruptible, wait_queue_head } from '../sched/wait.ts';
 import { hrtimer } from '../time/hrtimer.ts';
 import { cycles_to_ns, ktime_get_ns, ns_to_cycles } from '../time/timekeeping.ts';
 import { anon_inode_getfile } from './anon-inodes.ts';
-import { alloc_fd, fd_install, fd_lookup } from './file.ts';
+import { alloc_fd, fd_install, fd_lookup, nofile } from './file.ts';
 import type { iov_iter } from './iov-iter.ts';
-import { nofile } from './open.ts';
+import { noop_llseek } from './read-write.ts';
 import { type file, type file_operations, poll_wait } from './types.ts';
 import { get_user_struct, put_user_struct } from './user.ts';
 
@@ -69,6 +69,7 @@ function* waitToRead(ctx: timerfd_ctx, to: iov_iter): MaySleep<number> {
 }
 
 const timerfd_fops: file_operations = {
+  llseek: noop_llseek,
   read(f, to) {
     if (to.count < 8) return -EINVAL;
     const ctx = ctxOf(f);

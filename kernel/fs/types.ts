@@ -46,8 +46,8 @@ export type DirEmit = (name: string, ino: number, type: number, next: number) =>
 
 /** Names and attributes. All answers are immediate: no file system here waits for a device to look up a name. */
 export interface inode_operations {
-  /** The inode of `name` in `dir`, or -errno (-ENOENT). */
-  lookup?(dir: inode, dentry: dentry): inode | number;
+  /** The inode of that name; undefined when there is none such but could be; -ENOENT where user space can make no names. */
+  lookup?(dir: inode, dentry: dentry): inode | undefined | number;
   create?(dir: inode, dentry: dentry, mode: number): Result;
   mkdir?(dir: inode, dentry: dentry, mode: number): Result;
   mknod?(dir: inode, dentry: dentry, mode: number, rdev: number): Result;

@@ -76,7 +76,7 @@ const filled = kernelVariable(() => {
 
 export const proc_type: file_system_type = { name: 'proc', nodev: true, mount: () => { filled(); return proc_sb(); } };
 
-const dirInode = (dir: dentry): inode => new_inode(dir.d_sb, S_IFDIR | 0o555, {}, simple_dir_operations);
+const dirInode = (dir: dentry): inode => new_inode(dir.d_sb, S_IFDIR | 0o555, { lookup: () => -ENOENT }, simple_dir_operations);
 
 /** A directory by its path below /proc. */
 export function proc_mkdir(path: string): dentry {

@@ -85,10 +85,17 @@ function loadavg(): string {
   return `${averages.join(' ')} ${Math.max(1, nr_running())}/${tasks.length} ${pid_state().last}\n`;
 }
 
+/** Order of the rows that are no device's. */
+const NAMED = ['NMI', 'LOC', 'SPU', 'RES', 'CAL'];
+
 function interrupts(): string {
   const count = (n: number): string => `${String(n).padStart(10)} `;
   const head = `${' '.repeat(11)}${machine().processors.map((_, id) => `CPU${String(id).padEnd(8)}`).join('')}\n`;
-  return head + interrupt_rows().map((r) => {
+  const place = (label: string): number => (NAMED.includes(label) ? NAMED.indexOf(label) : NAMED.length);
+  const rows = interrupt_rows();
+  const lines = rows.filter((r) => /^\d+$/.test(r.label));
+  const named = rows.filter((r) => !/^\d+$/.test(r.label)).sort((a, b) => place(a.label) - place(b.label));
+  return head + [...lines, ...named].map((r) => {
     const isLine = /^\d+$/.test(r.label);
     return `${r.label.padStart(3)}: ${r.counts.map(count).join('')}${isLine ? ' ' : '  '}${r.description}\n`;
   }).join('');
