@@ -42,7 +42,7 @@ export function run_task(task: task_struct, p: Processor): void {
 }
 
 function run_user(task: task_struct, p: Processor): void {
-  if (task.sigpending && !do_signal(task)) return;
+  if ((task.sigpending || task.notify_resume) && !do_signal(task)) return;
   const frame = task.frames[task.frames.length - 1]!;
   if (frame.burn > 0) return spend(frame, p);
   if (frame.calling) {
@@ -112,7 +112,10 @@ export function syscall_exit(task: task_struct, p: Processor, result: number): v
   // execve and exit have put other frames in place, or none.
   if (frame !== undefined) {
     frame.result = result;
-    if (result <= -512 && result >= -516) frame.restart = result;
+    if (result <= -512 && result >= -516) {
+      frame.restart = result;
+      task.notify_resume = true;
+    }
   }
   task.syscall_nr = -1;
 }

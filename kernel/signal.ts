@@ -66,6 +66,7 @@ export const restore_saved_sigmask = (old: bigint): void => set_current_blocked(
 export function set_temporary_sigmask(blocked: bigint): void {
   const task = current();
   task.saved_sigmask = task.blocked;
+  task.notify_resume = true;
   set_current_blocked(blocked);
 }
 
@@ -269,8 +270,8 @@ export function do_signal(task: task_struct): boolean {
     do_group_exit(sig);
     return false;
   }
-  const frame = task.frames.at(-1)!;
-  if (frame.restart !== 0) restart_call(task);
+  task.notify_resume = false;
+  if (task.frames.at(-1)!.restart !== 0) restart_call(task);
   if (task.saved_sigmask !== undefined) {
     const old = task.saved_sigmask;
     task.saved_sigmask = undefined;

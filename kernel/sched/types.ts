@@ -242,6 +242,8 @@ export class task_struct {
   readonly pending: sigpending = { signal: 0n, list: [] };
   /** TIF_SIGPENDING: a signal that is not blocked wants delivery, or the task has to stop or die. */
   sigpending = false;
+  /** TIF_NOTIFY_RESUME: an interrupted call or a temporary mask is to be settled before user code goes on. */
+  notify_resume = false;
 
   // ---- code
   /** Registers and memory of the program; undefined for kernel threads. */

@@ -36,10 +36,10 @@ export function boot(init: ProgramMain, options: BootOptions = {}): Booted {
         isTerminal: false,
         size: () => ({ cols: 80, rows: 24 }),
         write: (bytes) => { output += decoder.decode(bytes, { stream: true }); },
-        read: () => {
+        read: (max) => {
           if (input === undefined || input === '') return 'eof';
-          const bytes = encoder.encode(input);
-          input = '';
+          const bytes = encoder.encode(input.slice(0, max));
+          input = input.slice(max);
           return bytes;
         },
       },
