@@ -50,6 +50,12 @@ export class ProcessorBus implements CpuBus {
     else if (page === IOAPIC_DEFAULT_BASE) this.machine.ioapic.write(address - page, Number(value));
   }
 
+  /** PAUSE: whoever is behind runs next. */
+  pause(): void {
+    this.processor.endQuantum();
+    this.processor.cpu.engine.stopSoon(this.processor.cpu);
+  }
+
   random(): bigint {
     return this.machine.random.next64();
   }

@@ -60,7 +60,7 @@ export function checkEntry(v: Vmcs, ram: Ram): number {
     if (!controlsAreValid(v)) return VMXERR_ENTRY_INVALID_CONTROL_FIELD;
     v.clean |= CLEAN_CONTROLS;
   }
-  if (!thresholdIsValid(v, ram) || !injectionIsValid(v)) return VMXERR_ENTRY_INVALID_CONTROL_FIELD;
+  if (!windowIsValid(v) || !thresholdIsValid(v, ram) || !injectionIsValid(v)) return VMXERR_ENTRY_INVALID_CONTROL_FIELD;
   if ((clean & CLEAN_HOST) === 0) {
     if (!hostIsValid(v)) return VMXERR_ENTRY_INVALID_HOST_STATE_FIELD;
     v.clean |= CLEAN_HOST;
@@ -81,9 +81,7 @@ function controlsAreValid(v: Vmcs): boolean {
     && !(isPhysical(v.readNumber(F.IO_BITMAP_A), 4096) && isPhysical(v.readNumber(F.IO_BITMAP_B), 4096))) return false;
   if ((cpuBased & C.CPU_BASED_USE_MSR_BITMAPS) !== 0 && !isPhysical(v.readNumber(F.MSR_BITMAP), 4096)) return false;
   if ((cpuBased & C.CPU_BASED_TPR_SHADOW) !== 0 && !isPhysical(v.readNumber(F.VIRTUAL_APIC_PAGE_ADDR), 4096)) return false;
-  const virtualNmis = (pin & C.PIN_BASED_VIRTUAL_NMIS) !== 0;
-  if (virtualNmis && (pin & C.PIN_BASED_NMI_EXITING) === 0) return false;
-  if (!virtualNmis && (cpuBased & C.CPU_BASED_NMI_WINDOW_EXITING) !== 0) return false;
+  if ((pin & C.PIN_BASED_VIRTUAL_NMIS) !== 0 && (pin & C.PIN_BASED_NMI_EXITING) === 0) return false;
   const ept = (second & C.SECONDARY_EXEC_ENABLE_EPT) !== 0;
   if (ept && !isEptPointer(v.readNumber(F.EPT_POINTER))) return false;
   if (!ept && (second & C.SECONDARY_EXEC_UNRESTRICTED_GUEST) !== 0) return false;
@@ -105,6 +103,9 @@ export function isEptPointer(pointer: number): boolean {
   const type = low & 7;
   return (type === 0 || type === 6) && ((low >> 3) & 7) === 3 && (low & 0xf80) === 0 && pointer < PHYSICAL_LIMIT;
 }
+
+const windowIsValid = (v: Vmcs): boolean =>
+  (v.read32(F.CPU_BASED_VM_EXEC_CONTROL) & C.CPU_BASED_NMI_WINDOW_EXITING) === 0 || (v.read32(F.PIN_BASED_VM_EXEC_CONTROL) & C.PIN_BASED_VIRTUAL_NMIS) !== 0;
 
 /** The TPR threshold is compared with memory, so it is looked at on every entry. */
 function thresholdIsValid(v: Vmcs, ram: Ram): boolean {

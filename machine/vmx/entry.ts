@@ -9,10 +9,10 @@ import { ENTRY_FAIL_PDPTE, ENTRY_GOOD, GUEST_INTR_STATE_MOV_SS, GUEST_INTR_STATE
 import { checkEntry, secondaryControls, INTR_INFO_VALID_MASK } from './entry-checks.ts';
 import { loadPdptes } from '../cpu/paging.ts';
 import {
-  EVENT_INTERRUPT, EVENT_INTERRUPT_WINDOW, EVENT_MTF, EVENT_NMI, EVENT_NMI_WINDOW, EVENT_SHADOW, EVENT_TRAP, RSP, updateMode,
+  EVENT_INTERRUPT, EVENT_INTERRUPT_WINDOW, EVENT_MTF, EVENT_NMI, EVENT_NMI_WINDOW, EVENT_SHADOW, EVENT_TRAP, RSP, X86_EFLAGS_AC, X86_EFLAGS_VM, updateMode,
 } from '../cpu/state.ts';
 import { loadMsrs } from './msr-lists.ts';
-import { SEGMENT_WORDS } from './vmcs.ts';
+import { CLEAN_CONTROLS, CLEAN_GUEST, CLEAN_HOST, SEGMENT_WORDS, type Vmcs } from './vmcs.ts';
 import type { Vmx } from './vmx.ts';
 
 /** TLB tag of guests that have no VPID: emptied on every entry. Real VPIDs have 16 bits. */
@@ -24,6 +24,7 @@ const NO_VPID = 0x1_0000;
  */
 export function enter(vmx: Vmx): number {
   const { vmcs: v, cpu } = vmx;
+  const resident = vmx.resident === v.address && v.clean === (CLEAN_CONTROLS | CLEAN_HOST | CLEAN_GUEST) && loadsAll(v);
   const error = checkEntry(v, vmx.ram);
   if (error !== 0) return error;
   const failure = checkGuest(v);
@@ -35,7 +36,13 @@ export function enter(vmx: Vmx): number {
   vmx.pinBased = v.read32(F.PIN_BASED_VM_EXEC_CONTROL);
   vmx.cpuBased = v.read32(F.CPU_BASED_VM_EXEC_CONTROL);
   vmx.secondary = secondaryControls(v);
-  loadGuest(vmx);
+  if (!resident) {
+    vmx.loadHostState();
+    loadGuest(vmx);
+  }
+  vmx.resident = -1;
+  vmx.hostDue = false;
+  loadExecution(vmx, resident);
   if ((vmx.secondary & C.SECONDARY_EXEC_ENABLE_VPID) === 0) cpu.engine.flushTlb(cpu, true);
   const badMsr = loadMsrs(vmx, F.VM_ENTRY_MSR_LOAD_COUNT, F.VM_ENTRY_MSR_LOAD_ADDR);
   if (badMsr !== 0) {
@@ -54,14 +61,50 @@ export function enter(vmx: Vmx): number {
   return 0;
 }
 
+/** Whether this entry loads everything that the exit before it should have replaced by the host's. */
+function loadsAll(v: Vmcs): boolean {
+  const entry = v.read32(F.VM_ENTRY_CONTROLS);
+  const always = C.VM_ENTRY_LOAD_DEBUG_CONTROLS | C.VM_ENTRY_LOAD_IA32_EFER;
+  return (entry & always) === always && ((v.read32(F.VM_EXIT_CONTROLS) & C.VM_EXIT_LOAD_IA32_PAT) === 0 || (entry & C.VM_ENTRY_LOAD_IA32_PAT) !== 0);
+}
+
 /** An exit out of the entry itself: no guest state is saved, the host's is loaded. */
 function failEntry(vmx: Vmx, reason: number, qualification: number): void {
   note(vmx, (reason | VMX_EXIT_REASONS_FAILED_VMENTRY) >>> 0, qualification, 0);
   vmx.noted = false;
   vmx.vmcs.store32(F.IDT_VECTORING_INFO_FIELD, 0);
+  vmx.resident = -1;
+  vmx.hostDue = false;
   loadHost(vmx);
 }
 
+/** What changes from entry to entry of one guest without a change of its mode. */
+function loadExecution(vmx: Vmx, resident: boolean): void {
+  const { vmcs: v, cpu } = vmx;
+  const w = cpu.u32;
+  v.copyTo(F.GUEST_RSP, w, W.gpr + 2 * RSP);
+  v.copyTo(F.GUEST_RIP, w, W.rip);
+  const blocked = v.read32(F.GUEST_INTERRUPTIBILITY_INFO);
+  const shadow = blocked & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
+  w[W.shadow] = shadow;
+  w[W.nmiBlocked] = (blocked & GUEST_INTR_STATE_NMI) !== 0 ? 1 : 0;
+  w[W.activity] = v.read32(F.GUEST_ACTIVITY_STATE);
+  w[W.inGuest] = 1;
+  if ((vmx.cpuBased & C.CPU_BASED_USE_TSC_OFFSETTING) !== 0) v.copyTo(F.TSC_OFFSET, w, W.tscOffset);
+  let pending = w[W.pending]! & (EVENT_INTERRUPT | EVENT_NMI);
+  if (shadow !== 0) pending |= EVENT_SHADOW;
+  if ((v.read32(F.GUEST_PENDING_DBG_EXCEPTIONS) & 0x4000) !== 0) pending |= EVENT_TRAP;
+  if ((vmx.cpuBased & C.CPU_BASED_INTR_WINDOW_EXITING) !== 0) pending |= EVENT_INTERRUPT_WINDOW;
+  if ((vmx.cpuBased & C.CPU_BASED_NMI_WINDOW_EXITING) !== 0) pending |= EVENT_NMI_WINDOW;
+  if ((vmx.cpuBased & C.CPU_BASED_MONITOR_TRAP_FLAG) !== 0) pending |= EVENT_MTF;
+  w[W.pending] = pending;
+  const rflags = v.read32(F.GUEST_RFLAGS);
+  const modes = (rflags ^ w[W.rflags]!) & (X86_EFLAGS_VM | X86_EFLAGS_AC);
+  cpu.engine.writeFlags(cpu, rflags);
+  if (!resident || modes !== 0) updateMode(cpu);
+}
+
+/** Everything else. The host's state must be in the register file, for not all of it is the guest's to set. */
 function loadGuest(vmx: Vmx): void {
   const { vmcs: v, cpu } = vmx;
   const w = cpu.u32;
@@ -73,8 +116,6 @@ function loadGuest(vmx: Vmx): void {
   v.copyTo(F.GUEST_CR0, w, W.cr0);
   v.copyTo(F.GUEST_CR3, w, W.cr3);
   v.copyTo(F.GUEST_CR4, w, W.cr4);
-  v.copyTo(F.GUEST_RSP, w, W.gpr + 2 * RSP);
-  v.copyTo(F.GUEST_RIP, w, W.rip);
   v.copyTo(F.GUEST_GDTR_BASE, w, W.gdtrBase);
   v.copyTo(F.GUEST_IDTR_BASE, w, W.idtrBase);
   w[W.gdtrLimit] = v.read32(F.GUEST_GDTR_LIMIT);
@@ -96,22 +137,6 @@ function loadGuest(vmx: Vmx): void {
     v.copyTo(F.GUEST_PDPTR2, w, W.pdpte + 4);
     v.copyTo(F.GUEST_PDPTR3, w, W.pdpte + 6);
   }
-  const blocked = v.read32(F.GUEST_INTERRUPTIBILITY_INFO);
-  const shadow = blocked & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
-  w[W.shadow] = shadow;
-  w[W.nmiBlocked] = (blocked & GUEST_INTR_STATE_NMI) !== 0 ? 1 : 0;
-  w[W.activity] = v.read32(F.GUEST_ACTIVITY_STATE);
-  w[W.inGuest] = 1;
   if ((vmx.secondary & C.SECONDARY_EXEC_ENABLE_EPT) !== 0) v.copyTo(F.EPT_POINTER, w, W.ept);
   w[W.vpid] = (vmx.secondary & C.SECONDARY_EXEC_ENABLE_VPID) !== 0 ? v.read32(F.VIRTUAL_PROCESSOR_ID) : NO_VPID;
-  if ((vmx.cpuBased & C.CPU_BASED_USE_TSC_OFFSETTING) !== 0) v.copyTo(F.TSC_OFFSET, w, W.tscOffset);
-  let pending = w[W.pending]! & (EVENT_INTERRUPT | EVENT_NMI);
-  if (shadow !== 0) pending |= EVENT_SHADOW;
-  if ((v.read32(F.GUEST_PENDING_DBG_EXCEPTIONS) & 0x4000) !== 0) pending |= EVENT_TRAP;
-  if ((vmx.cpuBased & C.CPU_BASED_INTR_WINDOW_EXITING) !== 0) pending |= EVENT_INTERRUPT_WINDOW;
-  if ((vmx.cpuBased & C.CPU_BASED_NMI_WINDOW_EXITING) !== 0) pending |= EVENT_NMI_WINDOW;
-  if ((vmx.cpuBased & C.CPU_BASED_MONITOR_TRAP_FLAG) !== 0) pending |= EVENT_MTF;
-  w[W.pending] = pending;
-  cpu.engine.writeFlags(cpu, v.read32(F.GUEST_RFLAGS));
-  updateMode(cpu);
 }

@@ -15,7 +15,7 @@ import { SEGMENT_WORDS } from './vmcs.ts';
 import type { Vmx } from './vmx.ts';
 
 const W = {
-  rip: STATE.rip >>> 2, gpr: STATE.gpr >>> 2, seg: STATE.seg >>> 2, cr0: STATE.cr0 >>> 2, cr3: STATE.cr3 >>> 2, cr4: STATE.cr4 >>> 2,
+  rflags: STATE.rflags >>> 2, rip: STATE.rip >>> 2, gpr: STATE.gpr >>> 2, seg: STATE.seg >>> 2, cr0: STATE.cr0 >>> 2, cr3: STATE.cr3 >>> 2, cr4: STATE.cr4 >>> 2,
   dr7: (STATE.dr >>> 2) + 14, debugctl: STATE.debugctl >>> 2, efer: STATE.efer >>> 2, pat: STATE.pat >>> 2, pdpte: STATE.pdpte >>> 2,
   sysenterCs: STATE.sysenter_cs >>> 2, sysenterEsp: STATE.sysenter_esp >>> 2, sysenterEip: STATE.sysenter_eip >>> 2,
   gdtrBase: STATE.gdtr_base >>> 2, idtrBase: STATE.idtr_base >>> 2, gdtrLimit: STATE.gdtr_limit >>> 2, idtrLimit: STATE.idtr_limit >>> 2,
@@ -58,8 +58,13 @@ export function complete(vmx: Vmx): void {
   vmx.noted = false;
   saveGuest(vmx);
   storeMsrs(vmx, F.VM_EXIT_MSR_STORE_COUNT, F.VM_EXIT_MSR_STORE_ADDR);
-  loadHost(vmx);
-  loadMsrs(vmx, F.VM_EXIT_MSR_LOAD_COUNT, F.VM_EXIT_MSR_LOAD_ADDR);
+  cpu.u32[W.inGuest] = 0;
+  vmx.resident = v.address;
+  vmx.hostDue = true;
+  if (v.read32(F.VM_EXIT_MSR_LOAD_COUNT) !== 0) {
+    vmx.loadHostState();
+    loadMsrs(vmx, F.VM_EXIT_MSR_LOAD_COUNT, F.VM_EXIT_MSR_LOAD_ADDR);
+  }
   vmx.processor.charge(vmx.costs.vmExit);
   cpu.u32[W.pending] = (vmx.processor.lapic.pendingVector() >= 0 ? EVENT_INTERRUPT : 0) | (vmx.processor.nmiPending ? EVENT_NMI : 0);
 }
@@ -108,7 +113,7 @@ function saveGuest(vmx: Vmx): void {
   }
 }
 
-/** The host is 64-bit; its segments get the fixed attributes of SDM 28.5.2, bases and limits included. */
+/** Loads the host's state from the current VMCS. The host is 64-bit; its segments get the fixed attributes of SDM 28.5.2, bases and limits included. */
 export function loadHost(vmx: Vmx): void {
   const { vmcs: v, cpu } = vmx;
   const w = cpu.u32;

@@ -6,6 +6,7 @@
  * other field takes 8 bytes. The current VMCS is a word index into RAM, for this is the hottest data of a VM exit.
  */
 import * as fields from './fields.ts';
+import { CPU_BASED_INTR_WINDOW_EXITING, CPU_BASED_NMI_WINDOW_EXITING } from './controls.ts';
 import { SEGMENT_SIZE } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
 
@@ -37,9 +38,11 @@ const ALWAYS_CHECKED = new Set<number>([
   fields.VM_ENTRY_INTR_INFO_FIELD, fields.VM_ENTRY_EXCEPTION_ERROR_CODE, fields.VM_ENTRY_INSTRUCTION_LEN,
   fields.GUEST_RIP, fields.GUEST_RFLAGS, fields.GUEST_INTERRUPTIBILITY_INFO, fields.GUEST_ACTIVITY_STATE,
 ]);
+/** Likewise these bits of the processor-based controls. */
+const ALWAYS_CHECKED_CPU_BASED = CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING;
 /** Any value is good. */
 const UNCHECKED = new Set<number>([
-  fields.EXCEPTION_BITMAP, fields.PAGE_FAULT_ERROR_CODE_MASK, fields.PAGE_FAULT_ERROR_CODE_MATCH, fields.TSC_OFFSET, fields.GUEST_RSP, fields.GUEST_SYSENTER_CS,
+  fields.EXCEPTION_BITMAP, fields.PAGE_FAULT_ERROR_CODE_MASK, fields.PAGE_FAULT_ERROR_CODE_MATCH, fields.TSC_OFFSET, fields.GUEST_RSP,
   fields.CR0_GUEST_HOST_MASK, fields.CR4_GUEST_HOST_MASK, fields.CR0_READ_SHADOW, fields.CR4_READ_SHADOW, fields.VMX_PREEMPTION_TIMER_VALUE,
   fields.CR3_TARGET_VALUE0, fields.CR3_TARGET_VALUE1, fields.CR3_TARGET_VALUE2, fields.CR3_TARGET_VALUE3, fields.HOST_RSP, fields.HOST_IA32_SYSENTER_CS,
 ]);
@@ -49,7 +52,7 @@ for (const field of fieldNames.keys()) {
   WORD[field] = (segmentOffset(field) ?? take()) >> 2;
   if ((field & 0x6000) === 0x2000) WORD[field | 1] = WORD[field]! + 1;
   if (ALWAYS_CHECKED.has(field) || UNCHECKED.has(field)) continue;
-  DIRTIES[field] = [CLEAN_CONTROLS, 0, CLEAN_GUEST, CLEAN_HOST][(field >> 10) & 3]!;
+  DIRTIES[field] = [CLEAN_CONTROLS | CLEAN_HOST | CLEAN_GUEST, 0, CLEAN_GUEST, CLEAN_HOST][(field >> 10) & 3]!;
 }
 
 function take(): number {
@@ -160,21 +163,30 @@ export class Vmcs {
 
   /** As VMWRITE stores: the field's width is kept to, and the next entry checks what must be checked. */
   write32(field: number, value: number): void {
-    const at = this.word + WORD[field]!;
-    this.u32[at] = field < 0x2000 ? value & 0xffff : value;
-    if (isWide(field)) this.u32[at + 1] = 0;
-    const dirty = DIRTIES[field & ~1]!;
-    if (dirty !== 0) this.u32[this.word + CLEAN]! &= ~dirty;
+    this.writeHalves(field, value, 0);
   }
 
   write64(field: number, value: bigint): void {
-    this.write32(field, Number(value & 0xffff_ffffn));
-    if (isWide(field)) this.u32[this.word + WORD[field]! + 1] = Number((value >> 32n) & 0xffff_ffffn);
+    this.writeHalves(field, Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn));
   }
 
   writeNumber(field: number, value: number): void {
-    this.write32(field, value);
-    if (isWide(field)) this.u32[this.word + WORD[field]! + 1] = Math.floor(value / 0x1_0000_0000);
+    this.writeHalves(field, value, Math.floor(value / 0x1_0000_0000));
+  }
+
+  private writeHalves(field: number, low: number, high: number): void {
+    const { u32 } = this;
+    const at = this.word + WORD[field]!;
+    const old = u32[at]!;
+    u32[at] = field < 0x2000 ? low & 0xffff : low;
+    let changed = old ^ u32[at]!;
+    if (isWide(field)) {
+      changed |= u32[at + 1]! ^ high;
+      u32[at + 1] = high;
+    }
+    if (field === fields.CPU_BASED_VM_EXEC_CONTROL) changed &= ~ALWAYS_CHECKED_CPU_BASED;
+    const dirty = DIRTIES[field & ~1]!;
+    if (changed !== 0 && dirty !== 0) u32[this.word + CLEAN] = u32[this.word + CLEAN]! & ~dirty;
   }
 
   /** VMCLEAR's effect on a page that need not be current. */

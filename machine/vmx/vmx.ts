@@ -14,7 +14,7 @@ import {
   VMXERR_VMXON_IN_VMX_ROOT_OPERATION, isEptPointer,
 } from './entry-checks.ts';
 import { enter } from './entry.ts';
-import { complete } from './exit.ts';
+import { complete, loadHost } from './exit.ts';
 import { Intercepts } from './intercepts.ts';
 import { runGuest } from './run.ts';
 import { Vmcs, isField, isReadOnly } from './vmcs.ts';
@@ -47,6 +47,12 @@ export class Vmx {
   pinBased = 0;
   cpuBased = 0;
   secondary = 0;
+  /**
+   * VMCS whose guest state is still in the register file, whole and unchanged since its exit; -1 for none. The host's
+   * state is loaded only when something but the same guest needs the place: ring 0 is TypeScript and looks at none of it.
+   */
+  resident = -1;
+  hostDue = false;
   /** An exit has been reported and awaits completion. */
   noted = false;
   /** Entry interruption information still to be delivered. */
@@ -86,6 +92,7 @@ export class Vmx {
 
   vmxoff(): VmxStatus {
     if (this.region < 0) return 'invalid';
+    this.loadHostState();
     this.region = -1;
     this.vmcs.unload();
     return 'ok';
@@ -96,7 +103,10 @@ export class Vmx {
     if (!this.isPage(address)) return this.fail(VMXERR_VMCLEAR_INVALID_ADDRESS);
     if (address === this.region) return this.fail(VMXERR_VMCLEAR_VMXON_POINTER);
     Vmcs.clear(this.ram, address);
-    if (this.vmcs.address === address) this.vmcs.unload();
+    if (this.vmcs.address === address) {
+      this.loadHostState();
+      this.vmcs.unload();
+    }
     return 'ok';
   }
 
@@ -105,6 +115,7 @@ export class Vmx {
     if (!this.isPage(address)) return this.fail(VMXERR_VMPTRLD_INVALID_ADDRESS);
     if (address === this.region) return this.fail(VMXERR_VMPTRLD_VMXON_POINTER);
     if (Vmcs.revision(this.ram, address) !== C.VMCS_REVISION_ID) return this.fail(VMXERR_VMPTRLD_INCORRECT_VMCS_REVISION_ID);
+    if (address !== this.vmcs.address) this.loadHostState();
     this.vmcs.load(address);
     return 'ok';
   }
@@ -197,7 +208,13 @@ export class Vmx {
     return 'exit';
   }
 
-  loadHostState(): void {}
+  /** Puts off no longer what the last exit owes: the host's state in the register file. */
+  loadHostState(): void {
+    this.resident = -1;
+    if (!this.hostDue) return;
+    this.hostDue = false;
+    loadHost(this);
+  }
 
   // -------------------------------------------------------------- invalidation
 
