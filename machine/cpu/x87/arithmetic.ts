@@ -51,7 +51,7 @@ export function divide(a: Float80, b: Float80, rounding: Rounding): Rounded {
   const sign = a.sign ^ b.sign;
   if (isInfinite(a)) return isInfinite(b) ? invalid : withDenormals(a, b, plain(infinity(sign)));
   if (isInfinite(b)) return withDenormals(a, b, plain(zero(sign)));
-  if (isZero(b)) return isZero(a) ? invalid : withDenormals(a, b, plain(infinity(sign), ZE));
+  if (isZero(b)) return isZero(a) ? invalid : plain(infinity(sign), ZE);
   if (isZero(a)) return withDenormals(a, b, plain(zero(sign)));
   return withDenormals(a, b, divideExact(a, b, rounding));
 }

@@ -5,14 +5,14 @@
 import type { Exec } from '../opcode-row.ts';
 import { propagate } from './arithmetic.ts';
 import {
-  DE, type Float80, IE, INDEFINITE, PE, ZE, fromInteger, fromNumber, infinity, isDenormal, isInfinite, isZero, make, pack, round, scaleOf, toInteger, toNumber, zero,
+  DE, type Float80, IE, INDEFINITE, PE, ZE, fromInteger, fromNumber, infinity, isDenormal, isInfinite, isNaN80, isZero, make, pack, round, scaleOf, toInteger, toNumber, zero,
 } from './float80.ts';
 import { C0, C1, C2, C3, type X87, x87 } from './stack.ts';
 
 const BIAS = 16383;
 
 /** An instruction on ST(0), and on ST(1) where it has two operands; empty registers are stack faults. */
-const on = (operands: 1 | 2, body: (f: X87, a: Float80, b: Float80) => void): Exec => (cpu) => {
+const on = (operands: 1 | 2, body: (f: X87, a: Float80, b: Float80) => void, refuses?: (a: Float80, b: Float80) => boolean): Exec => (cpu) => {
   const f = x87(cpu);
   f.wait();
   f.setC1(false);
@@ -25,7 +25,8 @@ const on = (operands: 1 | 2, body: (f: X87, a: Float80, b: Float80) => void): Ex
   const b = operands === 2 ? f.get(1) : a;
   const nan = propagate(a, b);
   if (nan) f.store(0, nan);
-  else body(f, a, b);
+  else if (refuses?.(a, b)) invalid(f);
+  else if (!f.flag(isDenormal(a) || isDenormal(b) ? DE : 0)) body(f, a, b);
 };
 const invalid = (f: X87) => f.store(0, { value: INDEFINITE, flags: IE, up: false });
 
@@ -33,7 +34,7 @@ export const frndint = on(1, (f, a) => {
   if (isInfinite(a) || isZero(a) || a.exponent >= BIAS + 63) return;
   const { value, inexact, up } = toInteger(a, f.direction);
   const result = value === 0n ? zero(a.sign) : fromInteger(value);
-  f.store(0, { value: result, flags: (inexact ? PE : 0) | (isDenormal(a) ? DE : 0), up });
+  f.store(0, { value: result, flags: inexact ? PE : 0, up });
 });
 
 /** ST(0) × 2^trunc(ST(1)). */
@@ -50,7 +51,13 @@ export const fscale = on(2, (f, a, b) => {
 });
 
 /** The exponent replaces ST(0), then the significand is pushed. */
-export const fxtract = on(1, (f, a) => {
+export const fxtract: Exec = (cpu, insn) => {
+  const nan = isNaN80(x87(cpu).get(0)) && !x87(cpu).isEmpty(0);
+  extract(cpu, insn);
+  // A NaN is both exponent and significand.
+  if (nan) x87(cpu).push(x87(cpu).get(0));
+};
+const extract = on(1, (f, a) => {
   if (isZero(a)) {
     if (f.flag(ZE)) return;
     f.set(0, infinity(1));
@@ -66,11 +73,23 @@ export const fxtract = on(1, (f, a) => {
   }
 });
 
-/** Partial remainder: truncating as the 8087 did, or rounding the quotient to nearest as IEEE asks. Always completes. */
+/**
+ * Partial remainder: truncating as the 8087 did, or rounding the quotient to nearest as IEEE asks. Operands whose
+ * exponents differ by 64 and more are brought closer only, by 32 to 63 bits, and C2 says so.
+ */
+const exponentOf = (a: Float80): number => scaleOf(a) + pack(0, a.mantissa, 0).exponent;
 const remainder = (nearest: boolean): Exec => on(2, (f, a, b) => {
-  if (isInfinite(a) || isZero(b)) { invalid(f); return; }
   f.condition(0);
   if (isInfinite(b) || isZero(a)) return;
+  const apart = exponentOf(a) - exponentOf(b);
+  if (apart >= 64) {
+    const step = apart & 31 | 32;
+    const unit = b.mantissa << BigInt(apart - step + scaleOf(b) - Math.min(scaleOf(a), scaleOf(b)));
+    const rest = (a.mantissa << BigInt(scaleOf(a) - Math.min(scaleOf(a), scaleOf(b)))) % unit;
+    f.set(0, rest === 0n ? zero(a.sign) : pack(a.sign, rest, Math.min(scaleOf(a), scaleOf(b))));
+    f.condition(C2);
+    return;
+  }
   const scale = Math.min(scaleOf(a), scaleOf(b));
   const n = a.mantissa << BigInt(scaleOf(a) - scale), d = b.mantissa << BigInt(scaleOf(b) - scale);
   let quotient = n / d;
@@ -84,7 +103,7 @@ const remainder = (nearest: boolean): Exec => on(2, (f, a, b) => {
   const q = Number(quotient & 7n);
   f.set(0, rest === 0n ? zero(a.sign) : pack(sign, rest, scale));
   f.condition((q & 4 ? C0 : 0) | (q & 2 ? C3 : 0) | (q & 1 ? C1 : 0));
-});
+}, (a, b) => isInfinite(a) || isZero(b));
 export const fprem = remainder(false), fprem1 = remainder(true);
 
 // ---------------------------------------------------------------- transcendental

@@ -141,6 +141,7 @@ export const fbstp = waiting((f, cpu, insn) => {
     digits /= 100n;
   }
   f.flag(fits ? (r!.inexact ? PE : 0) : IE);
+  f.setC1(fits && r!.up);
   f.pop();
 });
 
