@@ -7,11 +7,12 @@ import { deliverFault, takeEvents } from '../machine/cpu/interrupts.ts';
 import { resetCpu } from '../machine/cpu/reset.ts';
 import { ACTIVITY_HLT, CS, type CpuBus, CpuState, DS, ES, FS, GS, SS, STATE, cpu_state, updateMode } from '../machine/cpu/state.ts';
 import { Engine } from '../machine/engine/engine.ts';
+import { ENGINE } from '../machine/engine/layout.ts';
 import { STOP_FAULT, elapsed, stopSoon } from '../machine/engine/stop.ts';
 import { Ram } from '../machine/ram.ts';
 
 const MiB = 1024 * 1024;
-const DATA32 = 0xc093, CODE32 = 0xc09b;
+const DATA32 = 0xc093, CODE32 = 0xc09b, CODE64 = 0xa09b;
 
 export class BareMachine {
   readonly ram: Ram;
@@ -21,16 +22,26 @@ export class BareMachine {
   clock = 0;
   /** What the guest wrote to COM1. */
   output = '';
+  private chargedBefore = 0;
+  private stopped = false;
   /** isa-debug-exit's status, once the guest has left. */
   status: number | undefined;
 
   constructor(memory = 64 * MiB) {
     this.ram = new Ram(memory);
-    this.engine = new Engine(this.ram, { pageWalk: 30, nestedPageWalk: 100 });
+    this.engine = new Engine(this.ram, { pageWalk: 0, nestedPageWalk: 0 });
     this.cpu = new CpuState(this.ram.mem, this.ram.reserve(cpu_state.size, 64), 0, this.ram.base, this.ram.size);
     this.cpu.bus = this.bus();
     this.engine.attach(this.cpu);
     resetCpu(this.cpu);
+  }
+
+  /** Cycles charged so far beyond retired instructions. */
+  get charged(): number { return this.chargedBefore + this.cpu.u32[ENGINE.charged >>> 2]!; }
+  /** Ends run() at the next instruction. */
+  stop(): void {
+    this.stopped = true;
+    stopSoon(this.cpu);
   }
 
   private bus(): CpuBus {
@@ -52,6 +63,7 @@ export class BareMachine {
       writeApicMsr: () => false,
       cr8: () => 0,
       setCr8: () => {},
+      pause: () => {},
     };
   }
 
@@ -63,6 +75,40 @@ export class BareMachine {
     cpu.state.cr0 = 0x11n;
     cpu.rip = BigInt(rip);
     updateMode(cpu);
+  }
+
+  /** 64-bit mode, the first GiB mapped to itself with 2 MiB pages whose tables lie at `tables`; user-accessible. */
+  longMode(rip: number, tables = 0x10_0000): void {
+    const { cpu, ram } = this;
+    const { u64 } = ram.mem;
+    const at = (ram.base + tables) >>> 3;
+    u64[at] = BigInt(tables + 0x1007);
+    u64[at + 512] = BigInt(tables + 0x2007);
+    for (let i = 0; i < 512; i++) u64[at + 1024 + i] = BigInt(i * 0x20_0000 + 0x87);
+    for (const seg of [ES, SS, DS, FS, GS]) cpu.setSegment(seg, 0x10, 0n, 0xffff_ffff, DATA32);
+    cpu.setSegment(CS, 8, 0n, 0xffff_ffff, CODE64);
+    const { state } = cpu;
+    state.cr0 = 0x8001_0033n;
+    state.cr3 = BigInt(tables);
+    state.cr4 = 0x620n;
+    state.efer = 0xd01n;
+    cpu.rip = BigInt(rip);
+    cpu.engine.flushTlb(cpu, true);
+    updateMode(cpu);
+  }
+  /** 16-bit code at segment 0. */
+  realMode(rip: number): void {
+    for (const seg of [ES, SS, DS, FS, GS]) this.cpu.setSegment(seg, 0, 0n, 0xffff, 0x93);
+    this.cpu.setSegment(CS, 0, 0n, 0xffff, 0x9b);
+    this.cpu.rip = BigInt(rip);
+    updateMode(this.cpu);
+  }
+  /** Stores machine code, given in hex. */
+  poke(address: number, hex: string): number {
+    const bytes = Buffer.from(hex.replaceAll(' ', ''), 'hex');
+    this.ram.mem.u8.set(bytes, this.ram.base + address);
+    this.engine.code.written(address, bytes.length);
+    return address + bytes.length;
   }
 
   /** A multiboot kernel, at its entry point. */
@@ -82,9 +128,11 @@ export class BareMachine {
   run(cycles: number, slice = 10_000_000): void {
     const { cpu, engine } = this;
     const end = this.clock + cycles;
-    while (this.clock < end && this.status === undefined && cpu.u32[STATE.activity >>> 2] !== ACTIVITY_HLT) {
+    this.stopped = false;
+    while (this.clock < end && !this.stopped && this.status === undefined && cpu.u32[STATE.activity >>> 2] !== ACTIVITY_HLT) {
       const why = engine.run(cpu, Math.min(slice, end - this.clock));
       this.clock += engine.used;
+      this.chargedBefore += engine.charged;
       if (why === STOP_FAULT && deliverFault(cpu) === 'shutdown') throw new Error(`triple fault at rip ${cpu.rip.toString(16)}`);
       if (cpu.pending !== 0) takeEvents(cpu);
     }

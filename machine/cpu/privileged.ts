@@ -16,7 +16,7 @@ import {
 
 const EXIT_REASON_VMCALL = 18;
 const EXIT_REASON_HLT = 12, EXIT_REASON_INVD = 13, EXIT_REASON_INVLPG = 14, EXIT_REASON_RDPMC = 15, EXIT_REASON_RDTSC = 16;
-const EXIT_REASON_MWAIT = 36, EXIT_REASON_MONITOR = 39, EXIT_REASON_RDTSCP = 51, EXIT_REASON_WBINVD = 54;
+const EXIT_REASON_MWAIT = 36, EXIT_REASON_MONITOR = 39, EXIT_REASON_PAUSE = 40, EXIT_REASON_RDTSCP = 51, EXIT_REASON_WBINVD = 54;
 const EXIT_REASON_RDRAND = 57, EXIT_REASON_INVPCID = 58, EXIT_REASON_RDSEED = 61;
 
 function requireCpl0(cpu: CpuState): void {
@@ -100,7 +100,12 @@ const cacheControl = (reason: number) => (cpu: CpuState, insn: Insn): void => {
 };
 export const invd = cacheControl(EXIT_REASON_INVD), wbinvd = cacheControl(EXIT_REASON_WBINVD);
 
-// ---------------------------------------------------------------- MONITOR, MWAIT
+// ---------------------------------------------------------------- waiting
+
+export function pause(cpu: CpuState, insn: Insn): void {
+  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_PAUSE, 0n);
+  cpu.bus.pause();
+}
 
 /** The range is probed as a read; nothing watches it, so MWAIT is free to go on at once and does. */
 export function monitor(cpu: CpuState, insn: Insn): void {

@@ -139,6 +139,8 @@ export interface CpuBus {
   writeApicMsr(cpu: CpuState, msr: number, value: bigint): boolean;
   cr8(cpu: CpuState): number;
   setCr8(cpu: CpuState, value: number): void;
+  /** PAUSE: the rest of this processor's turn is given away. */
+  pause(): void;
 }
 
 export class CpuState {

@@ -12,7 +12,7 @@ import { bound, int1, int3, intN, into, iret, ud } from './iret.ts';
 import { rdmsr, wrmsr } from './msrs.ts';
 import { type Row, exec, row } from './opcode-row.ts';
 import {
-  clac, cli, hlt, invd, invlpg, invpcid, monitor, mwait, popf, pushf, rdpid, rdpmc, rdrand, rdseed, rdtsc, rdtscp, stac, sti, vmx, wbinvd,
+  clac, cli, hlt, invd, invlpg, invpcid, monitor, mwait, pause, popf, pushf, rdpid, rdpmc, rdrand, rdseed, rdtsc, rdtscp, stac, sti, vmx, wbinvd,
 } from './privileged.ts';
 import { CS, DS, ES, FS, GS, SS } from './state.ts';
 import { rdfsbase, rdgsbase, swapgs, syscall, sysenter, sysexit, sysret, wrfsbase, wrgsbase } from './syscalls.ts';
@@ -110,6 +110,7 @@ export const systemTable: readonly Row[] = [
   row('66 0F38 82 m',   'INVPCID',  'Gy M',   'f64',       exec(invpcid)),
   row('0F 08',          'INVD',     '',       'straight',  exec(invd)),
   row('0F 09',          'WBINVD',   '',       'straight',  exec(wbinvd)),
+  row('F3 90',          'PAUSE',    '',       'straight',  exec(pause)),
   row('NP 0F 01 C8',    'MONITOR',  '',       'straight',  exec(monitor)),
   row('NP 0F 01 C9',    'MWAIT',    '',       'straight',  exec(mwait)),
 

@@ -29,6 +29,7 @@ export class TestBus implements CpuBus {
   writeApicMsr(): boolean { return false; }
   cr8(): number { return 0; }
   setCr8(): void {}
+  pause(): void {}
 }
 
 export class TestCpu {
