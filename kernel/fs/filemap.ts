@@ -66,7 +66,7 @@ export class address_space {
       const fresh = !this.pages.has(Math.floor(pos / PAGE_SIZE));
       const pfn = this.grab(Math.floor(pos / PAGE_SIZE));
       if (pfn < 0) return done || -ENOSPC;
-      if (!fresh) machine().ram.codeWritten(pfn);
+      if (!fresh) machine().ram.codeWritten(pfn * PAGE_SIZE);
       const moved = iter.copy_from(page_bytes(pfn).subarray(offset, offset + n));
       if (moved < 0) return done || moved;
       done += moved;
@@ -91,7 +91,7 @@ export class address_space {
     }
     const last = this.pages.get(Math.floor(size / PAGE_SIZE));
     if (last !== undefined) {
-      machine().ram.codeWritten(last);
+      machine().ram.codeWritten(last * PAGE_SIZE);
       page_bytes(last).fill(0, size % PAGE_SIZE);
     }
   }

@@ -84,7 +84,7 @@ export class NTty {
     if (this.input(T.IUCLC) && this.has(T.IEXTEN) && c >= 0x41 && c <= 0x5a) c += 0x20;
     if (this.lnext) {
       this.lnext = false;
-      this.takeOrdinary(c);
+      this.takeOrdinary(c, true);
       return;
     }
     if (this.has(T.ISIG)) {
@@ -105,13 +105,13 @@ export class NTty {
     this.takeOrdinary(c);
   }
 
-  private takeOrdinary(c: number): void {
+  private takeOrdinary(c: number, quoted = false): void {
     if (this.has(T.ICANON) && this.head - this.tail >= N_TTY_BUF_SIZE - 1) {
       if (this.input(T.IMAXBEL)) this.echo.raw(BEL);
       return;
     }
     if (this.has(T.ECHO)) {
-      if (c === NL) this.echo.raw(NL);
+      if (c === NL && !quoted) this.echo.raw(NL);
       else {
         if (this.canonHead === this.head) this.canonColumn = this.echo.column;
         this.echo.char(c);
@@ -267,8 +267,8 @@ export class NTty {
   }
 
   /**
-   * One line, or what fits of it, into `to` (from its start). `done` tells that the line ended, so that the read is over; an
-   * end-of-file mark right behind a full buffer is left for the next read to see.
+   * One line, or what fits of it, into `to` (from its start). `done` tells that the line ended, so that the read is over. An
+   * end-of-file mark right behind what just fits is taken too, or the next read would see an end of file nobody typed.
    */
   takeLine(to: Uint8Array): { n: number; done: boolean } {
     let n = 0;
@@ -278,6 +278,10 @@ export class NTty {
       if (mark !== END_OF_FILE) to[n++] = this.buf[this.tail & MASK]!;
       this.tail++;
       if (mark !== 0) { done = true; break; }
+    }
+    if (!done && n > 0 && this.tail < this.canonHead && this.mark[this.tail & MASK] === END_OF_FILE) {
+      this.tail++;
+      done = true;
     }
     this.receiveOverflow();
     return { n, done };
