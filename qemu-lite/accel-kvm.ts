@@ -11,8 +11,8 @@ import { __NR_ioctl } from '../abi/syscalls.ts';
 import {
   KVM_CAP_IRQCHIP, KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS, KVM_CHECK_EXTENSION, KVM_CREATE_IRQCHIP, KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_EXIT_FAIL_ENTRY,
   KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO,
-  KVM_EXIT_SHUTDOWN, KVM_GET_API_VERSION, KVM_GET_REGS, KVM_GET_SREGS, KVM_GET_VCPU_MMAP_SIZE, KVM_INTERNAL_ERROR_EMULATION,
-  KVM_RUN, KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_REGS, KVM_SET_SREGS, KVM_SET_TSS_ADDR, kvm_regs, kvm_run, kvm_segment, kvm_sregs,
+  KVM_EXIT_SHUTDOWN, KVM_GET_API_VERSION, KVM_GET_DEBUGREGS, KVM_GET_REGS, KVM_GET_SREGS, KVM_GET_VCPU_MMAP_SIZE, KVM_INTERNAL_ERROR_EMULATION,
+  KVM_RUN, KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_REGS, KVM_SET_SREGS, KVM_SET_TSS_ADDR, kvm_debugregs, kvm_regs, kvm_run, kvm_segment, kvm_sregs,
 } from '../abi/kvm/index.ts';
 import { Errno, alloc, arm, free, futex_wait, ioctl, loadBytes, malloc, mmap, open, view } from '../userland/libc.ts';
 import type { BootImage } from './boot/image.ts';
@@ -229,14 +229,15 @@ const CODE_BYTES = 16;
 export function* kvm_dump(machine: Machine, vcpu: Vcpu): Sys<string> {
   const regs = yield* alloc(kvm_regs);
   const sregs = yield* alloc(kvm_sregs);
+  const debugregs = yield* alloc(kvm_debugregs);
   yield* ioctl(vcpu.fd, KVM_GET_REGS, regs);
   yield* ioctl(vcpu.fd, KVM_GET_SREGS, sregs);
+  yield* ioctl(vcpu.fd, KVM_GET_DEBUGREGS, debugregs);
   const paged = (sregs.cr0 & 0x8000_0000n) !== 0n;
   const address = Number(sregs.cs.base + regs.rip);
   const { memory } = machine;
   const code = !paged && address + CODE_BYTES <= memory.size ? loadBytes(memory.host + address, CODE_BYTES) : undefined;
-  const text = cpu_dump_state(regs, sregs, code);
-  yield* free(regs);
-  yield* free(sregs);
+  const text = cpu_dump_state({ regs, sregs, debugregs, code });
+  for (const registers of [regs, sregs, debugregs]) yield* free(registers);
   return text;
 }

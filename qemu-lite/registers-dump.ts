@@ -2,7 +2,7 @@
  * A vCPU's registers as QEMU prints them when something went wrong and in `info registers`.
  * QEMU: target/i386/cpu-dump.c
  */
-import type { kvm_dtable, kvm_regs, kvm_segment, kvm_sregs } from '../abi/kvm/index.ts';
+import type { kvm_debugregs, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs } from '../abi/kvm/index.ts';
 
 const hex = (value: bigint | number, digits: number): string => value.toString(16).padStart(digits, '0');
 
@@ -42,8 +42,15 @@ const tableLine = (name: string, t: kvm_dtable, long: boolean): string => `${nam
 
 const wideNames = [['rax', 'rbx', 'rcx', 'rdx'], ['rsi', 'rdi', 'rbp', 'rsp'], ['r8', 'r9', 'r10', 'r11'], ['r12', 'r13', 'r14', 'r15']] as const;
 
-/** `code`: guest bytes from RIP on, printed as QEMU's Code line. */
-export function cpu_dump_state(regs: kvm_regs, sregs: kvm_sregs, code: Uint8Array | undefined): string {
+export interface CpuDump {
+  readonly regs: kvm_regs;
+  readonly sregs: kvm_sregs;
+  readonly debugregs: kvm_debugregs;
+  /** Guest bytes from RIP on, printed as QEMU's Code line. */
+  readonly code: Uint8Array | undefined;
+}
+
+export function cpu_dump_state({ regs, sregs, debugregs, code }: CpuDump): string {
   const long = (sregs.efer & EFER_LMA) !== 0n;
   const protectedMode = (sregs.cr0 & CR0_PE) !== 0n;
   const digits = long ? 16 : 8;
@@ -53,12 +60,12 @@ export function cpu_dump_state(regs: kvm_regs, sregs: kvm_sregs, code: Uint8Arra
   return [
     ...rows.map((row) => row.map((name) => `${label(name)}=${hex(BigInt.asUintN(digits * 4, regs[name]), digits)}`).join(' ')),
     `${long ? 'RIP' : 'EIP'}=${hex(regs.rip, digits)} ${long ? 'RFL' : 'EFL'}=${hex(rflags, 8)} [${flagLetters(rflags)}] CPL=${sregs.ss.dpl} II=0 A20=1 SMM=0 HLT=0`,
-    ...(['es', 'cs', 'ss', 'ds', 'fs', 'gs'] as const).map((name) => segmentLine(`${name.toUpperCase()} `, sregs[name], long, protectedMode)),
-    segmentLine('LDT', sregs.ldt, long, protectedMode),
-    segmentLine('TR ', sregs.tr, long, protectedMode),
+    ...(['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldt', 'tr'] as const).map((name) => segmentLine(name.toUpperCase(), sregs[name], long, protectedMode)),
     tableLine('GDT', sregs.gdt, long),
     tableLine('IDT', sregs.idt, long),
     `CR0=${hex(sregs.cr0, 8)} CR2=${hex(sregs.cr2, digits)} CR3=${hex(sregs.cr3, digits)} CR4=${hex(sregs.cr4, 8)}`,
+    [...debugregs.db].map((value, i) => `DR${i}=${hex(value, 16)} `).join(''),
+    `DR6=${hex(debugregs.dr6, 16)} DR7=${hex(debugregs.dr7, 16)}`,
     `EFER=${hex(sregs.efer, 16)}`,
     ...(code === undefined ? [] : [`Code=${[...code].map((byte, i) => (i === 0 ? `<${hex(byte, 2)}>` : hex(byte, 2))).join(' ')}`]),
   ].map((line) => `${line}\n`).join('');
