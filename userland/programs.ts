@@ -46,6 +46,7 @@ import { main as seq } from './seq.ts';
 import { main as sh } from './sh.ts';
 import { main as sleep } from './sleep.ts';
 import { main as sort } from './sort.ts';
+import { main as strace } from './strace.ts';
 import { main as stty } from './stty.ts';
 import { main as tail } from './tail.ts';
 import { main as taskset } from './taskset.ts';
@@ -68,8 +69,8 @@ const mains: Readonly<Record<string, ProgramMain>> = {
   basename, cat, chmod, clear, cp, cut, date, dirname, dmesg, echo, env, false: false_, free, grep, head,
   help, hexdump, id, init, insmod, kill, kvmtest, ln, ls, lsmod, mkdir, modprobe, mount, mv, nice, poweroff,
   halt: poweroff, reboot: poweroff, printf, ps, pwd, renice, rm, rmdir, rmmod, sed, seq, sh, sleep, sort,
-  stty, tail, taskset, tee, test, '[': test, top, touch, tr, true: true_, umount, uname, uniq, uptime, wc,
-  which, xargs, yes,
+  strace, stty, tail, taskset, tee, test, '[': test, top, touch, tr, true: true_, umount, uname, uniq,
+  uptime, wc, which, xargs, yes,
 };
 
 export const programs: readonly Program[] = Object.entries(mains).map(([name, main]) => ({ name, main: _start(main) }));

@@ -168,7 +168,7 @@ export function* main(argv: string[]): Sys<number> {
   const moment: Moment = { uptime: yield* readUptime(), now: yield* time(), memory: (yield* readMeminfo()).get('MemTotal') ?? 1, ticks: USER_HZ };
   const terminal = yield* isatty(1);
   const limit = terminal && !wanted.wide ? (yield* windowSize(1)).cols : Number.POSITIVE_INFINITY;
-  const line = (cells: readonly string[]): string => {
+  const line = (cells: readonly string[], heading = false): string => {
     let out = '';
     let over = 0;
     for (const [i, cell] of cells.entries()) {
@@ -176,14 +176,14 @@ export function* main(argv: string[]): Sys<number> {
       const last = i === cells.length - 1;
       // A value too wide pushes the next ones right until blanks have made up for it, as procps does.
       const room = Math.max(0, width - over);
-      const text = c.left ? (last ? cell : cell.slice(0, Math.max(width, 1)).padEnd(room)) : cell.padStart(room);
+      const text = c.left ? (last ? cell : (heading ? cell : cell.slice(0, Math.max(width, 1))).padEnd(room)) : cell.padStart(room);
       over = Math.max(0, text.length + over - width);
       out += (i > 0 ? ' ' : '') + text;
     }
     return `${out.slice(0, limit)}\n`;
   };
   let out = '';
-  if (wanted.headings && shown.some(({ heading }) => heading !== '')) out += line(shown.map(({ heading }) => heading)).replace(/ +\n$/, '\n');
+  if (wanted.headings && shown.some(({ heading }) => heading !== '')) out += line(shown.map(({ heading }) => heading), true).replace(/ +\n$/, '\n');
   for (const task of yield* sorted(wanted, list, moment)) {
     const cells: string[] = [];
     for (const { column: c } of shown) cells.push(yield* valueOf(c, task, moment));

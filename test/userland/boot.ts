@@ -58,3 +58,40 @@ export function run(command: string, options: RunOptions = {}): Ran {
   }
   return { output: console_.output, status: machine.status };
 }
+
+/** A console with somebody at it: what is typed arrives between steps, and the screen is what was printed since. */
+export class Terminal {
+  readonly machine: Machine;
+  private printed = '';
+  private time = 0;
+  constructor(options: RunOptions = {}) {
+    const decoder = new TextDecoder();
+    const port: ConsolePort = {
+      isTerminal: true,
+      size: () => ({ cols: 80, rows: 24 }),
+      write: (bytes) => { this.printed += decoder.decode(bytes, { stream: true }); },
+      read: () => undefined,
+    };
+    this.machine = new Machine({ memory: 64 << 20, cpus: options.cpus ?? 1, seed: 1, platform: { console: port, startDate: 1_700_000_000_000_000_000n } });
+    void new Kernel(this.machine, { programs: [...programs, ...(options.programs ?? [])], modules: [], quiet: true, init: ['/bin/init'], files: new Map(options.files ?? []) });
+    this.wait(0.5);
+  }
+  /** Lets `seconds` of virtual time pass. */
+  wait(seconds: number): void {
+    this.time += seconds * 1e9;
+    this.machine.run(this.time);
+  }
+  /** Types `keys`, waits, and gives what was printed since the last look, without escape sequences or carriage returns. */
+  type(keys: string, seconds = 0.3): string {
+    this.printed = '';
+    this.machine.at(this.time, () => this.machine.uart.receive(new TextEncoder().encode(keys)));
+    this.wait(seconds);
+    return this.screen;
+  }
+  get screen(): string {
+    return this.printed.replace(/\x1b\[[0-9;]*[A-Za-z]/g, '').replaceAll('\r', '');
+  }
+  get off(): boolean {
+    return this.machine.run(this.time) === 'off';
+  }
+}

@@ -102,5 +102,5 @@ export const COLUMNS: Readonly<Record<string, Column>> = {
   uid: right('UID', 5, (t) => statusField(t, 'Uid')), euid: right('EUID', 5, (t) => statusField(t, 'Uid')),
   nlwp: nlwp('NLWP', 4), thcount: nlwp('THCNT', 5),
   wchan: left('WCHAN', 6, waitChannel), minflt: right('MINFLT', 6, (t) => String(t.minflt)), majflt: right('MAJFLT', 6, (t) => String(t.majflt)),
-  f: right('F', 1, () => '0'), flags: right('F', 1, () => '0'), addr: left('ADDR', 4, () => '-'),
+  f: right('F', 1, () => '0'), flags: right('F', 1, () => '0'), addr: left('ADDR', 1, () => '-'),
 };

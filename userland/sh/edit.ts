@@ -41,6 +41,9 @@ export function* editLine(fd: number, prompt: string, history: readonly string[]
   }
 }
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
+const withoutColour = (text: string): string => text.replace(/\x1b\[[0-9;]*m/g, '');
+
 class Editor {
   private readonly fd: number;
   private readonly prompt: string;
@@ -91,6 +94,10 @@ class Editor {
         case 'clear':
           yield* writeAll(this.fd, '\x1b[H\x1b[2J');
           this.row = 0;
+          break;
+        case 'insert':
+          if (yield* this.append(key.text)) continue;
+          this.edit(key.name, key.text);
           break;
         default: this.edit(key.name, key.text);
       }
@@ -156,6 +163,15 @@ class Editor {
       case 'up': this.recall(this.index - 1); break;
       case 'down': this.recall(this.index + 1); break;
     }
+  }
+
+  /** The usual case: a character at the end of the line, and of no row, is only printed. */
+  private *append(text: string): Sys<boolean> {
+    const place = columns(withoutColour(this.prompt)) + columns(this.line.join('')) + columns(text);
+    if (this.cursor < this.line.length || place % this.width === 0 || columns(text) !== 1) return false;
+    this.insert(text);
+    yield* writeAll(this.fd, text);
+    return true;
   }
 
   private insert(text: string): void {
@@ -238,7 +254,7 @@ class Editor {
   // -------------------------------------------------------------- screen
 
   private *draw(prompt = this.prompt, text = this.line.join('')): Sys {
-    const before = columns(prompt.replace(/\x1b\[[0-9;]*m/g, ''));
+    const before = columns(withoutColour(prompt));
     const ahead = text === this.line.join('') ? this.line.slice(0, this.cursor).join('') : text;
     const end = before + columns(text);
     const place = before + columns(ahead);
