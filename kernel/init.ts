@@ -6,6 +6,7 @@
 import { O_RDWR } from '../abi/fcntl.ts';
 import { MS_RDONLY } from '../abi/mount.ts';
 import { PROGRAM_MAGIC } from '../abi/process.ts';
+import { console_log_init } from './console-log.ts';
 import { current, machine, set_current, this_processor } from './current.ts';
 import { fd_install, files_struct } from './fs/file.ts';
 import { drivers_init, fs_init, init_fs, mount_host } from './fs/init.ts';
@@ -24,6 +25,7 @@ import { panic } from './panic.ts';
 import { pid_state } from './pid.ts';
 import { LOGLEVEL_WARNING, log, pr_err, pr_info, pr_notice } from './printk.ts';
 import { runqueues, wake_up_new_task } from './sched/core.ts';
+import { base_slice } from './sched/fair.ts';
 import { type MaySleep, PF_KTHREAD, TASK_INTERRUPTIBLE } from './sched/types.ts';
 import { hrtimer_interrupt } from './time/hrtimer.ts';
 import { HZ } from './time/timekeeping.ts';
@@ -44,12 +46,13 @@ export function start_kernel(options: Options): void {
   pr_info(`BIOS-e820: [mem 0x0000000000000000-0x${(ram.size - 1).toString(16).padStart(16, '0')}] usable`);
   pr_info(`tsc: Detected ${(tscKhz / 1000).toFixed(3)} MHz processor`);
   pr_info(`Memory: ${nr_free_pages() * 4}K/${(ram.size / 1024)}K available (${mib(ram.size)} of RAM, ${(totalram_pages() - nr_free_pages()) * 4}K reserved)`);
-  pr_info(`SLUB: not used, HZ=${HZ}, CPUs=${processors.length}`);
+  pr_info(`sched: EEVDF, HZ=${HZ}, base slice ${base_slice() / tscKhz} ms, ${processors.length} CPU${processors.length === 1 ? '' : 's'}`);
   irq_init();
   fs_init(initial_tree(options));
   const dev = lookup_root('dev');
-  if (dev !== undefined) do_new_mount(dev, 'devtmpfs', 'devtmpfs', 0, '');
+  if (dev !== undefined && do_new_mount(dev, 'devtmpfs', 'devtmpfs', 0, '') === 0) pr_info('devtmpfs: mounted');
   drivers_init();
+  console_log_init();
   smp_init();
   rest_init(options);
 }

@@ -7,7 +7,7 @@ import { current, kernelVariable, machine, this_processor } from './current.ts';
 import { do_exit } from './exit.ts';
 import { in_interrupt } from './irq.ts';
 import { LOGLEVEL_DEBUG, log, pr_emerg } from './printk.ts';
-import { PF_IDLE } from './sched/types.ts';
+import { PF_IDLE, PF_VCPU } from './sched/types.ts';
 
 const state = kernelVariable(() => ({ oopses: 0, panicked: false }));
 
@@ -44,6 +44,7 @@ export function die(reason: unknown): void {
   if ((task.flags & PF_IDLE) !== 0) return panic('Attempted to kill the idle task!');
   if (++state().oopses > 100) return panic('Oopsed too often');
   task.kernel_gen = undefined;
+  task.flags &= ~PF_VCPU;
   try {
     do_exit(SIGKILL);
   } catch (again) {
