@@ -10,6 +10,7 @@
  */
 import type { Fault } from './exceptions.ts';
 import type { Insn } from './opcode-row.ts';
+import { walk } from './paging.ts';
 import { type CpuState, STATE } from './state.ts';
 
 /** Thrown through an instruction that makes the guest exit. */
@@ -77,6 +78,8 @@ export interface EngineHooks {
   readFlags(cpu: CpuState): number;
   /** Stores all of them; the caller masks, and calls updateMode() when VM or AC may have changed. */
   writeFlags(cpu: CpuState, flags: number): void;
+  /** walk() for a data access, through the TLB. */
+  translate(cpu: CpuState, linear: number, access: number): number;
   /** Drops translations of the current address space; global ones too if asked. */
   flushTlb(cpu: CpuState, global: boolean): void;
   flushPage(cpu: CpuState, linear: number): void;
@@ -92,6 +95,7 @@ export interface EngineHooks {
 export const noEngine: EngineHooks = {
   readFlags: (cpu) => cpu.u32[STATE.rflags >>> 2]!,
   writeFlags: (cpu, flags) => { cpu.u32[STATE.rflags >>> 2] = flags; },
+  translate: walk,
   flushTlb: () => {},
   flushPage: () => {},
   modeChanged: () => {},

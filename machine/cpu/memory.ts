@@ -81,30 +81,34 @@ export function writePhysical(cpu: CpuState, address: number, size: number, valu
 
 // ---------------------------------------------------------------- linear
 
+/** Through the TLB, but for implicit accesses while ring 0 may see user pages: those are still forbidden to them. */
+export const translate = (cpu: CpuState, linear: number, access: number): number =>
+  access & ACCESS_IMPLICIT && cpu.smapOpen ? walk(cpu, linear, access) : cpu.engine.translate(cpu, linear, access);
+
 const next = (cpu: CpuState, linear: number, n: number): number => (cpu.longMode ? linear + n : (linear + n) >>> 0);
 const pageOffset = (linear: number): number => (linear >>> 0) & 0xfff;
 
 /** 1 to 8 bytes, little-endian. `access` is 0, PFERR_USER, or ACCESS_IMPLICIT. */
 export function readLinear(cpu: CpuState, linear: number, size: number, access: number): bigint {
-  const physical = walk(cpu, linear, access);
+  const physical = translate(cpu, linear, access);
   const here = 4096 - pageOffset(linear);
   if (size <= here) return readPhysical(cpu, physical, size);
-  const second = walk(cpu, next(cpu, linear, here), access);
+  const second = translate(cpu, next(cpu, linear, here), access);
   return readPhysical(cpu, physical, here) | readPhysical(cpu, second, size - here) << BigInt(8 * here);
 }
 
 export function writeLinear(cpu: CpuState, linear: number, size: number, value: bigint, access: number): void {
-  const physical = walk(cpu, linear, access | PFERR_WRITE);
+  const physical = translate(cpu, linear, access | PFERR_WRITE);
   const here = 4096 - pageOffset(linear);
   if (size <= here) return writePhysical(cpu, physical, size, value);
-  const second = walk(cpu, next(cpu, linear, here), access | PFERR_WRITE);
+  const second = translate(cpu, next(cpu, linear, here), access | PFERR_WRITE);
   writePhysical(cpu, physical, here, value & (1n << BigInt(8 * here)) - 1n);
   writePhysical(cpu, second, size - here, value >> BigInt(8 * here));
 }
 
 /** Up to 4 bytes as a number: the common case without bigints. */
 export function readLinear32(cpu: CpuState, linear: number, size: 1 | 2 | 4, access: number): number {
-  const physical = walk(cpu, linear, access);
+  const physical = translate(cpu, linear, access);
   const at = cpu.ram + physical;
   if (at % size !== 0 || physical + size > cpu.ramSize) return Number(readLinear(cpu, linear, size, access));
   return size === 4 ? cpu.mem.u32[at / 4]! : size === 2 ? cpu.mem.u16[at / 2]! : cpu.mem.u8[at]!;
@@ -112,9 +116,9 @@ export function readLinear32(cpu: CpuState, linear: number, size: 1 | 2 | 4, acc
 
 /** Raises what a write of `size` bytes would raise, and writes nothing. */
 export function probeWrite(cpu: CpuState, linear: number, size: number, access: number): void {
-  walk(cpu, linear, access | PFERR_WRITE);
+  translate(cpu, linear, access | PFERR_WRITE);
   const here = 4096 - pageOffset(linear);
-  if (size > here) walk(cpu, next(cpu, linear, here), access | PFERR_WRITE);
+  if (size > here) translate(cpu, next(cpu, linear, here), access | PFERR_WRITE);
 }
 
 /** A block read or written page by page after every page was found accessible: FXSAVE and kin. */

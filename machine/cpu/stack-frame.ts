@@ -4,8 +4,7 @@
  * and a fault finds the stack pointer unchanged.
  */
 import { PFERR_WRITE, SS_VECTOR, raise } from './exceptions.ts';
-import { explicit, isCanonical, toLinear, writeLinear } from './memory.ts';
-import { walk } from './paging.ts';
+import { explicit, isCanonical, toLinear, translate, writeLinear } from './memory.ts';
 import { type Descriptor, descriptorBase, descriptorLimit, descriptorType } from './segments.ts';
 import { type CpuState, MODE_64, MODE_SIZE, RSP, SEG_DB, SEG_TYPE, SEG_UNUSABLE, SS, TYPE_EXPAND_DOWN } from './state.ts';
 
@@ -82,7 +81,7 @@ export class StackFrame {
   writeAt(cpu: CpuState, linear: number, access: number): void {
     const { size } = this;
     if (((linear >>> 0) & 0xfff) + size <= 4096) {
-      const physical = walk(cpu, linear, access | PFERR_WRITE);
+      const physical = translate(cpu, linear, access | PFERR_WRITE);
       if (physical + size <= cpu.ramSize) {
         cpu.engine.codeWritten(cpu, physical, size);
         const at = cpu.ram + physical;

@@ -5,7 +5,7 @@
  * for what is rare: TLB misses and accesses no single host address can serve, code not yet decoded, exec rows. What
  * those throw never travels through WebAssembly: it is kept in `fault` and the emitted code leaves by a return code.
  */
-import { DE_VECTOR, Fault, GP_VECTOR, AC_VECTOR, SS_VECTOR, PFERR_FETCH, PFERR_USER, raise } from '../cpu/exceptions.ts';
+import { DE_VECTOR, Fault, GP_VECTOR, AC_VECTOR, SS_VECTOR, PFERR_FETCH, PFERR_USER, PFERR_WRITE, raise } from '../cpu/exceptions.ts';
 import { type EngineHooks, VM_EXIT } from '../cpu/hooks.ts';
 import { linearAddress, readPhysical, writePhysical } from '../cpu/memory.ts';
 import type { Exec } from '../cpu/opcode-row.ts';
@@ -107,6 +107,7 @@ export class Engine implements EngineHooks {
   readFlags(cpu: CpuState): number { return readFlags(cpu); }
   writeFlags(cpu: CpuState, flags: number): void { writeFlags(cpu, flags); }
   flushTlb(cpu: CpuState): void { this.tlb.flush(cpu); }
+  translate(cpu: CpuState, linear: number, access: number): number { return this.tlb.translate(cpu, linear, (access & PFERR_WRITE) !== 0, (access & PFERR_USER) !== 0); }
   flushPage(cpu: CpuState, linear: number): void { this.tlb.flushPage(cpu, linear); }
   modeChanged(cpu: CpuState): void { this.tlb.select(cpu); }
   stopSoon(cpu: CpuState): void { stopSoon(cpu); }

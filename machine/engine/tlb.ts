@@ -146,13 +146,12 @@ export class Tlb {
   }
 
   /**
-   * Host-physical address of a linear one for a data access at the current privilege level, from the TLB or by a walk
-   * that is charged and remembered. Throws as walk() does. This is the slow path: emitted code has looked already.
+   * Host-physical address of a linear one for a data access at the current privilege level (or the one named), from the
+   * TLB or by a walk that is charged and remembered. Throws as walk() does. This is the slow path: emitted code has looked already.
    */
-  translate(cpu: CpuState, linear: number, write: boolean): number {
+  translate(cpu: CpuState, linear: number, write: boolean, user = (cpu.u32[MODE]! & MODE_USER) !== 0): number {
     const w = cpu.u32;
     const { u32 } = this;
-    const user = (w[MODE]! & MODE_USER) !== 0;
     const array = this.arrays[cpu.id]!.at + (user ? 2 * ARRAY_BYTES : 0) + (write ? ARRAY_BYTES : 0);
     const at = (array + this.index(linear)) >>> 2;
     const low = linear >>> 0;
