@@ -174,7 +174,7 @@ function* guarded(executor: Executor, body: Sys<unknown>): Sys {
     if (e instanceof Leave && e.kind === 'exit') throw e;
     if (e instanceof Leave) return;
     if (e instanceof ShellError || e instanceof SyntaxError_) {
-      yield* complain(sh, e.message);
+      if (e.message !== '') yield* complain(sh, e.message);
       sh.status = e instanceof ShellError ? e.status : 2;
     } else if (e instanceof Errno) {
       yield* complain(sh, e.message);
@@ -252,7 +252,9 @@ function* readCommand(executor: Executor): Sys<ReturnType<Parser['whole']>[] | '
   }
 }
 
-function remember(sh: Shell, line: string): void {
+/** Keeps a command in the history, on one line where the grammar allows it. */
+function remember(sh: Shell, text: string): void {
+  const line = text.includes('<<') ? text : text.replace(/(\b(?:then|do|else|in)|[{(;&|]|^)[ \t]*\n\s*/g, '$1 ').replace(/\s*\n\s*/g, '; ');
   if (line.trim() === '' || line === sh.history.at(-1)) return;
   sh.history.push(line);
   if (sh.history.length > HISTORY) sh.history.shift();

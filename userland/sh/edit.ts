@@ -44,6 +44,9 @@ export function* editLine(fd: number, prompt: string, history: readonly string[]
 // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
 const withoutColour = (text: string): string => text.replace(/\x1b\[[0-9;]*m/g, '');
 
+/** A line recalled may hold newlines: they are shown as what types them. */
+const visible = (text: string): string => text.replaceAll('\n', '^J');
+
 class Editor {
   private readonly fd: number;
   private readonly prompt: string;
@@ -255,8 +258,8 @@ class Editor {
 
   private *draw(prompt = this.prompt, text = this.line.join('')): Sys {
     const before = columns(withoutColour(prompt));
-    const ahead = text === this.line.join('') ? this.line.slice(0, this.cursor).join('') : text;
-    const end = before + columns(text);
+    const ahead = visible(text === this.line.join('') ? this.line.slice(0, this.cursor).join('') : text);
+    const end = before + columns(visible(text));
     const place = before + columns(ahead);
     const up = this.row > 0 ? `\x1b[${this.row}A` : '';
     // A line that fills its row leaves the cursor in the last column: a space and a return push it on.
@@ -265,7 +268,7 @@ class Editor {
     const row = Math.floor(place / this.width);
     const back = endRow > row ? `\x1b[${endRow - row}A` : '';
     const column = place % this.width;
-    yield* writeAll(this.fd, `${up}\r\x1b[J${prompt}${text}${wrap}${back}\r${column > 0 ? `\x1b[${column}C` : ''}`);
+    yield* writeAll(this.fd, `${up}\r\x1b[J${prompt}${visible(text)}${wrap}${back}\r${column > 0 ? `\x1b[${column}C` : ''}`);
     this.row = row;
   }
 

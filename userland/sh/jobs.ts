@@ -98,7 +98,11 @@ export function* foreground(sh: Shell, job: Job, settings: TerminalSettings | un
   if (WIFSIGNALED(last)) {
     const signal = WTERMSIG(last);
     if (signal === SIGINT || signal === SIGPIPE) {
-      if (sh.interactive && signal === SIGINT) yield* writeAll(2, '\n');
+      if (sh.interactive && signal === SIGINT) {
+        // Ctrl-C ends the whole line that was typed, not only the program it reached.
+        yield* writeAll(2, '\n');
+        throw new ShellError('', status);
+      }
     } else if (sh.interactive || signal === SIGKILL || WCOREDUMP(last)) {
       yield* writeAll(2, `${signalText(signal)}${WCOREDUMP(last) ? ' (core dumped)' : ''}\n`);
     }
