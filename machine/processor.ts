@@ -135,7 +135,9 @@ export class Processor implements LapicHost {
     const { cpu } = this;
     while (this.clock < this.limit) {
       let outcome: Outcome = cpu.pending === 0 ? 'none' : takeEvents(cpu);
+      let cost = this.machine.costs.interruptDelivery;
       if (outcome === 'none') {
+        cost = this.machine.costs.exception;
         if (cpu.u32[STATE.activity >>> 2] !== 0) return 'none';
         outcome = singleStepping(cpu) ? this.stepCode() : this.execute(this.limit - this.clock) === STOP_FAULT ? deliverFault(cpu) : 'none';
         if ((cpu.pending & EVENT_STOP) !== 0) {
@@ -143,7 +145,7 @@ export class Processor implements LapicHost {
           return 'kernel';
         }
       }
-      if (outcome === 'done') this.clock += this.machine.costs.exception;
+      if (outcome === 'done') this.clock += cost;
       else if (outcome !== 'none') return outcome;
     }
     return 'none';
