@@ -244,7 +244,7 @@ function setRegister(ctxt: x86_emulate_ctxt, operand: operand, reg: number, byte
   fetch_register_operand(ctxt, operand);
 }
 
-function setImmediate(operand: operand, value: bigint, bytes: number): number {
+function setImmediateOperand(operand: operand, value: bigint, bytes: number): number {
   operand.type = OP_IMM;
   operand.bytes = bytes;
   operand.val = operand.orig_val = BigInt.asUintN(64, value);
@@ -308,19 +308,19 @@ function decode_operand(ctxt: x86_emulate_ctxt, operand: operand, kind: number):
       if (high < 0) return trouble;
       return setMemory(operand, ctxt.seg_override >= 0 ? ctxt.seg_override : VCPU_SREG_DS, (BigInt(high) << 32n) | BigInt(low), bytes);
     }
-    case Imm: return setImmediate(operand, signed(ctxt, Math.min(bytes, 4)), bytes);
-    case ImmByte: return setImmediate(operand, signed(ctxt, 1), bytes);
-    case ImmUByte: return setImmediate(operand, BigInt(Math.max(next(ctxt), 0)), 1);
-    case Imm16: return setImmediate(operand, BigInt(Math.max(next(ctxt, 2), 0)), 2);
+    case Imm: return setImmediateOperand(operand, signed(ctxt, Math.min(bytes, 4)), bytes);
+    case ImmByte: return setImmediateOperand(operand, signed(ctxt, 1), bytes);
+    case ImmUByte: return setImmediateOperand(operand, BigInt(Math.max(next(ctxt), 0)), 1);
+    case Imm16: return setImmediateOperand(operand, BigInt(Math.max(next(ctxt, 2), 0)), 2);
     case Imm64: {
-      if (bytes < 8) return setImmediate(operand, signed(ctxt, bytes) & mask(bytes), bytes);
+      if (bytes < 8) return setImmediateOperand(operand, signed(ctxt, bytes) & mask(bytes), bytes);
       const low = next(ctxt, 4);
       const high = low < 0 ? -1 : next(ctxt, 4);
-      return high < 0 ? trouble : setImmediate(operand, (BigInt(high) << 32n) | BigInt(low), 8);
+      return high < 0 ? trouble : setImmediateOperand(operand, (BigInt(high) << 32n) | BigInt(low), 8);
     }
-    case One: return setImmediate(operand, 1n, 1);
-    case CL: return setImmediate(operand, gpr(ctxt, VCPU_REGS_RCX) & 0xffn, 1);
-    case DX: return setImmediate(operand, gpr(ctxt, VCPU_REGS_RDX) & 0xffffn, 2);
+    case One: return setImmediateOperand(operand, 1n, 1);
+    case CL: return setImmediateOperand(operand, gpr(ctxt, VCPU_REGS_RCX) & 0xffn, 1);
+    case DX: return setImmediateOperand(operand, gpr(ctxt, VCPU_REGS_RDX) & 0xffffn, 2);
     default: return X86EMUL_CONTINUE;
   }
 }
