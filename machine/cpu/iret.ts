@@ -9,7 +9,7 @@ import { INTR_TYPE_PRIV_SW_EXCEPTION, INTR_TYPE_SOFT_EXCEPTION, INTR_TYPE_SOFT_I
 import { type Event, enterHandler } from './idt.ts';
 import { explicit, readLinear, readTable } from './memory.ts';
 import type { Insn } from './opcode-row.ts';
-import { gpr32, moveStack, operandAddress, peekStack } from './operands.ts';
+import { gpr32, moveStack, operandAddress, peekStack, peekStack32 } from './operands.ts';
 import { checkStackSegment, dropInnerSegments, fetchDescriptor, loadRealSegment } from './segments.ts';
 import {
   CS, type CpuState, DS, ES, FS, GS, MODE_64, MODE_PROTECTED, MODE_SIZE, MODE_VM86, RSP, SS, STATE, TR, X86_EFLAGS_AC, X86_EFLAGS_ARITHMETIC, X86_EFLAGS_DF,
@@ -37,8 +37,8 @@ export function iret(cpu: CpuState, insn: Insn): void {
   else {
     if (cpu.mode & MODE_VM86 && (cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_IOPL) !== X86_EFLAGS_IOPL) raise(cpu, GP_VECTOR);
     const rip = peekStack(cpu, size);
-    const selector = Number(peekStack(cpu, size, size) & 0xffffn);
-    const image = Number(peekStack(cpu, size, 2 * size) & 0xffff_ffffn);
+    const selector = peekStack32(cpu, size, size) & 0xffff;
+    const image = peekStack32(cpu, size, 2 * size);
     loadRealCode(cpu, selector, rip);
     moveStack(cpu, BigInt(3 * size));
     loadFlags(cpu, image, size, cpu.cpl, X86_EFLAGS_RF);
@@ -61,8 +61,8 @@ function iretProtected(cpu: CpuState, insn: Insn): void {
     return switchTask(cpu, back, TASK_IRET, cpu.rip, flags, insn.length, NO_ERROR, 0);
   }
   const rip = peekStack(cpu, size);
-  const selector = Number(peekStack(cpu, size, size) & 0xffffn);
-  const image = Number(peekStack(cpu, size, 2 * size) & 0xffff_ffffn);
+  const selector = peekStack32(cpu, size, size) & 0xffff;
+  const image = peekStack32(cpu, size, 2 * size);
   if (image & X86_EFLAGS_VM && size === 4 && cpl === 0 && !cpu.longMode) return toVm86(cpu, rip, selector, image);
   if ((selector & 0xfffc) === 0) raise(cpu, GP_VECTOR);
   const d = fetchDescriptor(cpu, selector);
@@ -77,7 +77,7 @@ function iretProtected(cpu: CpuState, insn: Insn): void {
     return loadFlags(cpu, image, size, cpl, extra);
   }
   const rsp = peekStack(cpu, size, 3 * size);
-  const ssSelector = Number(peekStack(cpu, size, 4 * size) & 0xffffn);
+  const ssSelector = peekStack32(cpu, size, 4 * size) & 0xffff;
   const ss = checkStackSegment(cpu, ssSelector, rpl, GP_VECTOR, 0, cpu.longMode && (d.high & 0x20_0000) !== 0);
   loadCode(cpu, d, rpl, rip);
   loadFlags(cpu, image, size, cpl, extra);
@@ -88,7 +88,7 @@ function iretProtected(cpu: CpuState, insn: Insn): void {
 
 /** From CPL 0 into virtual-8086 mode: nine values on the stack. */
 function toVm86(cpu: CpuState, rip: bigint, selector: number, image: number): void {
-  const pop = (i: number) => Number(peekStack(cpu, 4, 4 * i) & 0xffff_ffffn);
+  const pop = (i: number) => peekStack32(cpu, 4, 4 * i);
   const [esp, ss, es, ds, fs, gs] = [pop(3), pop(4), pop(5), pop(6), pop(7), pop(8)];
   if (rip > 0xffffn) raise(cpu, GP_VECTOR);
   cpu.engine.writeFlags(cpu, image & (ANY | X86_EFLAGS_IOPL | X86_EFLAGS_IF | X86_EFLAGS_RF | X86_EFLAGS_VM | X86_EFLAGS_VIF | X86_EFLAGS_VIP) | 2);

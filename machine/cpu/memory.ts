@@ -39,7 +39,7 @@ export function linearAddress(cpu: CpuState, seg: number, offset: bigint, size: 
   return (Number(BigInt.asUintN(32, cpu.segBase(seg))) + first) >>> 0;
 }
 
-function checkSegment(cpu: CpuState, seg: number, first: number, size: number, write: boolean, vector: number): void {
+export function checkSegment(cpu: CpuState, seg: number, first: number, size: number, write: boolean, vector: number): void {
   const access = cpu.segAccess(seg);
   if (access & SEG_UNUSABLE) raise(cpu, vector);
   const type = access & SEG_TYPE;
@@ -65,6 +65,7 @@ export function readPhysical(cpu: CpuState, address: number, size: number): bigi
   const { mem } = cpu;
   const at = cpu.ram + address;
   if (size === 8 && at % 8 === 0) return mem.u64[at / 8]!;
+  if (size === 4 && at % 4 === 0) return BigInt(mem.u32[at / 4]!);
   let value = 0n;
   for (let i = size - 1; i >= 0; i--) value = value << 8n | BigInt(mem.u8[at + i]!);
   return value;

@@ -1,9 +1,10 @@
 /**
  * Operands of an instruction that is executed rather than emitted: registers by size, and r/m operands in memory.
  */
-import { explicit, linearAddress, readLinear, writeLinear, type Size } from './memory.ts';
+import { SS_VECTOR, raise } from './exceptions.ts';
+import { type Size, checkSegment, explicit, linearAddress, readLinear, readLinear32, writeLinear } from './memory.ts';
 import { type Insn, RIP_BASE } from './opcode-row.ts';
-import { type CpuState, RSP, SEG_DB, SS } from './state.ts';
+import { type CpuState, MODE_64, MODE_SIZE, RSP, SEGMENT_SIZE, SEG_DB, SS, STATE } from './state.ts';
 
 const MASK = { 1: 0xffn, 2: 0xffffn, 4: 0xffff_ffffn, 8: 0xffff_ffff_ffff_ffffn } as const;
 
@@ -62,9 +63,26 @@ export function moveStack(cpu: CpuState, n: bigint): void {
   cpu.gpr[RSP] = mask === MASK[2] ? cpu.gpr[RSP]! & ~mask | rsp : rsp;
 }
 
+/** Linear address of `size` bytes, `skip` above the top of the stack. Without bigints: returns and IRET come here often. */
+function stackAddress(cpu: CpuState, skip: number, size: number): number {
+  const low = cpu.gpr32[2 * RSP]!;
+  if ((cpu.mode & MODE_SIZE) === MODE_64) {
+    const linear = (cpu.gpr32[2 * RSP + 1]! | 0) * 0x1_0000_0000 + low + skip;
+    if (linear < -(2 ** 47) || linear + size > 2 ** 47) raise(cpu, SS_VECTOR);
+    return linear;
+  }
+  const offset = cpu.segAccess(SS) & SEG_DB ? (low + skip) >>> 0 : (low + skip) & 0xffff;
+  checkSegment(cpu, SS, offset, size, false, SS_VECTOR);
+  return (cpu.u32[(STATE.seg + SS * SEGMENT_SIZE) >>> 2]! + offset) >>> 0;
+}
+
 /** The value `skip` bytes above the top of the stack; the stack pointer stays. */
-export const peekStack = (cpu: CpuState, size: Size, skip = 0): bigint =>
-  readLinear(cpu, linearAddress(cpu, SS, cpu.gpr[RSP]! + BigInt(skip) & stackMask(cpu), size), size, explicit(cpu));
+export const peekStack = (cpu: CpuState, size: Size, skip = 0): bigint => readLinear(cpu, stackAddress(cpu, skip, size), size, explicit(cpu));
+/** Its low 16 or 32 bits: selectors and flags. */
+export const peekStack32 = (cpu: CpuState, size: Size, skip = 0): number => {
+  const linear = stackAddress(cpu, skip, size);
+  return readLinear32(cpu, linear, size === 2 ? 2 : 4, explicit(cpu));
+};
 
 export function push(cpu: CpuState, size: Size, value: bigint): void {
   writeLinear(cpu, linearAddress(cpu, SS, cpu.gpr[RSP]! - BigInt(size) & stackMask(cpu), size, true), size, value & MASK[size], explicit(cpu));
