@@ -26,7 +26,7 @@ import { get_user64, strncpy_from_user } from './mm/uaccess.ts';
 import { insert_vma } from './mm/vma.ts';
 import { attach_pid, detach_pid } from './pid.ts';
 import { ptrace_exec } from './ptrace.ts';
-import { recalc_sigpending, signal_wake_up, start_body } from './signal.ts';
+import { default_action, recalc_sigpending, signal_wake_up, start_body } from './signal.ts';
 import { exit_itimers } from './time/itimer.ts';
 import { type MaySleep, PF_EXITING, PF_FORKNOEXEC, type task_struct } from './sched/types.ts';
 import { wait_event_killable } from './sched/wait.ts';
@@ -227,14 +227,11 @@ function begin_new_exec(task: task_struct, mm: mm_struct, comm: string): void {
   exit_itimers(task.signal);
   if (task.sighand.count > 1) {
     task.sighand.count--;
-    task.sighand = { action: task.sighand.action.map((a) => ({ ...a })), count: 1 };
+    task.sighand = { action: task.sighand.action.slice(), count: 1 };
   }
-  for (const action of task.sighand.action) {
-    if (action.sa_handler !== SIG_IGN) action.sa_handler = 0n;
-    action.sa_flags = 0n;
-    action.sa_mask = 0n;
-    action.sa_restorer = 0n;
-    action.body = undefined;
+  const { action } = task.sighand;
+  for (let sig = 1; sig < action.length; sig++) {
+    if (action[sig] !== default_action) action[sig] = action[sig]!.sa_handler === SIG_IGN ? { ...default_action, sa_handler: SIG_IGN } : default_action;
   }
   if (task.files!.count > 1) {
     const copy = dup_fd(task.files!);

@@ -20,7 +20,7 @@ import { alloc_pid, attach_pid, pid_state } from './pid.ts';
 import { ptrace_fork } from './ptrace.ts';
 import { class_for, runqueues, wake_up_new_task } from './sched/core.ts';
 import { reset_on_fork } from './sched/syscalls.ts';
-import { type MaySleep, PF_FORKNOEXEC, PF_KTHREAD, type sighand_struct, signal_struct, task_struct } from './sched/types.ts';
+import { type MaySleep, PF_FORKNOEXEC, PF_KTHREAD, type k_sigaction, type sighand_struct, signal_struct, task_struct } from './sched/types.ts';
 import { wait_event_killable, wait_queue_head } from './sched/wait.ts';
 import { default_action, recalc_sigpending, start_body } from './signal.ts';
 import { default_rlimits } from './sys.ts';
@@ -28,7 +28,7 @@ import { sched_process_fork } from './trace/events-sched.ts';
 
 const CPU_MASK_ALL = (1 << MAX_CPUS) - 1;
 
-export const new_sighand = (): sighand_struct => ({ action: Array.from({ length: 65 }, default_action), count: 1 });
+export const new_sighand = (): sighand_struct => ({ action: new Array<k_sigaction>(65).fill(default_action), count: 1 });
 
 /** What libc has not set up yet, and what a registered program replaces at once. */
 const noLibc = { clone() { return this; } };
@@ -71,7 +71,7 @@ function copy_process(parent: task_struct, r: clone_request): task_struct | numb
   if (has(CLONE_FS)) (child.fs = parent.fs!).users++;
   else child.fs = copy_fs_struct(parent.fs!);
   if (has(CLONE_SIGHAND)) (child.sighand = parent.sighand).count++;
-  else child.sighand = { action: parent.sighand.action.map((a) => ({ ...a })), count: 1 };
+  else child.sighand = { action: parent.sighand.action.slice(), count: 1 };
   child.blocked = parent.blocked;
   if (has(CLONE_THREAD)) {
     child.signal = parent.signal;

@@ -51,17 +51,16 @@ export function sys_rt_sigaction(task: task_struct, sig: number, fresh: number, 
   const act = sigaction.make();
   if (fresh !== 0 && get_user_struct(act, fresh) < 0) return -EFAULT;
   if (sig < 1 || sig > _NSIG || (fresh !== 0 && (sig === SIGKILL || sig === SIGSTOP))) return -EINVAL;
-  const action = action_of(task, sig);
-  const { sa_handler, sa_flags, sa_restorer, sa_mask } = action;
+  const { sa_handler, sa_flags, sa_restorer, sa_mask } = action_of(task, sig);
   const before = sigaction.make({ sa_handler, sa_flags, sa_restorer, sa_mask });
   if (fresh !== 0) {
     const isCode = act.sa_handler !== SIG_DFL && act.sa_handler !== SIG_IGN;
     if (isCode && task.user!.body === undefined) return -EFAULT;
-    action.sa_handler = act.sa_handler;
-    action.sa_flags = act.sa_flags;
-    action.sa_restorer = act.sa_restorer;
-    action.sa_mask = act.sa_mask & ~(sigmask(SIGKILL) | sigmask(SIGSTOP));
-    action.body = isCode ? task.user!.body : undefined;
+    task.sighand.action[sig] = {
+      sa_handler: act.sa_handler, sa_flags: act.sa_flags, sa_restorer: act.sa_restorer,
+      sa_mask: act.sa_mask & ~(sigmask(SIGKILL) | sigmask(SIGSTOP)),
+      body: isCode ? task.user!.body : undefined,
+    };
     // POSIX: a pending signal that is now ignored is dropped.
     if (act.sa_handler === SIG_IGN || (act.sa_handler === SIG_DFL && (sigmask(sig) & IGNORED_BY_DEFAULT) !== 0n)) {
       flush_sigqueue_mask(task, sigmask(sig));

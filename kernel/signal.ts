@@ -35,7 +35,7 @@ const in_mask = (sig: number, m: bigint): boolean => (m & sigmask(sig)) !== 0n;
 const SYNCHRONOUS = mask(4, 5, 7, 8, 11, 31);
 
 export const action_of = (task: task_struct, sig: number): k_sigaction => task.sighand.action[sig]!;
-export const default_action = (): k_sigaction => ({ sa_handler: SIG_DFL, sa_flags: 0n, sa_restorer: 0n, sa_mask: 0n, body: undefined });
+export const default_action: k_sigaction = { sa_handler: SIG_DFL, sa_flags: 0n, sa_restorer: 0n, sa_mask: 0n, body: undefined };
 
 // ---------------------------------------------------------------- pending sets
 
@@ -180,7 +180,7 @@ export function force_sig_info(task: task_struct, info: kernel_siginfo): void {
   const sig = info.si_signo;
   const action = action_of(task, sig);
   if (in_mask(sig, task.blocked) || action.sa_handler === SIG_IGN) {
-    task.sighand.action[sig] = default_action();
+    task.sighand.action[sig] = default_action;
     task.blocked &= ~sigmask(sig);
   }
   if (in_mask(sig, task.pending.signal)) return recalc_sigpending(task);
@@ -193,7 +193,7 @@ export function force_sig_info(task: task_struct, info: kernel_siginfo): void {
 /** The same, and no handler is asked. */
 export function force_fatal_sig(info: kernel_siginfo): void {
   const task = current();
-  task.sighand.action[info.si_signo] = default_action();
+  task.sighand.action[info.si_signo] = default_action;
   do_group_exit(info.si_signo);
 }
 
@@ -310,7 +310,7 @@ function setup_frame(task: task_struct, sig: number, action: k_sigaction): void 
   const flags = action.sa_flags;
   let blocked = task.blocked | action.sa_mask;
   if ((flags & BigInt(SA_NODEFER)) === 0n) blocked |= sigmask(sig);
-  if ((flags & BigInt(SA_RESETHAND)) !== 0n) task.sighand.action[sig] = default_action();
+  if ((flags & BigInt(SA_RESETHAND)) !== 0n) task.sighand.action[sig] = default_action;
   set_current_blocked(blocked);
 }
 

@@ -10,7 +10,7 @@ import { ENOMEM } from '../../abi/errno.ts';
 import { RLIMIT_STACK } from '../../abi/resource.ts';
 import { current, machine, this_processor } from '../current.ts';
 import { pr_err } from '../printk.ts';
-import { find_vma } from './vma.ts';
+import { find_vma, vma_index } from './vma.ts';
 import { __get_free_zeroed, alloc_page, page_count, page_to_host_offset, put_page, get_page, zone } from './page-alloc.ts';
 import {
   _PAGE_ACCESSED, _PAGE_ANON, _PAGE_DIRTY, _PAGE_NX_HIGH, _PAGE_PRESENT, _PAGE_RW, _PAGE_USER, for_each_pte, free_pgtables, pte_alloc, pte_offset, pte_pfn,
@@ -151,11 +151,12 @@ export function zap_vma_range(vma: vm_area_struct, start: number, end: number): 
 
 /** Frees the page tables no area needs any more after [start, end) was unmapped. */
 export function unmap_pgtables(mm: mm_struct, start: number, end: number): void {
-  const i = mm.mmap.findIndex((v) => v.vm_end > start);
-  const below = i < 0 ? mm.mmap.at(-1) : mm.mmap[i - 1];
-  const above = i < 0 ? undefined : mm.mmap[i];
-  free_pgtables(mm, below?.vm_end ?? 0, above !== undefined && above.vm_start >= end ? above.vm_start : above === undefined ? 2 ** 47 : end);
+  const i = vma_index(mm, start);
+  free_pgtables(mm, start, end, mm.mmap[i - 1]?.vm_end ?? 0, mm.mmap[i]?.vm_start ?? ADDRESS_END);
 }
+
+/** The end of everything a process's tables can map. */
+export const ADDRESS_END = 2 ** 47;
 
 /** mprotect: brings present entries in line with the area's new flags. */
 export function change_protection(vma: vm_area_struct, start: number, end: number): void {

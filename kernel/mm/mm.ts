@@ -4,7 +4,7 @@
  */
 import { ENOMEM } from '../../abi/errno.ts';
 import { fput } from '../fs/file.ts';
-import { copy_page_range, zap_vma_range } from './memory.ts';
+import { ADDRESS_END, copy_page_range, zap_vma_range } from './memory.ts';
 import { __get_free_zeroed, put_page } from './page-alloc.ts';
 import { free_pgtables } from './page-table.ts';
 import { UserSpace, space_born, space_gone, space_of } from './space.ts';
@@ -62,9 +62,12 @@ export function mmput(mm: mm_struct): void {
     vma.vm_ops?.close?.(vma);
     if (vma.vm_file !== undefined) fput(vma.vm_file);
   }
+  for (let i = 0; i < mm.mmap.length; i++) {
+    const { vm_start, vm_end } = mm.mmap[i]!;
+    free_pgtables(mm, vm_start, vm_end, 0, mm.mmap[i + 1]?.vm_start ?? ADDRESS_END);
+  }
   mm.mmap.length = 0;
   mm.total_vm = 0;
-  free_pgtables(mm, 0, 2 ** 47);
   if (mm.exe_file !== undefined) fput(mm.exe_file);
   mm.exe_file = undefined;
   mmdrop(mm);

@@ -88,12 +88,15 @@ function nextTable(mm: mm_struct, address: number): number {
   return address;
 }
 
-/** Frees the tables that lie wholly inside [start, end); their entries are all clear already. */
-export function free_pgtables(mm: mm_struct, start: number, end: number): void {
-  freeLevel(mm, mm.pgd, 3, 0, start, end);
+/**
+ * Frees the tables that served [start, end), whose entries are all clear, and reach neither below `floor` nor above
+ * `ceiling`, where other areas begin.
+ */
+export function free_pgtables(mm: mm_struct, start: number, end: number, floor: number, ceiling: number): void {
+  freeLevel(mm, mm.pgd, 3, 0, start, end, floor, ceiling);
 }
 
-function freeLevel(mm: mm_struct, table: number, level: 1 | 2 | 3, base: number, start: number, end: number): void {
+function freeLevel(mm: mm_struct, table: number, level: 1 | 2 | 3, base: number, start: number, end: number, floor: number, ceiling: number): void {
   const words = machine().ram.mem.u32;
   const span = SPAN[level];
   const first = Math.max(0, Math.floor((start - base) / span));
@@ -103,8 +106,8 @@ function freeLevel(mm: mm_struct, table: number, level: 1 | 2 | 3, base: number,
     if ((words[at]! & _PAGE_PRESENT) === 0) continue;
     const low = base + i * span;
     const child = words[at]! >>> 12;
-    if (level > 1) freeLevel(mm, child, (level - 1) as 1 | 2, low, start, end);
-    if (low < start || low + span > end) continue;
+    if (level > 1) freeLevel(mm, child, (level - 1) as 1 | 2, low, start, end, floor, ceiling);
+    if (low < floor || low + span > ceiling) continue;
     words[at] = 0;
     mm.pgtables--;
     put_page(child);

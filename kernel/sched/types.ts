@@ -105,14 +105,15 @@ export interface kernel_siginfo {
 
 export interface sigpending { signal: bigint; readonly list: kernel_siginfo[] }
 
+/** Never changed in place: forks share it. */
 export interface k_sigaction {
   /** SIG_DFL, SIG_IGN, or the number user space gave for its handler. */
-  sa_handler: bigint;
-  sa_flags: bigint;
-  sa_restorer: bigint;
-  sa_mask: bigint;
+  readonly sa_handler: bigint;
+  readonly sa_flags: bigint;
+  readonly sa_restorer: bigint;
+  readonly sa_mask: bigint;
   /** The handler's code, which a register cannot carry. */
-  body: UserThread['body'];
+  readonly body: UserThread['body'];
 }
 
 /** Signal actions: shared by threads, copied by fork. action[sig] is signal `sig`; 0 is unused. */
