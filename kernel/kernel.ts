@@ -9,7 +9,7 @@ import { console_resize } from './drivers/tty/tty_io.ts';
 import { start_kernel, secondary_start } from './init.ts';
 import type { Module } from './module.ts';
 import { run_processor, runqueues } from './sched/core.ts';
-import { TraceBuffer } from './trace/ring-buffer.ts';
+import type { TraceBuffer } from './trace/ring-buffer.ts';
 import { trace_buffer } from './trace/tracepoint.ts';
 
 export interface KernelOptions {

@@ -13,7 +13,7 @@ import { get_user_struct, put_user_struct } from './fs/user.ts';
 import { find_task_by_vpid, for_each_process, pid_tasks } from './pid.ts';
 import { nr_free_pages, totalram_pages } from './mm/page-alloc.ts';
 import { copy_from_user, copy_to_user, put_user32, strncpy_from_user } from './mm/uaccess.ts';
-import { pr_emerg } from './printk.ts';
+import { pr_info } from './printk.ts';
 import { calc_load } from './sched/loadavg.ts';
 import type { signal_struct, task_struct } from './sched/types.ts';
 import { cycles_to_ns, ktime_get_ns } from './time/timekeeping.ts';
@@ -251,7 +251,7 @@ export function sys_reboot(_task: task_struct, magic1: number, magic2: number, c
 }
 
 export function kernel_power_off(status: number, cmd: number = PR.LINUX_REBOOT_CMD_POWER_OFF): void {
-  pr_emerg(cmd === PR.LINUX_REBOOT_CMD_RESTART ? 'reboot: Restarting system' : cmd === PR.LINUX_REBOOT_CMD_HALT ? 'reboot: System halted' : 'reboot: Power down');
+  pr_info(cmd === PR.LINUX_REBOOT_CMD_RESTART ? 'reboot: Restarting system' : cmd === PR.LINUX_REBOOT_CMD_HALT ? 'reboot: System halted' : 'reboot: Power down');
   machine().powerOff(status);
 }
 

@@ -3,7 +3,7 @@ import { EFAULT, EINVAL } from '../abi/errno.ts';
 import { kernelVariable } from './current.ts';
 import { copy_to_user } from './mm/uaccess.ts';
 import { type PrintkRecord, log, log_records, timestamp } from './printk.ts';
-import { type MaySleep, type task_struct } from './sched/types.ts';
+import type { MaySleep, task_struct } from './sched/types.ts';
 import { wait_event_interruptible, wait_queue_head } from './sched/wait.ts';
 
 const SYSLOG_ACTION_CLOSE = 0, SYSLOG_ACTION_OPEN = 1, SYSLOG_ACTION_READ = 2, SYSLOG_ACTION_READ_ALL = 3, SYSLOG_ACTION_READ_CLEAR = 4, SYSLOG_ACTION_CLEAR = 5;

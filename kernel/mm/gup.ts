@@ -19,7 +19,6 @@ export function get_user_page_fast(mm: mm_struct, address: number, write: boolea
 }
 
 /** The form for callers that may sleep while the page is brought in. */
-// biome-ignore lint/correctness/useRequireYield: no page of this kernel is brought in from a device that takes time
 export function* get_user_page(mm: mm_struct, address: number, write: boolean): MaySleep<number> {
   return get_user_page_fast(mm, address, write);
 }

@@ -1,6 +1,6 @@
 /** struct timespec between user memory and cycles. Linux: kernel/time/time.c */
 import { EFAULT, EINVAL } from '../../abi/errno.ts';
-import { timespec, timeval } from '../../abi/time.ts';
+import { timespec, type timeval } from '../../abi/time.ts';
 import { get_user_struct } from '../fs/user.ts';
 import { put_user64 } from '../mm/uaccess.ts';
 import { ns_to_cycles } from './timekeeping.ts';

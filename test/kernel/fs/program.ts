@@ -103,6 +103,7 @@ export interface Options {
   readonly cpus?: number;
   readonly hostFiles?: HostFiles;
   readonly files?: ReadonlyMap<string, string | Uint8Array>;
+  readonly programs?: readonly Program[];
   readonly mounts?: readonly { host: string; guest: string; writable: boolean }[];
   /** Virtual seconds. */
   readonly seconds?: number;
@@ -134,7 +135,7 @@ export function runInit(body: () => Sys<void>, options: Options = {}): { output:
     platform: { console, startDate: 1_735_689_600_000_000_000n, ...(options.hostFiles ? { hostFiles: options.hostFiles } : {}) },
   });
   const kernel = new Kernel(machine, {
-    programs: [init], modules: [], init: ['/bin/init'], quiet: true, ...(options.files ? { files: options.files } : {}), ...(options.mounts ? { mounts: options.mounts } : {}),
+    programs: [init, ...(options.programs ?? [])], modules: [], init: ['/bin/init'], quiet: true, ...(options.files ? { files: options.files } : {}), ...(options.mounts ? { mounts: options.mounts } : {}),
   });
   options.prepare?.(machine, kernel);
   const state = machine.run((options.seconds ?? 60) * 1e9);
