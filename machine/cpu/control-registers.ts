@@ -73,7 +73,6 @@ export function setCr4(cpu: CpuState, value: bigint): void {
   if (value & ~CR4_BITS) gp(cpu);
   if (cpu.longMode && !(value & X86_CR4_PAE)) gp(cpu);
   if (value & X86_CR4_PCIDE && !(old & X86_CR4_PCIDE) && (!cpu.longMode || cpu.u64[at.cr3]! & 0xfffn)) gp(cpu);
-  if (value & X86_CR4_VMXE && cpu.inGuest) gp(cpu);
   const changed = value ^ old;
   if (changed & (X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PSE | X86_CR4_SMEP) && value & X86_CR4_PAE && paged(cpu.u64[at.cr0]!) && !cpu.longMode) {
     if (!loadPdptes(cpu, cpu.u64[at.cr3]!)) gp(cpu);

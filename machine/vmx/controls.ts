@@ -2,6 +2,7 @@
  * The control bits of a VMCS (SDM 25.6 to 25.8) that this processor has, by Linux's names (asm/vmx.h), and what its
  * capability MSRs say of them. A capability is a pair: bits that must be 1, bits that may be 1 (SDM A.3 to A.5).
  */
+import { CR4_BITS } from '../cpu/control-registers.ts';
 
 export const PIN_BASED_EXT_INTR_MASK = 1 << 0;
 export const PIN_BASED_NMI_EXITING = 1 << 3;
@@ -96,10 +97,10 @@ export const adjust = (c: Capability, wanted: number): number => (((wanted & c.a
 export const VMCS_REVISION_ID = 0x5649_5452;
 /** Bits of CR0 and CR4 that must be 1 in VMX operation, and may be. Unrestricted guests may clear PE and PG. */
 export const CR0_FIXED0 = 0x8000_0021n;
+export const CR0_FIXED0_UNRESTRICTED = 0x20n;
 export const CR0_FIXED1 = 0xffff_ffffn;
 export const CR4_FIXED0 = 0x2000n;
-/** VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT UMIP VMXE FSGSBASE PCIDE OSXSAVE SMEP SMAP. */
-export const CR4_FIXED1 = 0x0037_2fffn;
+export const CR4_FIXED1 = CR4_BITS;
 /** The preemption timer counts once in 2^5 TSC cycles. */
 export const PREEMPTION_TIMER_RATE = 5;
 export const CR3_TARGETS = 4;

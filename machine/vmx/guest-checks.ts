@@ -52,7 +52,7 @@ function controlRegistersAreValid(v: Vmcs): boolean {
   const cr0 = v.read64(F.GUEST_CR0);
   const cr4 = v.read64(F.GUEST_CR4);
   const unrestricted = (secondaryControls(v) & C.SECONDARY_EXEC_UNRESTRICTED_GUEST) !== 0;
-  const required = unrestricted ? C.CR0_FIXED0 & ~(X86_CR0_PE | X86_CR0_PG) : C.CR0_FIXED0;
+  const required = unrestricted ? C.CR0_FIXED0_UNRESTRICTED : C.CR0_FIXED0;
   if ((cr0 & required) !== required || (cr0 & ~C.CR0_FIXED1) !== 0n) return false;
   if ((cr0 & X86_CR0_PG) !== 0n && (cr0 & X86_CR0_PE) === 0n) return false;
   if ((cr4 & C.CR4_FIXED0) !== C.CR4_FIXED0 || (cr4 & ~C.CR4_FIXED1) !== 0n) return false;

@@ -9,7 +9,7 @@ import { EPT_VIOLATION_GVA_IS_VALID, EPT_VIOLATION_GVA_TRANSLATED, eptAccess, ep
 import { INTR_INFO_DELIVER_CODE_MASK, INTR_INFO_VALID_MASK } from './entry-checks.ts';
 import { WORDS as W, note, noteEvent } from './exit.ts';
 import { stringAddress, instructionInformation, ioInformation } from './instruction-information.ts';
-import { type Fault, PF_VECTOR, DB_VECTOR, NMI_VECTOR, UD_VECTOR, raise } from '../cpu/exceptions.ts';
+import { type Fault, PF_VECTOR, DB_VECTOR, GP_VECTOR, NMI_VECTOR, UD_VECTOR, raise } from '../cpu/exceptions.ts';
 import { type EventType, INTR_TYPE_EXT_INTR, INTR_TYPE_NMI_INTR, VM_EXIT, type VmxHooks } from '../cpu/hooks.ts';
 import { operandAddress } from '../cpu/operands.ts';
 import type { Insn } from '../cpu/opcode-row.ts';
@@ -253,7 +253,10 @@ export class Intercepts implements VmxHooks {
         const shadow = v.read64(cr === 0 ? F.CR0_READ_SHADOW : F.CR4_READ_SHADOW);
         if (((value ^ shadow) & mask) !== 0n) this.crExit(insn, qualification);
         const own = cpu.u64[(cr === 0 ? STATE.cr0 : STATE.cr4) >>> 3]!;
-        return (value & ~mask) | (own & mask);
+        const loaded = (value & ~mask) | (own & mask);
+        const required = cr === 4 ? C.CR4_FIXED0 : (vmx.secondary & C.SECONDARY_EXEC_UNRESTRICTED_GUEST) !== 0 ? C.CR0_FIXED0_UNRESTRICTED : C.CR0_FIXED0;
+        if ((loaded & required) !== required) raise(cpu, GP_VECTOR);
+        return loaded;
       }
       case 3:
         if ((vmx.cpuBased & C.CPU_BASED_CR3_LOAD_EXITING) !== 0 && !this.isCr3Target(value)) this.crExit(insn, qualification);

@@ -178,6 +178,24 @@ test('CR0 accesses: masked bits read from the shadow, and exit only when they wo
   assert.equal(g.read(F.GUEST_CR0), 0x31);
 });
 
+test('a guest changes its own bits of CR4 while VMXE, which it does not see, stays set', () => {
+  // mov eax,cr4; or eax,10h (PSE); mov cr4,eax; mov ecx,cr4
+  const g = guest('protected', [0x0f, 0x20, 0xe0, 0x83, 0xc8, 0x10, 0x0f, 0x22, 0xe0, 0x0f, 0x20, 0xe1, HLT], (v) => {
+    v.write64(F.CR4_GUEST_HOST_MASK, 0x2000n);
+    v.write32(F.EXCEPTION_BITMAP, 0xffff_ffff);
+  });
+  assert.equal(g.run(), E.EXIT_REASON_HLT);
+  assert.equal(g.gpr(1), 0x10n);
+  assert.equal(g.read(F.GUEST_CR4), 0x2010);
+});
+
+test('a guest that owns them all cannot clear what VMX operation needs set', () => {
+  for (const code of [[0x31, 0xc0, 0x0f, 0x22, 0xe0], [0xb8, 0x11, 0, 0, 0, 0x0f, 0x22, 0xc0]]) {
+    const g = guest('protected', code, (v) => v.write32(F.EXCEPTION_BITMAP, 1 << 13));
+    assert.equal(g.run(), E.EXIT_REASON_EXCEPTION_NMI);
+  }
+});
+
 test('CLTS and LMSW exit by mask and shadow, and leave host-owned bits alone', () => {
   const owned = (v: Vmx) => {
     v.write64(F.CR0_GUEST_HOST_MASK, 8n);
