@@ -1,0 +1,56 @@
+/**
+ * A vCPU that has nothing to do: it waits until an event comes for it or a signal for its thread.
+ *
+ * Linux: virt/kvm/kvm_main.c (kvm_vcpu_block), arch/x86/kvm/x86.c (kvm_vcpu_has_events, vcpu_block)
+ */
+import { KVM_MP_STATE_AP_RESET_HOLD, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE } from '../abi/kvm/index.ts';
+import { type MaySleep, current, signal_pending, wait_event_interruptible } from '../kernel/exports.ts';
+import { KVM_REQ_EVENT, KVM_REQ_NMI, KVM_REQ_UNBLOCK, type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_test_request, kvm_x86 } from './kvm_host.ts';
+import { kvm_exception_pending } from './events.ts';
+import { kvm_cpu_has_interrupt } from './irq.ts';
+import { kvm_apic_accept_events, kvm_apic_has_events } from './lapic.ts';
+
+/** An event that ends HLT waits for this vCPU. */
+export function kvm_vcpu_has_events(vcpu: kvm_vcpu): boolean {
+  const { arch } = vcpu;
+  if (kvm_apic_has_events(vcpu) || kvm_exception_pending(vcpu)) return true;
+  if (kvm_test_request(KVM_REQ_NMI, vcpu) || (arch.nmi_pending + arch.nmi_queued > 0 && kvm_x86.nmi_allowed(vcpu))) return true;
+  return kvm_x86.interrupt_allowed(vcpu) && kvm_cpu_has_interrupt(vcpu);
+}
+export const kvm_vcpu_running = (vcpu: kvm_vcpu): boolean => vcpu.arch.mp_state === KVM_MP_STATE_RUNNABLE;
+
+const woken = (vcpu: kvm_vcpu): boolean => kvm_vcpu_running(vcpu) || kvm_vcpu_has_events(vcpu) || kvm_test_request(KVM_REQ_UNBLOCK, vcpu);
+
+/** Sleeps until there is something to do. The check and the sleep are one step: no wake-up is lost between them. */
+export function* kvm_vcpu_block(vcpu: kvm_vcpu): MaySleep<void> {
+  vcpu.blocking = true;
+  vcpu.stat.blocking = 1;
+  yield* wait_event_interruptible(vcpu.wq, () => woken(vcpu));
+  vcpu.stat.blocking = 0;
+  vcpu.blocking = false;
+  vcpu.stat.halt_wakeup++;
+}
+
+/** One round of a vCPU that is not running. 1: look again; negative: -errno. */
+export function* vcpu_block(vcpu: kvm_vcpu): MaySleep<number> {
+  if (!woken(vcpu)) {
+    yield* kvm_vcpu_block(vcpu);
+    if (signal_pending(current()) && !woken(vcpu)) return 1;
+  }
+  kvm_check_request(KVM_REQ_UNBLOCK, vcpu);
+  const r = kvm_apic_accept_events(vcpu);
+  if (r < 0) return r;
+  switch (vcpu.arch.mp_state) {
+    case KVM_MP_STATE_HALTED: case KVM_MP_STATE_AP_RESET_HOLD:
+      if (kvm_vcpu_has_events(vcpu)) {
+        vcpu.arch.mp_state = KVM_MP_STATE_RUNNABLE;
+        kvm_make_request(KVM_REQ_EVENT, vcpu);
+      }
+      return 1;
+    case KVM_MP_STATE_RUNNABLE: case KVM_MP_STATE_INIT_RECEIVED: return 1;
+    default: return 1;
+  }
+}
+
+/** Makes a vCPU look at its requests: wakes it if it sleeps. */
+export function kvm_vcpu_kick(vcpu: kvm_vcpu): void { vcpu.wq.wake_up(); }

@@ -1,0 +1,1 @@
+export class kvm_pic { output = false; read_irq(): number { return 0; } }

@@ -1,0 +1,432 @@
+/**
+ * KVM's objects: a VM, its vCPUs and memory slots, and what the vendor module must be able to do.
+ *
+ * Linux: include/linux/kvm_host.h, arch/x86/include/asm/kvm_host.h
+ *
+ * A VM lives as long as any of its descriptors, those of vCPUs included. A vCPU's state may be touched only between
+ * vcpu_load and vcpu_put: most of it is in the VMCS, which belongs to one processor at a time.
+ */
+import type { kvm_run } from '../abi/kvm/run.ts';
+import type { Mem } from '../abi/struct.ts';
+import { type MaySleep, type mm_struct, type mmu_notifier, type preempt_notifier, type task_struct, kernelVariable, wait_queue_head } from '../kernel/exports.ts';
+import type { kvm_io_bus } from './io-bus.ts';
+import type { x86_emulate_ctxt, x86_exception } from './emulate.ts';
+import type { kvm_cpuid_entry } from './cpuid.ts';
+import type { vcpu_vmx } from './vmx/vcpu-vmx.ts';
+import type { kvm_mmu } from './mmu/mmu.ts';
+import type { kvm_arch_irqchip } from './irq.ts';
+import type { kvm_lapic } from './lapic.ts';
+import type { kvm_vcpu_hv } from './hyperv.ts';
+
+export const KVM_API_VERSION = 12;
+export const KVM_MAX_VCPUS = 1024;
+export const KVM_MAX_VCPU_IDS = 4 * KVM_MAX_VCPUS;
+/** Slots of user space in one address space; three more are KVM's own. */
+export const KVM_USER_MEM_SLOTS = 32764;
+export const KVM_MEM_SLOTS_NUM = 32767;
+/** Address space 1 is what a processor in system management mode sees. */
+export const KVM_MAX_NR_ADDRESS_SPACES = 2;
+export const KVM_MEM_MAX_NR_PAGES = 2 ** 31 - 1;
+export const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000;
+
+// Requests: bits of vcpu.requests, looked at before each entry.
+export const KVM_REQ_TLB_FLUSH     = 1 << 0;
+export const KVM_REQ_VM_DEAD       = 1 << 1;
+export const KVM_REQ_UNBLOCK       = 1 << 2;
+export const KVM_REQ_EVENT         = 1 << 3;
+export const KVM_REQ_TRIPLE_FAULT  = 1 << 4;
+export const KVM_REQ_NMI           = 1 << 5;
+export const KVM_REQ_SMI           = 1 << 6;
+export const KVM_REQ_IMMEDIATE_EXIT = 1 << 7;
+export const KVM_REQ_MSR_FILTER_CHANGED = 1 << 8;
+export const KVM_REQ_MMU_RELOAD    = 1 << 9;
+
+export const OUTSIDE_GUEST_MODE = 0;
+export const IN_GUEST_MODE = 1;
+export const EXITING_GUEST_MODE = 2;
+
+/** A range of guest-physical memory and the process memory behind it. */
+export interface kvm_memory_slot {
+  readonly id: number;
+  readonly as_id: number;
+  readonly base_gfn: number;
+  readonly npages: number;
+  readonly userspace_addr: number;
+  readonly flags: number;
+  /** One bit a page, bit 0 of word 0 first; present while the slot is logged. */
+  readonly dirty_bitmap: Uint32Array | undefined;
+}
+
+/** Slots of one address space, by base_gfn. */
+export interface kvm_memslots { readonly slots: kvm_memory_slot[]; readonly byId: Map<number, kvm_memory_slot>; generation: number }
+
+/** One part of an MMIO access that user space must perform, at most a page of it. */
+export interface kvm_mmio_fragment { gpa: number; at: number; len: number }
+
+/** Counters of debugfs and KVM_GET_STATS_FD. */
+export const vcpu_stat_names = [
+  'pf_taken', 'pf_fixed', 'pf_emulate', 'pf_spurious', 'pf_fast', 'pf_mmio_spte_created', 'pf_guest', 'tlb_flush', 'invlpg', 'exits', 'io_exits', 'mmio_exits', 'signal_exits',
+  'irq_window_exits', 'nmi_window_exits', 'l1d_flush', 'halt_exits', 'request_irq_exits', 'irq_exits', 'host_state_reload', 'fpu_reload', 'insn_emulation', 'insn_emulation_fail',
+  'hypercalls', 'irq_injections', 'nmi_injections', 'req_event', 'nested_run', 'directed_yield_attempted', 'directed_yield_successful', 'preemption_reported', 'preemption_other',
+  'guest_mode', 'notify_window_exits', 'halt_successful_poll', 'halt_attempted_poll', 'halt_poll_invalid', 'halt_wakeup', 'halt_poll_success_ns', 'halt_poll_fail_ns', 'halt_wait_ns', 'blocking',
+] as const;
+export const vm_stat_names = ['mmu_shadow_zapped', 'mmu_pte_write', 'mmu_pde_zapped', 'mmu_flooded', 'mmu_recycled', 'mmu_cache_miss', 'mmu_unsync', 'pages_4k', 'pages_2m', 'pages_1g',
+  'nx_lpage_splits', 'max_mmu_page_hash_collisions', 'max_mmu_rmap_size', 'remote_tlb_flush', 'remote_tlb_flush_requests'] as const;
+export type kvm_vcpu_stat = Record<(typeof vcpu_stat_names)[number], number>;
+export type kvm_vm_stat = Record<(typeof vm_stat_names)[number], number>;
+const zeros = <K extends string>(names: readonly K[]): Record<K, number> => Object.fromEntries(names.map((n) => [n, 0])) as Record<K, number>;
+
+/** An exception on its way: pending (not yet begun) or injected (the processor was told, delivery may have to be repeated). */
+export class kvm_queued_exception {
+  pending = false;
+  injected = false;
+  has_error_code = false;
+  vector = 0;
+  error_code = 0;
+  has_payload = false;
+  payload = 0n;
+}
+
+export class kvm_vcpu_arch {
+  /** General registers except RSP, which is in the VMCS with RIP and RFLAGS. */
+  readonly regs = new BigUint64Array(16);
+  readonly regs32: Uint32Array;
+  cr0 = 0n;
+  cr0_guest_owned_bits = 0n;
+  cr2 = 0n;
+  cr4 = 0n;
+  cr4_guest_owned_bits = 0n;
+  /** CR4 bits the guest may not set: what its CPUID does not have. */
+  cr4_guest_rsvd_bits = 0n;
+  cr8 = 0n;
+  efer = 0n;
+  xcr0 = 1n;
+  apic_base = 0n;
+  apic: kvm_lapic | undefined = undefined;
+  mp_state = 0;
+  readonly mmu: kvm_mmu;
+  readonly exception = new kvm_queued_exception();
+  readonly interrupt = { injected: false, soft: false, nr: 0 };
+  nmi_queued = 0;
+  nmi_pending = 0;
+  nmi_injected = false;
+  smi_pending = false;
+  smm = false;
+  triple_fault_pending = false;
+  sipi_vector = 0;
+  /** Split chips: the vector user space's PIC wants to inject, -1 none. */
+  pending_external_vector = -1;
+  /** A port access user space is performing. */
+  readonly pio = { count: 0, in: false, port: 0, size: 0, linear_rip: 0n };
+  /** Continues the instruction when user space has answered. */
+  complete_userspace_io: ((vcpu: kvm_vcpu) => number) | undefined = undefined;
+  readonly emulate_ctxt: x86_emulate_ctxt;
+  emulate_regs_need_sync_to_vcpu = false;
+  emulate_regs_need_sync_from_vcpu = false;
+  readonly fault: x86_exception = { vector: 0, error_code_valid: false, error_code: 0, address: 0n };
+  cpuid_entries: kvm_cpuid_entry[] = [];
+  maxphyaddr = 36;
+  /** XCR0 bits the guest's CPUID has. */
+  guest_supported_xcr0 = 3n;
+  last_vmentry_cpu = -1;
+  readonly db = new BigUint64Array(4);
+  dr6 = 0xffff0ff0n;
+  dr7 = 0x400n;
+  /** What is in the debug registers while guest_debug uses them. */
+  readonly eff_db = new BigUint64Array(4);
+  guest_debug_dr7 = 0n;
+  singlestep_rip = 0n;
+  /** The FXSAVE image, and that of the user program while the guest's is loaded. */
+  readonly guest_fpu = new Uint8Array(512);
+  readonly user_fpu = new Uint8Array(512);
+  /** MSRs without a home of their own. */
+  readonly msrs = new Map<number, bigint>();
+  pat = 0x0007_0406_0007_0406n;
+  mcg_cap = 0n;
+  mcg_status = 0n;
+  mcg_ctl = 0n;
+  readonly mce_banks = new BigUint64Array(32 * 4);
+  readonly mci_ctl2_banks = new BigUint64Array(32);
+  ia32_misc_enable_msr = 0x1800n;
+  msr_ia32_power_ctl = 0n;
+  smbase = 0x30000n;
+  tsc_offset = 0n;
+  virtual_tsc_khz = 0;
+  ia32_tsc_adjust_msr = 0n;
+  msr_kvm_poll_control = 1n;
+  /** KVM_CAP_ENFORCE_PV_FEATURE_CPUID. */
+  pv_cpuid_enforce = false;
+  msr_misc_features_enables = 0n;
+  hv: kvm_vcpu_hv | undefined = undefined;
+  hv_enabled = false;
+  at_instruction_boundary = false;
+  constructor(mmu: kvm_mmu, emulate_ctxt: x86_emulate_ctxt) {
+    this.regs32 = new Uint32Array(this.regs.buffer);
+    this.mmu = mmu;
+    this.emulate_ctxt = emulate_ctxt;
+  }
+}
+
+export class kvm_vcpu {
+  readonly kvm: kvm;
+  readonly vcpu_id: number;
+  readonly vcpu_idx: number;
+  /** Processor it is loaded on, or was last; -1 before. */
+  cpu = -1;
+  loaded = false;
+  mode = OUTSIDE_GUEST_MODE;
+  requests = KVM_REQ_EVENT;
+  /** The thread inside a vCPU ioctl; others wait. */
+  owner: task_struct | undefined = undefined;
+  readonly mutex = new wait_queue_head();
+  /** Whom a blocked vCPU is woken through. */
+  readonly wq = new wait_queue_head();
+  blocking = false;
+  readonly preempt_notifier: preempt_notifier;
+  preempted = false;
+  /** Frames of kvm_run, of port data and of the coalesced ring. */
+  readonly run_pfn: number;
+  readonly pio_pfn: number;
+  readonly run: kvm_run;
+  sigset_active = false;
+  sigset = 0n;
+  guest_debug = 0;
+  mmio_needed = false;
+  mmio_read_completed = false;
+  mmio_is_write = false;
+  mmio_cur_fragment = 0;
+  mmio_nr_fragments = 0;
+  readonly mmio_fragments: kvm_mmio_fragment[] = [];
+  /** Bytes of the access in progress, behind the fragments. */
+  readonly mmio_data = new Uint8Array(1024);
+  readonly stat: kvm_vcpu_stat = zeros(vcpu_stat_names);
+  last_used_slot: kvm_memory_slot | undefined = undefined;
+  last_used_generation = -1;
+  halt_poll_ns = 0;
+  ran_at_least_once = false;
+  valid_wakeup = false;
+  readonly arch: kvm_vcpu_arch;
+  vmx!: vcpu_vmx;
+  constructor(kvm: kvm, id: number, idx: number, pages: { run_pfn: number; pio_pfn: number; run: kvm_run }, arch: kvm_vcpu_arch, notifier: (vcpu: kvm_vcpu) => preempt_notifier) {
+    this.kvm = kvm;
+    this.vcpu_id = id;
+    this.vcpu_idx = idx;
+    this.run_pfn = pages.run_pfn;
+    this.pio_pfn = pages.pio_pfn;
+    this.run = pages.run;
+    this.arch = arch;
+    this.preempt_notifier = notifier(this);
+  }
+}
+
+/** Which accesses to MSRs leave to user space. */
+export interface msr_filter { readonly default_allow: boolean; readonly ranges: readonly { flags: number; base: number; nmsrs: number; bitmap: Uint8Array }[] }
+
+export class kvm_arch {
+  /** EPT tables: the root frame, 0 while there is none. */
+  tdp_root = 0;
+  tss_addr = 0;
+  identity_map_addr = 0;
+  disabled_quirks = 0n;
+  bsp_vcpu_id = 0;
+  max_vcpu_ids = 0;
+  default_tsc_khz = 0;
+  mwait_in_guest = false;
+  hlt_in_guest = false;
+  pause_in_guest = false;
+  cstate_in_guest = false;
+  exception_payload_enabled = false;
+  triple_fault_event = false;
+  bus_lock_detection_enabled = false;
+  exit_on_emulation_error = false;
+  user_space_msr_mask = 0;
+  guest_can_read_msr_platform_info = true;
+  enable_pmu = false;
+  hypercall_exit_enabled = 0n;
+  x2apic_format = false;
+  x2apic_broadcast_quirk_disabled = false;
+  n_requested_mmu_pages = 0;
+  n_max_mmu_pages = 0;
+  n_used_mmu_pages = 0;
+  disable_nx_huge_pages = false;
+  msr_filter: msr_filter | undefined = undefined;
+  kvmclock_offset = 0n;
+  hv_guest_os_id = 0n;
+  hv_hypercall = 0n;
+  hv_tsc_page = 0n;
+  readonly hv_misc = new Map<number, bigint>();
+  wall_clock = 0n;
+  notify_vmexit_flags = 0;
+  irqchip: kvm_arch_irqchip | undefined = undefined;
+  pmu_event_filter: unknown = undefined;
+}
+
+export class kvm {
+  readonly mm: mm_struct;
+  readonly mem: Mem;
+  readonly ram_base: number;
+  users_count = 1;
+  /** Name of its debugfs directory: pid-fd. */
+  debugfs_name = '';
+  readonly vcpus: kvm_vcpu[] = [];
+  created_vcpus = 0;
+  max_vcpus = KVM_MAX_VCPUS;
+  readonly memslots: readonly kvm_memslots[];
+  nr_memslot_pages = 0;
+  readonly mmio_bus: kvm_io_bus;
+  readonly pio_bus: kvm_io_bus;
+  readonly fast_mmio_bus: kvm_io_bus;
+  readonly ioeventfds: unknown[] = [];
+  readonly irqfds: unknown[] = [];
+  readonly coalesced_zones: unknown[] = [];
+  coalesced_pfn = 0;
+  manual_dirty_log_protect = 0n;
+  dirty_ring_size = 0;
+  dirty_ring_with_bitmap = false;
+  max_halt_poll_ns = 200_000;
+  override_halt_poll_ns = false;
+  vm_dead = false;
+  vm_bugged = false;
+  readonly mmu_notifier: mmu_notifier;
+  /** Moves with each invalidation, so that a fault that slept sees it must start over. */
+  mmu_invalidate_seq = 0;
+  readonly stat: kvm_vm_stat = zeros(vm_stat_names);
+  readonly arch = new kvm_arch();
+  constructor(mm: mm_struct, mem: Mem, ram_base: number, buses: { mmio: kvm_io_bus; pio: kvm_io_bus; fast: kvm_io_bus }, notifier: (kvm: kvm) => mmu_notifier) {
+    this.mm = mm;
+    this.mem = mem;
+    this.ram_base = ram_base;
+    this.mmio_bus = buses.mmio;
+    this.pio_bus = buses.pio;
+    this.fast_mmio_bus = buses.fast;
+    this.memslots = Array.from({ length: KVM_MAX_NR_ADDRESS_SPACES }, () => ({ slots: [], byId: new Map(), generation: 0 }));
+    this.mmu_notifier = notifier(this);
+  }
+}
+
+/** A segment register as KVM passes it between its parts: kvm_segment's members. */
+export interface segment { selector: number; base: bigint; limit: number; type: number; present: number; dpl: number; db: number; s: number; l: number; g: number; avl: number; unusable: number }
+
+/** What the vendor module does for the generic one. Linux: struct kvm_x86_ops. */
+export interface kvm_x86_ops {
+  readonly name: string;
+  check_processor_compatibility(): boolean;
+  enable_virtualization_cpu(): number;
+  disable_virtualization_cpu(): void;
+  vcpu_create(vcpu: kvm_vcpu): number;
+  vcpu_free(vcpu: kvm_vcpu): void;
+  vcpu_reset(vcpu: kvm_vcpu, init_event: boolean): void;
+  vcpu_load(vcpu: kvm_vcpu, cpu: number): void;
+  vcpu_put(vcpu: kvm_vcpu): void;
+  vcpu_after_set_cpuid(vcpu: kvm_vcpu): void;
+  get_rip(vcpu: kvm_vcpu): bigint;
+  set_rip(vcpu: kvm_vcpu, value: bigint): void;
+  get_rsp(vcpu: kvm_vcpu): bigint;
+  set_rsp(vcpu: kvm_vcpu, value: bigint): void;
+  get_rflags(vcpu: kvm_vcpu): number;
+  set_rflags(vcpu: kvm_vcpu, value: number): void;
+  /** All 64 bits, as user space stored them. */
+  get_rflags64(vcpu: kvm_vcpu): bigint;
+  set_rflags64(vcpu: kvm_vcpu, value: bigint): void;
+  get_segment(vcpu: kvm_vcpu, seg: number): segment;
+  get_segment_base(vcpu: kvm_vcpu, seg: number): bigint;
+  set_segment(vcpu: kvm_vcpu, seg: number, value: segment): void;
+  get_cpl(vcpu: kvm_vcpu): number;
+  get_cs_db_l_bits(vcpu: kvm_vcpu): { db: number; l: number };
+  get_dt(vcpu: kvm_vcpu, which: 'gdt' | 'idt'): { base: bigint; limit: number };
+  set_dt(vcpu: kvm_vcpu, which: 'gdt' | 'idt', base: bigint, limit: number): void;
+  get_cr3(vcpu: kvm_vcpu): bigint;
+  set_cr3(vcpu: kvm_vcpu, value: bigint): void;
+  read_cr0_owned(vcpu: kvm_vcpu): bigint;
+  read_cr4_owned(vcpu: kvm_vcpu): bigint;
+  set_cr0(vcpu: kvm_vcpu, value: bigint): void;
+  is_valid_cr0(vcpu: kvm_vcpu, value: bigint): boolean;
+  is_valid_cr4(vcpu: kvm_vcpu, value: bigint): boolean;
+  set_cr4(vcpu: kvm_vcpu, value: bigint): void;
+  set_efer(vcpu: kvm_vcpu, value: bigint): void;
+  set_pdptr(vcpu: kvm_vcpu, i: number, value: bigint): void;
+  get_pdptr(vcpu: kvm_vcpu, i: number): bigint;
+  set_dr7(vcpu: kvm_vcpu, value: bigint): void;
+  get_msr(vcpu: kvm_vcpu, index: number, host: boolean): bigint | undefined;
+  set_msr(vcpu: kvm_vcpu, index: number, data: bigint, host: boolean): number;
+  get_feature_msr(index: number): bigint | undefined;
+  msr_filter_changed(vcpu: kvm_vcpu): void;
+  update_exception_bitmap(vcpu: kvm_vcpu): void;
+  get_interrupt_shadow(vcpu: kvm_vcpu): number;
+  set_interrupt_shadow(vcpu: kvm_vcpu, mask: number): void;
+  interrupt_allowed(vcpu: kvm_vcpu): boolean;
+  nmi_allowed(vcpu: kvm_vcpu): boolean;
+  get_nmi_mask(vcpu: kvm_vcpu): boolean;
+  set_nmi_mask(vcpu: kvm_vcpu, masked: boolean): void;
+  inject_irq(vcpu: kvm_vcpu): void;
+  inject_nmi(vcpu: kvm_vcpu): void;
+  inject_exception(vcpu: kvm_vcpu): void;
+  cancel_injection(vcpu: kvm_vcpu): void;
+  enable_irq_window(vcpu: kvm_vcpu): void;
+  enable_nmi_window(vcpu: kvm_vcpu): void;
+  write_tsc_offset(vcpu: kvm_vcpu, offset: bigint): void;
+  flush_tlb_current(vcpu: kvm_vcpu): void;
+  flush_tlb_eptp(kvm: kvm): void;
+  load_eptp(vcpu: kvm_vcpu): void;
+  /** Enters the guest. true: it is in; false: an exit or a failed entry is waiting in the VMCS. */
+  vcpu_enter(vcpu: kvm_vcpu): void;
+  /** The guest runs. false: this step's time is up and it has to be called again. */
+  vcpu_run(vcpu: kvm_vcpu): boolean;
+  /** Fetches what an exit leaves in the VMCS, interrupts still off. */
+  vcpu_exited(vcpu: kvm_vcpu): void;
+  handle_exit_irqoff(vcpu: kvm_vcpu): void;
+  handle_exit(vcpu: kvm_vcpu): number | MaySleep<number>;
+  skip_emulated_instruction(vcpu: kvm_vcpu): number;
+  get_exit_info(vcpu: kvm_vcpu): { reason: number; info1: bigint; info2: bigint; intr_info: number; error_code: number };
+  patch_hypercall(code: Uint8Array): void;
+  load_guest_msrs(vcpu: kvm_vcpu): void;
+  save_guest_msrs(vcpu: kvm_vcpu): void;
+  apic_init_signal_blocked(vcpu: kvm_vcpu): boolean;
+}
+
+/** The vendor's operations: constants, the same in every kernel, filled in when its module is loaded first. */
+export let kvm_x86: kvm_x86_ops;
+export function set_kvm_x86_ops(ops: kvm_x86_ops): void { kvm_x86 = ops; }
+
+/** All VMs of a kernel, and how many there were. */
+export const kvm_state = kernelVariable(() => ({ vm_list: new Set<kvm>(), usage_count: 0, next_asid: 1 }));
+
+export const kvm_make_request = (req: number, vcpu: kvm_vcpu): void => { vcpu.requests |= req; };
+export const kvm_test_request = (req: number, vcpu: kvm_vcpu): boolean => (vcpu.requests & req) !== 0;
+export function kvm_check_request(req: number, vcpu: kvm_vcpu): boolean {
+  if ((vcpu.requests & req) === 0) return false;
+  vcpu.requests &= ~req;
+  return true;
+}
+
+// ---- registers by the names Linux gives the accessors
+export const kvm_rip_read = (vcpu: kvm_vcpu): bigint => kvm_x86.get_rip(vcpu);
+export const kvm_rip_write = (vcpu: kvm_vcpu, value: bigint): void => kvm_x86.set_rip(vcpu, value);
+export const kvm_register_read = (vcpu: kvm_vcpu, reg: number): bigint => (reg === 4 ? kvm_x86.get_rsp(vcpu) : vcpu.arch.regs[reg]!);
+export function kvm_register_write(vcpu: kvm_vcpu, reg: number, value: bigint): void {
+  if (reg === 4) kvm_x86.set_rsp(vcpu, value);
+  else vcpu.arch.regs[reg] = value;
+}
+export const kvm_rax_read = (vcpu: kvm_vcpu): bigint => vcpu.arch.regs[0]!;
+export const kvm_rax_write = (vcpu: kvm_vcpu, value: bigint): void => { vcpu.arch.regs[0] = value; };
+export const kvm_read_cr0 = (vcpu: kvm_vcpu): bigint => {
+  const owned = vcpu.arch.cr0_guest_owned_bits;
+  return (vcpu.arch.cr0 & ~owned) | (kvm_x86.read_cr0_owned(vcpu) & owned);
+};
+export const kvm_read_cr4 = (vcpu: kvm_vcpu): bigint => {
+  const owned = vcpu.arch.cr4_guest_owned_bits;
+  return (vcpu.arch.cr4 & ~owned) | (kvm_x86.read_cr4_owned(vcpu) & owned);
+};
+export const kvm_read_cr3 = (vcpu: kvm_vcpu): bigint => kvm_x86.get_cr3(vcpu);
+export const is_protmode = (vcpu: kvm_vcpu): boolean => (vcpu.arch.cr0 & 1n) !== 0n;
+export const is_paging = (vcpu: kvm_vcpu): boolean => (vcpu.arch.cr0 & 0x8000_0000n) !== 0n;
+export const is_pae = (vcpu: kvm_vcpu): boolean => (vcpu.arch.cr4 & 0x20n) !== 0n;
+export const is_long_mode = (vcpu: kvm_vcpu): boolean => (vcpu.arch.efer & 0x400n) !== 0n;
+export const is_pae_paging = (vcpu: kvm_vcpu): boolean => !is_long_mode(vcpu) && is_pae(vcpu) && is_paging(vcpu);
+export const is_64_bit_mode = (vcpu: kvm_vcpu): boolean => is_long_mode(vcpu) && kvm_x86.get_cs_db_l_bits(vcpu).l !== 0;
+export const kvm_get_linear_rip = (vcpu: kvm_vcpu): bigint =>
+  is_64_bit_mode(vcpu) ? kvm_rip_read(vcpu) : (kvm_x86.get_segment_base(vcpu, 1) + kvm_rip_read(vcpu)) & 0xffff_ffffn;
+export const lapic_in_kernel = (vcpu: kvm_vcpu): boolean => vcpu.arch.apic !== undefined;
+export const irqchip_in_kernel = (kvm: kvm): boolean => kvm.arch.irqchip !== undefined;
+export const irqchip_split = (kvm: kvm): boolean => kvm.arch.irqchip?.mode === 'split';
+export const pic_in_kernel = (kvm: kvm): boolean => kvm.arch.irqchip?.mode === 'kernel';

@@ -1,0 +1,139 @@
+/**
+ * Port I/O: devices inside KVM first, then user space through the second page of kvm_run.
+ *
+ * Linux: arch/x86/kvm/x86.c (emulator_pio_in_out, kvm_fast_pio)
+ *
+ * OUT of a register is the fast path, without the emulator: the guest's RIP stays on the instruction until the next
+ * KVM_RUN, so that user space sees where it is, and the instruction is over only if RIP is still there then.
+ */
+import { KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_IO_OUT } from '../abi/kvm/index.ts';
+import { PAGE_SIZE } from '../kernel/exports.ts';
+import { kvm_skip_emulated_instruction } from './guest-debug.ts';
+import { type kvm_vcpu, kvm_get_linear_rip, kvm_rax_write } from './kvm_host.ts';
+import { EMULTYPE_NO_DECODE, x86_emulate_instruction } from './x86-emulate.ts';
+
+/** Bytes of the port data page. */
+const data_page = (vcpu: kvm_vcpu): number => vcpu.kvm.ram_base + vcpu.pio_pfn * PAGE_SIZE;
+const DATA_OFFSET = BigInt(PAGE_SIZE);
+
+/** Tries the devices inside KVM for each element. true: all were taken. */
+function in_kernel(vcpu: kvm_vcpu, size: number, port: number, data: Uint8Array, count: number, isIn: boolean): boolean {
+  const bus = vcpu.kvm.pio_bus;
+  if (bus.empty) return false;
+  for (let i = 0; i < count; i++) {
+    const element = data.subarray(i * size, (i + 1) * size);
+    const r = isIn ? bus.read(vcpu, port, size, element) : bus.write(vcpu, port, size, element);
+    if (r === 0) continue;
+    // The first decides; a device that fails in the midst reads as zero and takes writes.
+    if (i === 0) return false;
+    if (isIn) element.fill(0);
+  }
+  return true;
+}
+
+function exit_io(vcpu: kvm_vcpu, size: number, port: number, count: number, isIn: boolean): void {
+  const { run } = vcpu;
+  const { pio } = vcpu.arch;
+  pio.port = port;
+  pio.in = isIn;
+  pio.count = count;
+  pio.size = size;
+  run.exit_reason = KVM_EXIT_IO;
+  const { io } = run;
+  io.direction = isIn ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+  io.size = size;
+  io.data_offset = DATA_OFFSET;
+  io.count = count;
+  io.port = port;
+}
+
+/** Reads `count` elements into `data`. false: user space must give them first. */
+export function emulator_pio_in(vcpu: kvm_vcpu, size: number, port: number, data: Uint8Array, count: number): boolean {
+  const { pio } = vcpu.arch;
+  if (pio.count !== 0) {
+    // They are here: the instruction is being executed again.
+    const at = data_page(vcpu);
+    data.set(vcpu.kvm.mem.u8.subarray(at, at + size * pio.count));
+    pio.count = 0;
+    return true;
+  }
+  if (in_kernel(vcpu, size, port, data, count, true)) return true;
+  const at = data_page(vcpu);
+  vcpu.kvm.mem.u8.fill(0, at, at + size * count);
+  exit_io(vcpu, size, port, count, true);
+  return false;
+}
+
+/** Writes `count` elements. false: they are on their way to user space. */
+export function emulator_pio_out(vcpu: kvm_vcpu, size: number, port: number, data: Uint8Array, count: number): boolean {
+  if (in_kernel(vcpu, size, port, data, count, false)) return true;
+  vcpu.kvm.mem.u8.set(data.subarray(0, size * count), data_page(vcpu));
+  exit_io(vcpu, size, port, count, false);
+  return false;
+}
+
+/** User space has filled in what IN, INS reads: the instruction goes on. */
+export const complete_emulated_pio = (vcpu: kvm_vcpu): number => x86_emulate_instruction(vcpu, EMULTYPE_NO_DECODE);
+
+// ---------------------------------------------------------------- IN and OUT of a register
+
+const scratch = new Uint8Array(4);
+
+/** OUT 0x7e: BIOSes expect to be past the instruction already when user space sees it. */
+const QUIRK_OUT_7E_INC_RIP = 1n << 3n;
+
+export function kvm_fast_pio(vcpu: kvm_vcpu, size: number, port: number, isIn: boolean): number {
+  return isIn ? fast_in(vcpu, size, port) : fast_out(vcpu, size, port);
+}
+
+function fast_out(vcpu: kvm_vcpu, size: number, port: number): number {
+  const { arch, kvm } = vcpu;
+  const value = arch.regs32[0]!;
+  if (!kvm.pio_bus.empty) {
+    for (let i = 0; i < size; i++) scratch[i] = value >>> (8 * i);
+    if (in_kernel(vcpu, size, port, scratch, 1, false)) return kvm_skip_emulated_instruction(vcpu);
+  }
+  kvm.mem.u32[data_page(vcpu) >>> 2] = size === 4 ? value : (kvm.mem.u32[data_page(vcpu) >>> 2]! & (-1 << (8 * size))) | (value & ((1 << (8 * size)) - 1));
+  exit_io(vcpu, size, port, 1, false);
+  arch.pio.count = 0;
+  if (port === 0x7e && (kvm.arch.disabled_quirks & QUIRK_OUT_7E_INC_RIP) === 0n) {
+    kvm_skip_emulated_instruction(vcpu);
+    arch.complete_userspace_io = complete_fast_pio_out_port_0x7e;
+  } else {
+    arch.pio.linear_rip = kvm_get_linear_rip(vcpu);
+    arch.complete_userspace_io = complete_fast_pio_out;
+  }
+  return 0;
+}
+const complete_fast_pio_out_port_0x7e = (): number => 1;
+const complete_fast_pio_out = (vcpu: kvm_vcpu): number =>
+  kvm_get_linear_rip(vcpu) !== vcpu.arch.pio.linear_rip ? 1 : kvm_skip_emulated_instruction(vcpu);
+
+function fast_in(vcpu: kvm_vcpu, size: number, port: number): number {
+  const { arch, kvm } = vcpu;
+  if (in_kernel(vcpu, size, port, scratch, 1, true)) {
+    store(vcpu, size, scratch, 0);
+    return kvm_skip_emulated_instruction(vcpu);
+  }
+  const at = data_page(vcpu);
+  kvm.mem.u8.fill(0, at, at + size);
+  exit_io(vcpu, size, port, 1, true);
+  arch.pio.linear_rip = kvm_get_linear_rip(vcpu);
+  arch.complete_userspace_io = complete_fast_pio_in;
+  return 0;
+}
+function complete_fast_pio_in(vcpu: kvm_vcpu): number {
+  const { pio } = vcpu.arch;
+  pio.count = 0;
+  if (kvm_get_linear_rip(vcpu) !== pio.linear_rip) return 1;
+  store(vcpu, pio.size, vcpu.kvm.mem.u8, data_page(vcpu));
+  return kvm_skip_emulated_instruction(vcpu);
+}
+
+/** The value read goes to AL, AX or EAX; only the last clears the upper half of RAX. */
+function store(vcpu: kvm_vcpu, size: number, data: Uint8Array, at: number): void {
+  let value = 0;
+  for (let i = size - 1; i >= 0; i--) value = value * 256 + data[at + i]!;
+  if (size === 4) kvm_rax_write(vcpu, BigInt(value));
+  else vcpu.arch.regs32[0] = (vcpu.arch.regs32[0]! & (-1 << (8 * size))) | value;
+}

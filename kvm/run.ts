@@ -1,0 +1,341 @@
+/**
+ * KVM_RUN: the loop that enters the guest, handles its exits, and leaves when user space must act.
+ *
+ * Linux: arch/x86/kvm/x86.c (kvm_arch_vcpu_ioctl_run, vcpu_run, vcpu_enter_guest)
+ *
+ * Most runs end without sleeping, so the loop is plain code as long as it can be: a step that has to wait, or a guest
+ * whose time slice ends, turns the run into a generator that goes on from there. Only then can the thread be scheduled
+ * away, so only then is there a preempt notifier.
+ */
+import { EAGAIN, EINTR, EINVAL, EIO } from '../abi/errno.ts';
+import {
+  KVM_EXIT_INTR, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, KVM_RUN_X86_SMM,
+  KVM_SYNC_X86_EVENTS, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, KVM_SYNC_X86_VALID_FIELDS,
+} from '../abi/kvm/index.ts';
+import {
+  type MaySleep, current, guest_enter, guest_exit, need_resched, preempt_notifier_register, preempt_notifier_unregister, schedule, set_user_sigmask, signal_pending, this_processor,
+} from '../kernel/exports.ts';
+import { kvm_vcpu_block, kvm_vcpu_running, vcpu_block } from './block.ts';
+import { kvm_get_cr8, kvm_set_cr8 } from './cr.ts';
+import { kvm_check_and_inject_events, kvm_exception_pending, kvm_vcpu_ioctl_x86_get_vcpu_events, kvm_vcpu_ioctl_x86_set_vcpu_events, process_nmi } from './events.ts';
+import {
+  IN_GUEST_MODE, KVM_REQ_EVENT, KVM_REQ_MSR_FILTER_CHANGED, KVM_REQ_NMI, KVM_REQ_SMI, KVM_REQ_TLB_FLUSH, KVM_REQ_TRIPLE_FAULT, KVM_REQ_UNBLOCK, KVM_REQ_VM_DEAD, OUTSIDE_GUEST_MODE,
+  type kvm_vcpu, kvm_check_request, kvm_x86, lapic_in_kernel, pic_in_kernel,
+} from './kvm_host.ts';
+import { kvm_apic_accept_events, kvm_apic_accept_pic_intr } from './lapic.ts';
+import { __get_regs, __get_sregs, __set_regs, __set_sregs } from './regs.ts';
+
+/** What a step of the loop comes to, beside 1 (on), 0 (to user space) and -errno. */
+const GUEST_RUNS = 2;          // the step's time is up inside the guest
+const HANDLER_SLEEPS = 3;      // an exit handler has to wait: vcpu.sleeper
+
+/** The handler that sleeps, a vCPU at a time. */
+const sleepers = new WeakMap<kvm_vcpu, MaySleep<number>>();
+
+// ---------------------------------------------------------------- loading
+
+/** The vCPU's state becomes reachable on this processor. */
+export function vcpu_load(vcpu: kvm_vcpu): void {
+  const { id } = this_processor();
+  kvm_x86.vcpu_load(vcpu, id);
+  vcpu.cpu = id;
+  vcpu.loaded = true;
+}
+export function vcpu_put(vcpu: kvm_vcpu): void {
+  kvm_x86.vcpu_put(vcpu);
+  vcpu.loaded = false;
+}
+
+/** The guest's FPU and MSRs go into the processor, the thread's own FPU out of the way. */
+function load_guest_state(vcpu: kvm_vcpu): void {
+  const { fpu } = this_processor().cpu;
+  vcpu.arch.user_fpu.set(fpu);
+  fpu.set(vcpu.arch.guest_fpu);
+  kvm_x86.load_guest_msrs(vcpu);
+}
+function put_guest_state(vcpu: kvm_vcpu): void {
+  const { fpu } = this_processor().cpu;
+  kvm_x86.save_guest_msrs(vcpu);
+  vcpu.arch.guest_fpu.set(fpu);
+  fpu.set(vcpu.arch.user_fpu);
+}
+
+/** What the scheduler tells a thread inside KVM_RUN. */
+export const kvm_preempt_ops = (vcpu: kvm_vcpu) => ({
+  sched_out: () => {
+    put_guest_state(vcpu);
+    vcpu_put(vcpu);
+    vcpu.preempted = true;
+  },
+  sched_in: () => {
+    vcpu.preempted = false;
+    vcpu_load(vcpu);
+    load_guest_state(vcpu);
+  },
+});
+
+// ---------------------------------------------------------------- one entry
+
+/** User space waits for a moment in which it may inject. */
+const dm_request_for_irq_injection = (vcpu: kvm_vcpu): boolean => vcpu.run.request_interrupt_window !== 0 && !pic_in_kernel(vcpu.kvm);
+const accepts_dm_intr = (vcpu: kvm_vcpu): boolean => !lapic_in_kernel(vcpu) || kvm_apic_accept_pic_intr(vcpu);
+function ready_for_interrupt_injection(vcpu: kvm_vcpu): boolean {
+  const { arch } = vcpu;
+  return kvm_x86.interrupt_allowed(vcpu) && accepts_dm_intr(vcpu) && !arch.exception.injected && !arch.interrupt.injected && !arch.nmi_injected && !kvm_exception_pending(vcpu);
+}
+
+/** 1: enter; else as vcpu_run. */
+function handle_requests(vcpu: kvm_vcpu): number {
+  if (kvm_check_request(KVM_REQ_VM_DEAD, vcpu)) return -EIO;
+  if (kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu)) {
+    kvm_x86.flush_tlb_current(vcpu);
+    vcpu.stat.tlb_flush++;
+  }
+  if (kvm_check_request(KVM_REQ_TRIPLE_FAULT, vcpu)) {
+    vcpu.run.exit_reason = KVM_EXIT_SHUTDOWN;
+    vcpu.mmio_needed = false;
+    return 0;
+  }
+  if (kvm_check_request(KVM_REQ_NMI, vcpu)) process_nmi(vcpu);
+  kvm_check_request(KVM_REQ_SMI, vcpu);
+  if (kvm_check_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu)) kvm_x86.msr_filter_changed(vcpu);
+  return 1;
+}
+
+function vcpu_enter_guest(vcpu: kvm_vcpu): number {
+  const { arch } = vcpu;
+  const wantsWindow = dm_request_for_irq_injection(vcpu) && accepts_dm_intr(vcpu);
+  if ((vcpu.requests & ~(KVM_REQ_EVENT | KVM_REQ_UNBLOCK)) !== 0) {
+    const r = handle_requests(vcpu);
+    if (r <= 0) return r;
+  }
+  if ((vcpu.requests & KVM_REQ_EVENT) !== 0 || wantsWindow) {
+    vcpu.requests &= ~KVM_REQ_EVENT;
+    vcpu.stat.req_event++;
+    if (arch.nmi_queued !== 0) process_nmi(vcpu);
+    if (lapic_in_kernel(vcpu)) {
+      const r = kvm_apic_accept_events(vcpu);
+      if (r < 0) return r;
+      if (arch.mp_state === KVM_MP_STATE_INIT_RECEIVED) return 1;
+    }
+    kvm_check_and_inject_events(vcpu);
+    if (wantsWindow) kvm_x86.enable_irq_window(vcpu);
+  }
+  if (need_resched() || signal_pending(current()) || (vcpu.requests & ~(KVM_REQ_UNBLOCK | KVM_REQ_EVENT)) !== 0) {
+    kvm_x86.cancel_injection(vcpu);
+    return 1;
+  }
+  const p = this_processor();
+  p.interruptFlag = false;
+  vcpu.mode = IN_GUEST_MODE;
+  arch.last_vmentry_cpu = p.id;
+  load_debug_registers(vcpu);
+  kvm_x86.load_eptp(vcpu);
+  guest_enter();
+  kvm_x86.vcpu_enter(vcpu);
+  return in_guest(vcpu);
+}
+
+/** The guest runs, until its exit or the end of the step. */
+function in_guest(vcpu: kvm_vcpu): number {
+  if (!kvm_x86.vcpu_run(vcpu)) return GUEST_RUNS;
+  guest_exit();
+  vcpu.mode = OUTSIDE_GUEST_MODE;
+  kvm_x86.vcpu_exited(vcpu);
+  save_debug_registers(vcpu);
+  vcpu.ran_at_least_once = true;
+  vcpu.stat.exits++;
+  kvm_x86.handle_exit_irqoff(vcpu);
+  this_processor().interruptFlag = true;
+  const r = kvm_x86.handle_exit(vcpu);
+  if (typeof r === 'number') return r;
+  sleepers.set(vcpu, r);
+  return HANDLER_SLEEPS;
+}
+
+/** Breakpoints cost nothing while none is armed. */
+const armed = (vcpu: kvm_vcpu): boolean => (((vcpu.guest_debug & 0x20000) !== 0 ? vcpu.arch.guest_debug_dr7 : vcpu.arch.dr7) & 0xffn) !== 0n;
+function load_debug_registers(vcpu: kvm_vcpu): void {
+  if (!armed(vcpu)) return;
+  const { dr } = this_processor().cpu.state;
+  for (let i = 0; i < 4; i++) dr.set(i, vcpu.arch.eff_db[i]!);
+  dr.set(6, vcpu.arch.dr6);
+}
+function save_debug_registers(vcpu: kvm_vcpu): void {
+  if (armed(vcpu)) for (let i = 0; i < 4; i++) this_processor().cpu.state.dr.set(i, 0n);
+}
+
+// ---------------------------------------------------------------- the loop
+
+/** One turn. */
+function step(vcpu: kvm_vcpu): number {
+  const r = vcpu_enter_guest(vcpu);
+  return r === 1 ? after(vcpu) : r;
+}
+
+/** Between two entries: 1 to go on, 0 for an open window. */
+function after(vcpu: kvm_vcpu): number {
+  vcpu.requests &= ~KVM_REQ_UNBLOCK;
+  if (dm_request_for_irq_injection(vcpu) && ready_for_interrupt_injection(vcpu)) {
+    vcpu.run.exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+    vcpu.stat.request_irq_exits++;
+    return 0;
+  }
+  return 1;
+}
+
+const may_go_on = (vcpu: kvm_vcpu): boolean => kvm_vcpu_running(vcpu) && !need_resched() && !signal_pending(current());
+
+/** Runs without sleeping as far as that goes; the result is final unless it is above 1 or the vCPU must wait. */
+function run_fast(vcpu: kvm_vcpu): number {
+  let r = 1;
+  while (r === 1 && may_go_on(vcpu)) r = step(vcpu);
+  return r;
+}
+
+function* run_slow(vcpu: kvm_vcpu, first: number): MaySleep<number> {
+  let r = first;
+  for (;;) {
+    if (r === GUEST_RUNS) {
+      yield;
+      r = in_guest(vcpu);
+      if (r === 1) r = after(vcpu);
+    } else if (r === HANDLER_SLEEPS) {
+      r = yield* sleepers.get(vcpu)!;
+      sleepers.delete(vcpu);
+      if (r === 1) r = after(vcpu);
+    } else if (r !== 1) return r;
+    else if (signal_pending(current())) {
+      vcpu.run.exit_reason = KVM_EXIT_INTR;
+      vcpu.stat.signal_exits++;
+      return -EINTR;
+    } else if (need_resched()) yield* schedule();
+    else if (!kvm_vcpu_running(vcpu)) {
+      r = yield* vcpu_block(vcpu);
+      if (r === 1) r = after(vcpu);
+    } else r = step(vcpu);
+  }
+}
+
+// ---------------------------------------------------------------- the request
+
+/** 1, or what ends the run before it began. */
+function before_run(vcpu: kvm_vcpu): number {
+  const { run, arch } = vcpu;
+  const valid = BigInt(KVM_SYNC_X86_VALID_FIELDS);
+  if ((run.kvm_valid_regs & ~valid) !== 0n || (run.kvm_dirty_regs & ~valid) !== 0n) return -EINVAL;
+  if (run.kvm_dirty_regs !== 0n) {
+    const r = sync_regs(vcpu);
+    if (r !== 0) return r;
+  }
+  if (arch.apic === undefined && run.cr8 !== arch.cr8 && kvm_set_cr8(vcpu, run.cr8) !== 0) return -EINVAL;
+  const complete = arch.complete_userspace_io;
+  if (complete !== undefined) {
+    arch.complete_userspace_io = undefined;
+    const r = complete(vcpu);
+    if (r <= 0) return r;
+  }
+  return run.immediate_exit !== 0 ? -EINTR : 1;
+}
+
+function sync_regs(vcpu: kvm_vcpu): number {
+  const { run } = vcpu;
+  const { regs } = run.s;
+  if ((run.kvm_dirty_regs & BigInt(KVM_SYNC_X86_REGS)) !== 0n) {
+    __set_regs(vcpu, regs.regs);
+    run.kvm_dirty_regs &= ~BigInt(KVM_SYNC_X86_REGS);
+  }
+  if ((run.kvm_dirty_regs & BigInt(KVM_SYNC_X86_SREGS)) !== 0n) {
+    if (__set_sregs(vcpu, regs.sregs) !== 0) return -EINVAL;
+    run.kvm_dirty_regs &= ~BigInt(KVM_SYNC_X86_SREGS);
+  }
+  if ((run.kvm_dirty_regs & BigInt(KVM_SYNC_X86_EVENTS)) !== 0n) {
+    if (kvm_vcpu_ioctl_x86_set_vcpu_events(vcpu, regs.events) !== 0) return -EINVAL;
+    run.kvm_dirty_regs &= ~BigInt(KVM_SYNC_X86_EVENTS);
+  }
+  return 0;
+}
+
+/** What user space finds in kvm_run after any run, however it ended. */
+function after_run(vcpu: kvm_vcpu): void {
+  const { run, arch } = vcpu;
+  if (run.kvm_valid_regs !== 0n) {
+    const { regs } = run.s;
+    if ((run.kvm_valid_regs & BigInt(KVM_SYNC_X86_REGS)) !== 0n) __get_regs(vcpu, regs.regs);
+    if ((run.kvm_valid_regs & BigInt(KVM_SYNC_X86_SREGS)) !== 0n) __get_sregs(vcpu, regs.sregs);
+    if ((run.kvm_valid_regs & BigInt(KVM_SYNC_X86_EVENTS)) !== 0n) kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu, regs.events);
+  }
+  run.if_flag = (kvm_x86.get_rflags(vcpu) & 0x200) !== 0 ? 1 : 0;
+  run.cr8 = kvm_get_cr8(vcpu);
+  run.apic_base = arch.apic_base;
+  run.ready_for_interrupt_injection = pic_in_kernel(vcpu.kvm) || ready_for_interrupt_injection(vcpu) ? 1 : 0;
+  if (arch.smm) run.flags |= KVM_RUN_X86_SMM;
+}
+
+/** KVM_RUN. 0: kvm_run says why the guest stopped. */
+export function kvm_arch_vcpu_ioctl_run(vcpu: kvm_vcpu): number | MaySleep<number> {
+  if (vcpu.sigset_active || vcpu.arch.mp_state === KVM_MP_STATE_UNINITIALIZED) return run_whole(vcpu);
+  vcpu_load(vcpu);
+  vcpu.run.flags = 0;
+  load_guest_state(vcpu);
+  let r = before_run(vcpu);
+  if (r === 1) {
+    r = run_fast(vcpu);
+    if (r > 0) return run_on(vcpu, r);
+  }
+  return finish(vcpu, r);
+}
+
+function finish(vcpu: kvm_vcpu, r: number): number {
+  put_guest_state(vcpu);
+  after_run(vcpu);
+  vcpu_put(vcpu);
+  return r;
+}
+
+/** The rest of a run that has to yield. */
+function* run_on(vcpu: kvm_vcpu, first: number): MaySleep<number> {
+  const task = current();
+  vcpu.owner = task;
+  preempt_notifier_register(task, vcpu.preempt_notifier);
+  const r = yield* run_slow(vcpu, first);
+  preempt_notifier_unregister(task, vcpu.preempt_notifier);
+  const result = finish(vcpu, r);
+  vcpu.owner = undefined;
+  vcpu.mutex.wake_up();
+  return result;
+}
+
+/** The run of a vCPU with a signal mask of its own, or of one that waits for its INIT. */
+function* run_whole(vcpu: kvm_vcpu): MaySleep<number> {
+  const task = current();
+  vcpu.owner = task;
+  const saved = vcpu.sigset_active ? set_user_sigmask(vcpu.sigset) : undefined;
+  vcpu_load(vcpu);
+  vcpu.run.flags = 0;
+  load_guest_state(vcpu);
+  preempt_notifier_register(task, vcpu.preempt_notifier);
+  let r: number;
+  if (vcpu.arch.mp_state === KVM_MP_STATE_UNINITIALIZED) r = yield* wait_for_init(vcpu);
+  else {
+    r = before_run(vcpu);
+    if (r === 1) r = yield* run_slow(vcpu, 1);
+  }
+  preempt_notifier_unregister(task, vcpu.preempt_notifier);
+  finish(vcpu, r);
+  if (saved !== undefined) set_user_sigmask(saved);
+  vcpu.owner = undefined;
+  vcpu.mutex.wake_up();
+  return r;
+}
+
+function* wait_for_init(vcpu: kvm_vcpu): MaySleep<number> {
+  const { run } = vcpu;
+  if (run.immediate_exit !== 0) return -EINTR;
+  yield* kvm_vcpu_block(vcpu);
+  if (kvm_apic_accept_events(vcpu) < 0) return 0;
+  if (!signal_pending(current())) return -EAGAIN;
+  run.exit_reason = KVM_EXIT_INTR;
+  vcpu.stat.signal_exits++;
+  return -EINTR;
+}

@@ -1,0 +1,36 @@
+/**
+ * What a vCPU has under VMX: its VMCS, its MSR bitmap, and what the last exit left behind.
+ *
+ * Linux: arch/x86/kvm/vmx/vmx.h (struct vcpu_vmx, struct loaded_vmcs)
+ */
+import type { Vmx } from '../../machine/vmx/vmx.ts';
+
+export class vcpu_vmx {
+  /** Frames of the VMCS and of the MSR bitmap. */
+  readonly vmcs_pfn: number;
+  readonly msr_bitmap_pfn: number;
+  /** Tag of its TLB entries; no two vCPUs share one. */
+  readonly vpid: number;
+  /** The processor whose current VMCS it is, or was last; -1 when it is nobody's. */
+  cpu = -1;
+  launched = false;
+  /** The processor's VMX unit while loaded. */
+  hw!: Vmx;
+  exit_reason = 0;
+  exit_intr_info = 0;
+  idt_vectoring_info = 0;
+  exit_qualification = 0;
+  /** The entry failed: VMfail, with the instruction error in the VMCS. */
+  fail = false;
+  /** Instruction length of the event being reinjected. */
+  event_exit_inst_len = 0;
+  guest_msrs_loaded = false;
+  spec_ctrl = 0n;
+  star = 0n; lstar = 0n; cstar = 0n; fmask = 0n; kernel_gs_base = 0n; tsc_aux = 0n;
+  msr_ia32_feature_control = 0n;
+  constructor(vmcs_pfn: number, msr_bitmap_pfn: number, vpid: number) {
+    this.vmcs_pfn = vmcs_pfn;
+    this.msr_bitmap_pfn = msr_bitmap_pfn;
+    this.vpid = vpid;
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * MSRs whose home is the VMCS or, while the guest runs, the processor itself.
+ *
+ * Linux: arch/x86/kvm/vmx/vmx.c (vmx_get_msr, vmx_set_msr, vmx_prepare_switch_to_guest)
+ */
+import * as F from '../../machine/vmx/fields.ts';
+import { this_processor } from '../../kernel/exports.ts';
+import { guest_cpuid_has } from '../cpuid.ts';
+import type { kvm_vcpu } from '../kvm_host.ts';
+import { is_noncanonical, kvm_get_msr_common, kvm_set_msr_common, spec_ctrl_is_valid } from '../msrs.ts';
+import type { vcpu_vmx } from './vcpu-vmx.ts';
+
+/** Registers of the processor that are the guest's between vcpu_load and vcpu_put. */
+const SWITCHED = { 0xc000_0081: 'star', 0xc000_0082: 'lstar', 0xc000_0083: 'cstar', 0xc000_0084: 'fmask', 0xc000_0102: 'kernel_gs_base', 0xc000_0103: 'tsc_aux' } as const;
+type Switched = (typeof SWITCHED)[keyof typeof SWITCHED];
+const NAMES = Object.values(SWITCHED);
+const switched = (msr: number): Switched | undefined => (SWITCHED as Record<number, Switched>)[msr];
+
+export function vmx_load_guest_msrs(vcpu: kvm_vcpu): void {
+  const { vmx } = vcpu;
+  if (vmx.guest_msrs_loaded) return;
+  const { state } = this_processor().cpu;
+  for (const name of NAMES) state[name] = vmx[name];
+  state.spec_ctrl = vmx.spec_ctrl;
+  state.xcr0 = vcpu.arch.xcr0;
+  vmx.guest_msrs_loaded = true;
+}
+export function vmx_save_guest_msrs(vcpu: kvm_vcpu): void {
+  const { vmx } = vcpu;
+  if (!vmx.guest_msrs_loaded) return;
+  // The only one a guest writes without an exit.
+  vmx.kernel_gs_base = this_processor().cpu.state.kernel_gs_base;
+  vmx.guest_msrs_loaded = false;
+}
+function sync(vcpu: kvm_vcpu, vmx: vcpu_vmx, name: Switched): void {
+  if (vmx.guest_msrs_loaded) this_processor().cpu.state[name] = vmx[name];
+}
+
+const FEAT_CTL_BITS = 0x1n | 0x2n | 0x4n | 0x20000n | 0x40000n | 0x100000n;
+
+/** The value, or undefined for #GP (the guest) and "not there" (user space). */
+export function vmx_get_msr(vcpu: kvm_vcpu, msr: number, host: boolean): bigint | undefined {
+  const { vmx } = vcpu;
+  const name = switched(msr);
+  if (name !== undefined) {
+    if (name === 'tsc_aux' && !host && !has_tsc_aux(vcpu)) return undefined;
+    return name === 'kernel_gs_base' && vmx.guest_msrs_loaded ? this_processor().cpu.state.kernel_gs_base : vmx[name];
+  }
+  switch (msr) {
+    case 0xc000_0100: return vmx.hw.read64(F.GUEST_FS_BASE);
+    case 0xc000_0101: return vmx.hw.read64(F.GUEST_GS_BASE);
+    case 0x174: return BigInt(vmx.hw.read32(F.GUEST_SYSENTER_CS));
+    case 0x175: return vmx.hw.read64(F.GUEST_SYSENTER_ESP);
+    case 0x176: return vmx.hw.read64(F.GUEST_SYSENTER_EIP);
+    case 0x1d9: return vmx.hw.read64(F.GUEST_IA32_DEBUGCTL);
+    case 0x3a: return vmx.msr_ia32_feature_control;
+    case 0x48: return host || guest_cpuid_has(vcpu, 7, 'edx', 26) ? vmx.spec_ctrl : undefined;
+    default: return kvm_get_msr_common(vcpu, msr, host);
+  }
+}
+const has_tsc_aux = (vcpu: kvm_vcpu): boolean => guest_cpuid_has(vcpu, 0x8000_0001, 'edx', 27) || guest_cpuid_has(vcpu, 7, 'ecx', 22);
+
+/** 0, or 1 where the value or the MSR is refused. */
+export function vmx_set_msr(vcpu: kvm_vcpu, msr: number, value: bigint, host: boolean): number {
+  const { vmx } = vcpu;
+  let data = value;
+  const name = switched(msr);
+  if (name !== undefined) {
+    if ((name === 'lstar' || name === 'cstar' || name === 'kernel_gs_base') && is_noncanonical(data)) return 1;
+    if (name === 'tsc_aux') {
+      if (!host && !has_tsc_aux(vcpu)) return 1;
+      if (data >> 32n !== 0n) return 1;
+    }
+    vmx[name] = data;
+    sync(vcpu, vmx, name);
+    return 0;
+  }
+  switch (msr) {
+    case 0xc000_0100: case 0xc000_0101:
+      if (is_noncanonical(data)) return 1;
+      vmx.hw.write64(msr === 0xc000_0100 ? F.GUEST_FS_BASE : F.GUEST_GS_BASE, data);
+      return 0;
+    case 0x174: vmx.hw.write32(F.GUEST_SYSENTER_CS, Number(data & 0xffff_ffffn)); return 0;
+    case 0x175: case 0x176:
+      data = BigInt.asUintN(64, BigInt.asIntN(48, data));
+      vmx.hw.write64(msr === 0x175 ? F.GUEST_SYSENTER_ESP : F.GUEST_SYSENTER_EIP, data);
+      return 0;
+    case 0x1d9:
+      // Branch trap and last-branch records are accepted and left out.
+      if ((data & ~3n) !== 0n) return 1;
+      vmx.hw.write64(F.GUEST_IA32_DEBUGCTL, 0n);
+      return 0;
+    case 0x3a:
+      if ((data & ~(host ? FEAT_CTL_BITS : 1n)) !== 0n || (!host && (vmx.msr_ia32_feature_control & 1n) !== 0n)) return 1;
+      vmx.msr_ia32_feature_control = data;
+      return 0;
+    case 0x48:
+      if (!host && !guest_cpuid_has(vcpu, 7, 'edx', 26)) return 1;
+      if (!spec_ctrl_is_valid(data)) return 1;
+      vmx.spec_ctrl = data;
+      if (vmx.guest_msrs_loaded) this_processor().cpu.state.spec_ctrl = data;
+      return 0;
+    case 0x277: {
+      const r = kvm_set_msr_common(vcpu, msr, data, host);
+      if (r === 0) vmx.hw.write64(F.GUEST_IA32_PAT, data);
+      return r;
+    }
+    default: return kvm_set_msr_common(vcpu, msr, data, host);
+  }
+}
+
+/** Feature MSRs of VMX: none while guests get no VMX of their own. */
+export const vmx_get_feature_msr = (_msr: number): bigint | undefined => undefined;

@@ -1,0 +1,318 @@
+/**
+ * The emulator at work for a vCPU: its memory, its ports, and the exits to user space an instruction may need.
+ *
+ * Linux: arch/x86/kvm/x86.c (emulate_ops, x86_emulate_instruction, emulator_read_write, complete_emulated_mmio)
+ *
+ * An access that user space must perform is cut into fragments of at most 8 bytes an exit. A write leaves when the
+ * instruction is otherwise done; a read is answered first and the instruction executed again.
+ */
+import { KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_MMIO, KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES } from '../abi/kvm/index.ts';
+import { PAGE_SIZE, this_processor } from '../kernel/exports.ts';
+import {
+  EMULATION_FAILED, EMULATION_OK, EMULATION_RESTART, PF_VECTOR, TF, UD_VECTOR, X86EMUL_CMPXCHG_FAILED, X86EMUL_CONTINUE, X86EMUL_IO_NEEDED, X86EMUL_MODE_PROT16, X86EMUL_MODE_PROT32,
+  X86EMUL_MODE_PROT64, X86EMUL_MODE_REAL, X86EMUL_MODE_VM86, X86EMUL_PROPAGATE_FAULT, X86EMUL_UNHANDLEABLE, invalidate_registers, x86_decode_insn, x86_emulate_ctxt, x86_emulate_insn,
+  type x86_emulate_ops,
+} from './emulate.ts';
+import { kvm_inject_page_fault, kvm_queue_exception, kvm_queue_exception_e } from './events.ts';
+import { kvm_vcpu_do_singlestep } from './guest-debug.ts';
+import { kvm_vcpu_read_guest, kvm_vcpu_write_guest, gfn_of } from './guest-memory.ts';
+import {
+  APIC_DEFAULT_PHYS_BASE, KVM_REQ_EVENT, type kvm_vcpu, is_long_mode, is_protmode, kvm_make_request, kvm_read_cr0, kvm_read_cr3, kvm_read_cr4, kvm_register_read, kvm_register_write, kvm_x86,
+} from './kvm_host.ts';
+import { kvm_vcpu_gfn_to_memslot } from './memslots.ts';
+import { PFERR_FETCH_MASK, PFERR_WRITE_MASK, UNMAPPED_GVA, access_of_cpl, gva_to_gpa } from './mmu/mmu.ts';
+import { complete_emulated_pio, emulator_pio_in, emulator_pio_out } from './pio.ts';
+
+export const EMULTYPE_NO_DECODE = 1;
+export const EMULTYPE_TRAP_UD = 2;
+export const EMULTYPE_SKIP = 4;
+export const EMULTYPE_PF = 64;
+
+// ---------------------------------------------------------------- memory
+
+/** Reads at a guest-linear address with the rights of the code that runs, RAM only. */
+function fetch_code(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: bigint, bytes: number): number {
+  const gpa = gva_to_gpa(vcpu, linear, access_of_cpl(vcpu) | PFERR_FETCH_MASK, ctxt.exception);
+  if (gpa === UNMAPPED_GVA) return X86EMUL_PROPAGATE_FAULT;
+  return kvm_vcpu_read_guest(vcpu, gpa, ctxt.fetched.subarray(ctxt.fetch_end, ctxt.fetch_end + bytes)) < 0 ? X86EMUL_IO_NEEDED : X86EMUL_CONTINUE;
+}
+
+const is_mmio_gpa = (gpa: number): boolean => gpa - (gpa % PAGE_SIZE) === APIC_DEFAULT_PHYS_BASE;
+
+/** Which way the access in progress goes: set for the duration of emulator_read_write. */
+function one_page(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: bigint, data: Uint8Array, at: number, bytes: number, write: boolean): number {
+  const gpa = gva_to_gpa(vcpu, linear, access_of_cpl(vcpu) | (write ? PFERR_WRITE_MASK : 0), ctxt.exception);
+  if (gpa === UNMAPPED_GVA) return X86EMUL_PROPAGATE_FAULT;
+  const part = data.subarray(at, at + bytes);
+  if (!is_mmio_gpa(gpa) && (write ? kvm_vcpu_write_guest(vcpu, gpa, part) : kvm_vcpu_read_guest(vcpu, gpa, part)) === 0) return X86EMUL_CONTINUE;
+
+  // No memory: devices inside KVM take what they can, the rest is user space's.
+  let done = 0;
+  const bus = vcpu.kvm.mmio_bus;
+  while (done < bytes) {
+    const n = Math.min(8, bytes - done);
+    const piece = part.subarray(done, done + n);
+    const r = bus.empty && vcpu.arch.apic === undefined ? -1
+      : write ? mmio_write(vcpu, gpa + done, n, piece) : mmio_read(vcpu, gpa + done, n, piece);
+    if (r < 0) break;
+    done += n;
+  }
+  if (done === bytes) return X86EMUL_CONTINUE;
+  const fragment = (vcpu.mmio_fragments[vcpu.mmio_nr_fragments] ??= { gpa: 0, at: 0, len: 0 });
+  fragment.gpa = gpa + done;
+  fragment.at = at + done;
+  fragment.len = bytes - done;
+  if (write) vcpu.mmio_data.set(part.subarray(done), at + done);
+  vcpu.mmio_nr_fragments++;
+  return X86EMUL_CONTINUE;
+}
+const mmio_write = (vcpu: kvm_vcpu, gpa: number, n: number, data: Uint8Array): number =>
+  vcpu.arch.apic?.mmio_write(gpa, n, data) === true ? 0 : vcpu.kvm.mmio_bus.write(vcpu, gpa, n, data);
+const mmio_read = (vcpu: kvm_vcpu, gpa: number, n: number, data: Uint8Array): number =>
+  vcpu.arch.apic?.mmio_read(gpa, n, data) === true ? 0 : vcpu.kvm.mmio_bus.read(vcpu, gpa, n, data);
+
+function emulator_read_write(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: bigint, data: Uint8Array, at: number, bytes: number, write: boolean): number {
+  if (!write && vcpu.mmio_read_completed) {
+    data.set(vcpu.mmio_data.subarray(0, bytes), at);
+    vcpu.mmio_read_completed = false;
+    return X86EMUL_CONTINUE;
+  }
+  vcpu.mmio_nr_fragments = 0;
+  const buffer = write ? data : vcpu.mmio_data;
+  const from = write ? at : 0;
+  const first = Math.min(bytes, PAGE_SIZE - Number(linear & BigInt(PAGE_SIZE - 1)));
+  let rc = one_page(vcpu, ctxt, linear, buffer, from, first, write);
+  if (rc === X86EMUL_CONTINUE && first < bytes) {
+    const next = ctxt.mode === X86EMUL_MODE_PROT64 ? linear + BigInt(first) : (linear + BigInt(first)) & 0xffff_ffffn;
+    rc = one_page(vcpu, ctxt, next, buffer, from + first, bytes - first, write);
+  }
+  if (rc !== X86EMUL_CONTINUE) return rc;
+  if (vcpu.mmio_nr_fragments === 0) {
+    if (!write) data.set(buffer.subarray(0, bytes), at);
+    return X86EMUL_CONTINUE;
+  }
+  vcpu.mmio_needed = true;
+  vcpu.mmio_cur_fragment = 0;
+  vcpu.mmio_is_write = write;
+  exit_mmio(vcpu);
+  return write ? X86EMUL_CONTINUE : X86EMUL_IO_NEEDED;
+}
+
+/** Describes the current fragment in kvm_run. A write's data beyond its length stay what they were. */
+function exit_mmio(vcpu: kvm_vcpu): void {
+  const { run } = vcpu;
+  const fragment = vcpu.mmio_fragments[vcpu.mmio_cur_fragment]!;
+  const n = Math.min(8, fragment.len);
+  run.exit_reason = KVM_EXIT_MMIO;
+  const { mmio } = run;
+  mmio.phys_addr = BigInt(fragment.gpa);
+  if (vcpu.mmio_is_write) for (let i = 0; i < n; i++) mmio.data.set(i, vcpu.mmio_data[fragment.at + i]!);
+  mmio.len = n;
+  mmio.is_write = vcpu.mmio_is_write ? 1 : 0;
+}
+
+/** User space has performed one part of the access. */
+function complete_emulated_mmio(vcpu: kvm_vcpu): number {
+  const { mmio } = vcpu.run;
+  const fragment = vcpu.mmio_fragments[vcpu.mmio_cur_fragment]!;
+  const n = Math.min(8, fragment.len);
+  if (!vcpu.mmio_is_write) for (let i = 0; i < n; i++) vcpu.mmio_data[fragment.at + i] = mmio.data.get(i);
+  if (fragment.len <= 8) vcpu.mmio_cur_fragment++;
+  else {
+    fragment.gpa += 8;
+    fragment.at += 8;
+    fragment.len -= 8;
+  }
+  if (vcpu.mmio_cur_fragment >= vcpu.mmio_nr_fragments) {
+    vcpu.mmio_needed = false;
+    if (vcpu.mmio_is_write) return 1;
+    vcpu.mmio_read_completed = true;
+    return kvm_emulate_instruction(vcpu, EMULTYPE_NO_DECODE);
+  }
+  exit_mmio(vcpu);
+  vcpu.arch.complete_userspace_io = complete_emulated_mmio;
+  return 0;
+}
+
+/** Compare and exchange, one step as seen by the guest: the vCPU's step is atomic. An address without memory is written as it is. */
+function cmpxchg_emulated(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: bigint, old: Uint8Array, value: Uint8Array, bytes: number): number {
+  const gpa = gva_to_gpa(vcpu, linear, access_of_cpl(vcpu) | PFERR_WRITE_MASK, undefined);
+  const slot = gpa === UNMAPPED_GVA ? undefined : kvm_vcpu_gfn_to_memslot(vcpu, gfn_of(gpa));
+  if (slot !== undefined && (gpa % PAGE_SIZE) + bytes <= PAGE_SIZE && !is_mmio_gpa(gpa)) {
+    const seen = new Uint8Array(bytes);
+    if (kvm_vcpu_read_guest(vcpu, gpa, seen) === 0 && seen.some((byte, i) => byte !== old[i])) return X86EMUL_CMPXCHG_FAILED;
+  }
+  return emulator_read_write(vcpu, ctxt, linear, value, 0, bytes, true);
+}
+
+// ---------------------------------------------------------------- the emulator's view of a vCPU
+
+const xmm_offset = (reg: number): number => 160 + 16 * reg;
+/** FPU registers are in the processor while the vCPU's are loaded, which they are whenever an instruction is emulated. */
+const fpu = (): DataView => {
+  const { fpu: bytes } = this_processor().cpu;
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+};
+
+export function alloc_emulate_ctxt(of: () => kvm_vcpu): x86_emulate_ctxt {
+  const ops: x86_emulate_ops = {
+    read_gpr: (reg) => kvm_register_read(of(), reg),
+    write_gpr: (reg, value) => { kvm_register_write(of(), reg, value); },
+    get_segment: (seg) => kvm_x86.get_segment(of(), seg),
+    get_segment_base: (seg) => kvm_x86.get_segment_base(of(), seg),
+    get_cr: (cr) => (cr === 0 ? kvm_read_cr0(of()) : cr === 2 ? of().arch.cr2 : cr === 3 ? kvm_read_cr3(of()) : kvm_read_cr4(of())),
+    cpl: () => kvm_x86.get_cpl(of()),
+    fetch: (ctxt, linear, bytes) => fetch_code(of(), ctxt, linear, bytes),
+    read_emulated: (ctxt, linear, data, at, bytes) => emulator_read_write(of(), ctxt, linear, data, at, bytes, false),
+    write_emulated: (ctxt, linear, data, bytes) => emulator_read_write(of(), ctxt, linear, data, 0, bytes, true),
+    cmpxchg_emulated: (ctxt, linear, old, value, bytes) => cmpxchg_emulated(of(), ctxt, linear, old, value, bytes),
+    pio_in_emulated: (_ctxt, size, port, data, count) => emulator_pio_in(of(), size, port, data, count),
+    pio_out_emulated: (_ctxt, size, port, data, count) => emulator_pio_out(of(), size, port, data, count),
+    // The processor checked IOPL and the TSS before it exited.
+    io_allowed: () => true,
+    read_xmm: (reg) => [fpu().getBigUint64(xmm_offset(reg), true), fpu().getBigUint64(xmm_offset(reg) + 8, true)],
+    write_xmm: (reg, low, high) => { fpu().setBigUint64(xmm_offset(reg), low, true); fpu().setBigUint64(xmm_offset(reg) + 8, high, true); },
+    fpu_control: () => ({ fcw: fpu().getUint16(0, true), fsw: fpu().getUint16(2, true) }),
+    fix_hypercall: (ctxt) => fix_hypercall(of(), ctxt),
+  };
+  return new x86_emulate_ctxt(ops);
+}
+
+/** The guest's hypercall instruction is the other vendor's: ours takes its place, unless user space turned that quirk off. */
+function fix_hypercall(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt): number {
+  const QUIRK_FIX_HYPERCALL_INSN = 1n << 5n;
+  if ((vcpu.kvm.arch.disabled_quirks & QUIRK_FIX_HYPERCALL_INSN) !== 0n) {
+    ctxt.exception.vector = UD_VECTOR;
+    ctxt.exception.error_code_valid = false;
+    return X86EMUL_PROPAGATE_FAULT;
+  }
+  const code = new Uint8Array(3);
+  kvm_x86.patch_hypercall(code);
+  const linear = ctxt.mode === X86EMUL_MODE_PROT64 ? ctxt.eip : (ctxt.eip + kvm_x86.get_segment_base(vcpu, 1)) & 0xffff_ffffn;
+  const gpa = gva_to_gpa(vcpu, linear, 0, undefined, false);
+  return gpa !== UNMAPPED_GVA && kvm_vcpu_write_guest(vcpu, gpa, code) === 0 ? X86EMUL_CONTINUE : X86EMUL_UNHANDLEABLE;
+}
+
+function init_emulate_ctxt(vcpu: kvm_vcpu): void {
+  const ctxt = vcpu.arch.emulate_ctxt;
+  ctxt.eflags = kvm_x86.get_rflags(vcpu);
+  ctxt.eip = kvm_x86.get_rip(vcpu);
+  const { db, l } = kvm_x86.get_cs_db_l_bits(vcpu);
+  ctxt.mode = !is_protmode(vcpu) ? X86EMUL_MODE_REAL : (ctxt.eflags & 0x20000) !== 0 ? X86EMUL_MODE_VM86
+    : l !== 0 && is_long_mode(vcpu) ? X86EMUL_MODE_PROT64 : db !== 0 ? X86EMUL_MODE_PROT32 : X86EMUL_MODE_PROT16;
+  ctxt.interruptibility = 0;
+  ctxt.have_exception = false;
+  ctxt.exception.vector = -1;
+  invalidate_registers(ctxt);
+  vcpu.arch.emulate_regs_need_sync_from_vcpu = false;
+}
+
+// ---------------------------------------------------------------- emulating one instruction
+
+/** KVM_EXIT_INTERNAL_ERROR with the bytes the instruction was read as. */
+function prepare_emulation_failure_exit(vcpu: kvm_vcpu, bytes: Uint8Array): void {
+  const { run } = vcpu;
+  const info = kvm_x86.get_exit_info(vcpu);
+  run.exit_reason = KVM_EXIT_INTERNAL_ERROR;
+  run.internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+  const failure = run.emulation_failure;
+  failure.flags = 0n;
+  let at = 1;
+  if (bytes.length > 0) {
+    at = 3;
+    failure.flags = BigInt(KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES);
+    failure.insn_size = bytes.length;
+    for (let i = 0; i < 15; i++) failure.insn_bytes.set(i, bytes[i] ?? 0x90);
+  }
+  [BigInt(info.reason >>> 0), info.info1, info.info2, BigInt(info.intr_info >>> 0), BigInt(info.error_code >>> 0)].forEach((value, i) => { run.internal.data.set(at + i, value); });
+  run.internal.ndata = at + 5;
+}
+
+/** 0: user space is told. 1: the guest gets #UD, which at CPL 3 is all there is to it. */
+function handle_emulation_failure(vcpu: kvm_vcpu, type: number): number {
+  const ctxt = vcpu.arch.emulate_ctxt;
+  vcpu.stat.insn_emulation_fail++;
+  const tell = (): number => {
+    prepare_emulation_failure_exit(vcpu, ctxt.fetched.subarray(0, ctxt.fetch_end));
+    return 0;
+  };
+  if (vcpu.kvm.arch.exit_on_emulation_error || (type & EMULTYPE_SKIP) !== 0) return tell();
+  kvm_queue_exception(vcpu, UD_VECTOR);
+  return kvm_x86.get_cpl(vcpu) === 0 ? tell() : 1;
+}
+
+function inject_emulated_exception(vcpu: kvm_vcpu): void {
+  const { exception: e } = vcpu.arch.emulate_ctxt;
+  if (e.vector === PF_VECTOR) kvm_inject_page_fault(vcpu, e);
+  else if (e.error_code_valid) kvm_queue_exception_e(vcpu, e.vector, e.error_code);
+  else kvm_queue_exception(vcpu, e.vector);
+}
+
+export const kvm_emulate_instruction = (vcpu: kvm_vcpu, type: number): number => x86_emulate_instruction(vcpu, type);
+
+/** Emulates the instruction at the guest's RIP. 1: on with the guest; 0: to user space. */
+export function x86_emulate_instruction(vcpu: kvm_vcpu, type: number): number {
+  const { arch } = vcpu;
+  const ctxt = arch.emulate_ctxt;
+  if ((type & EMULTYPE_NO_DECODE) === 0) {
+    init_emulate_ctxt(vcpu);
+    vcpu.stat.insn_emulation++;
+    if (x86_decode_insn(ctxt, (type & EMULTYPE_TRAP_UD) !== 0) !== EMULATION_OK) {
+      if ((type & EMULTYPE_TRAP_UD) !== 0) {
+        kvm_queue_exception(vcpu, UD_VECTOR);
+        return 1;
+      }
+      if (ctxt.have_exception) {
+        inject_emulated_exception(vcpu);
+        return 1;
+      }
+      return handle_emulation_failure(vcpu, type);
+    }
+  }
+  if (arch.emulate_regs_need_sync_from_vcpu) {
+    arch.emulate_regs_need_sync_from_vcpu = false;
+    invalidate_registers(ctxt);
+  }
+  let r: number;
+  do r = x86_emulate_insn(ctxt);
+  while (r === EMULATION_RESTART && !ctxt.have_exception && arch.pio.count === 0 && !vcpu.mmio_needed && arch.complete_userspace_io === undefined);
+  if (r === EMULATION_FAILED) return handle_emulation_failure(vcpu, type);
+
+  let writeback = true;
+  if (ctxt.have_exception) {
+    vcpu.mmio_needed = false;
+    r = 1;
+    inject_emulated_exception(vcpu);
+  } else if (arch.pio.count !== 0) {
+    if (arch.pio.in) {
+      writeback = false;
+      arch.complete_userspace_io = complete_emulated_pio;
+    } else arch.pio.count = 0;
+    r = 0;
+  } else if (vcpu.mmio_needed) {
+    vcpu.stat.mmio_exits++;
+    if (!vcpu.mmio_is_write) writeback = false;
+    r = 0;
+    arch.complete_userspace_io = complete_emulated_mmio;
+  } else if (arch.complete_userspace_io !== undefined) {
+    writeback = false;
+    r = 0;
+  } else r = 1;
+
+  if (!writeback) {
+    arch.emulate_regs_need_sync_to_vcpu = true;
+    return r;
+  }
+  const before = kvm_x86.get_rflags(vcpu);
+  if (ctxt.interruptibility !== 0) kvm_x86.set_interrupt_shadow(vcpu, ctxt.interruptibility === 1 ? 2 : 1);
+  else if (kvm_x86.get_interrupt_shadow(vcpu) !== 0) kvm_x86.set_interrupt_shadow(vcpu, 0);
+  arch.emulate_regs_need_sync_to_vcpu = false;
+  if (!ctxt.have_exception) {
+    kvm_x86.set_rip(vcpu, ctxt.eip);
+    if (r !== 0 && (before & TF || vcpu.guest_debug & 2)) r = kvm_vcpu_do_singlestep(vcpu);
+    kvm_x86.set_rflags(vcpu, ctxt.eflags | 2);
+  }
+  if ((ctxt.eflags & ~before & 0x200) !== 0) kvm_make_request(KVM_REQ_EVENT, vcpu);
+  return r;
+}
+
