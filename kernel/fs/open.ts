@@ -42,7 +42,7 @@ export function dentry_file(at: path, flags: number): file | number {
     op = driver;
   } else if (S_ISFIFO(inode.i_mode)) op = fifo_fops;
   else if (S_ISBLK(inode.i_mode) || S_ISSOCK(inode.i_mode) || (inode.i_mode & S_IFMT) === 0) return -ENXIO;
-  const f = new file(at, inode, op, flags & ~OPEN_ONLY_FLAGS & ~O_CLOEXEC, mode);
+  const f = new file(at, inode, op, flags & ~O_CLOEXEC, mode);
   if (op.llseek !== undefined) f.f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
   else f.f_mode |= FMODE_STREAM;
   hold(f);
@@ -103,11 +103,18 @@ function may_open(at: path, flags: number): file | number {
   return f;
 }
 
+/** The driver's part. Flags that only matter while opening are visible to it, and to nobody afterwards. */
+function driver_open(f: file): number | MaySleep<number> {
+  const opened = f.f_op.open?.(f.f_inode, f) ?? 0;
+  f.f_flags &= ~OPEN_ONLY_FLAGS;
+  return opened;
+}
+
 /** Opens a name for the kernel itself. The file must not need a sleep to open. */
 export function filp_open(task: task_struct, name: string, flags: number, mode: number): file | number {
   const f = path_openat(task, AT_FDCWD, name, flags, mode);
   if (typeof f === 'number') return f;
-  const opened = f.f_op.open?.(f.f_inode, f) ?? 0;
+  const opened = driver_open(f);
   if (typeof opened !== 'number' || opened < 0) { discard(f); return typeof opened === 'number' ? opened : -ENODEV; }
   return f;
 }
@@ -123,7 +130,7 @@ function do_sys_openat(task: task_struct, dfd: number, address: number, flags: n
   if (fd < 0) return fd;
   const f = path_openat(task, dfd, name, flags | ((flags & O_PATH) === 0 ? O_LARGEFILE : 0), mode);
   if (typeof f === 'number') return f;
-  const opened = f.f_op.open?.(f.f_inode, f) ?? 0;
+  const opened = driver_open(f);
   if (typeof opened !== 'number') return finishOpen(task, f, opened, flags);
   if (opened < 0) { discard(f); return opened; }
   fd_install(files, fd, f, (flags & O_CLOEXEC) !== 0);

@@ -5,6 +5,7 @@ import { cpu, type Program, type Sys } from '../../../abi/process.ts';
 import { copyIn, copyOut } from '../../../abi/struct.ts';
 import * as NR from '../../../abi/syscalls.ts';
 import { Kernel } from '../../../kernel/index.ts';
+import { UserFault } from '../../../kernel/mm/space.ts';
 import { Machine } from '../../../machine/machine.ts';
 import type { ConsolePort, HostFiles } from '../../../machine/platform.ts';
 
@@ -50,10 +51,22 @@ export function* mapArena(): Sys<void> {
   assert.equal(yield* call(NR.__NR_mmap, ARENA, SIZE, 3, 0x32, -1, 0), ARENA);
 }
 
+/** The first thing thrown in any process of the run. */
+let failure: unknown;
+
 /** fork: the child runs `body` and exits with what it returns. */
 export function* fork(body: () => Sys<number | void>): Sys<number> {
   cpu.current!.body = function* child() {
-    return yield* call(NR.__NR_exit_group, (yield* body()) ?? 0);
+    let status: number | void;
+    try {
+      status = yield* body();
+    } catch (error) {
+      // the kernel's own: it ends the process by a signal
+      if (error instanceof UserFault) throw error;
+      failure ??= error;
+      status = 99;
+    }
+    return yield* call(NR.__NR_exit_group, status ?? 0);
   };
   return yield* call(NR.__NR_fork);
 }
@@ -114,7 +127,7 @@ export interface Options {
 /** Runs `body` as process 1 until it returns. What it throws fails the test. */
 export function runInit(body: () => Sys<void>, options: Options = {}): { output: string; machine: Machine; kernel: Kernel } {
   const console = options.console ?? new ScriptedConsole();
-  let failure: unknown;
+  failure = undefined;
   let finished = false;
   const init: Program = {
     name: 'init',
@@ -123,7 +136,7 @@ export function runInit(body: () => Sys<void>, options: Options = {}): { output:
         yield* mapArena();
         yield* body();
       } catch (error) {
-        failure = error;
+        failure ??= error;
       }
       finished = true;
       yield* call(NR.__NR_reboot, 0xfee1dead, 672274793, 0x4321fedc, 0);
