@@ -20,6 +20,7 @@ import { main as grep } from './grep.ts';
 import { main as head } from './head.ts';
 import { main as help } from './help.ts';
 import { main as hexdump } from './hexdump.ts';
+import { main as hybrid } from './hybrid.ts';
 import { main as id } from './id.ts';
 import { main as init } from './init.ts';
 import { main as insmod } from './insmod.ts';
@@ -67,9 +68,9 @@ import { main as yes } from './yes.ts';
 
 const mains: Readonly<Record<string, ProgramMain>> = {
   basename, cat, chmod, clear, cp, cut, date, dirname, dmesg, echo, env, false: false_, free, grep, head,
-  help, hexdump, id, init, insmod, kill, kvmtest, ln, ls, lsmod, mkdir, modprobe, mount, mv, nice, poweroff,
-  halt: poweroff, reboot: poweroff, printf, ps, pwd, renice, rm, rmdir, rmmod, sed, seq, sh, sleep, sort,
-  strace, stty, tail, taskset, tee, test, '[': test, top, touch, tr, true: true_, umount, uname, uniq,
+  help, hexdump, hybrid, id, init, insmod, kill, kvmtest, ln, ls, lsmod, mkdir, modprobe, mount, mv, nice,
+  poweroff, halt: poweroff, reboot: poweroff, printf, ps, pwd, renice, rm, rmdir, rmmod, sed, seq, sh, sleep,
+  sort, strace, stty, tail, taskset, tee, test, '[': test, top, touch, tr, true: true_, umount, uname, uniq,
   uptime, wc, which, xargs, yes,
 };
 
