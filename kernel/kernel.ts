@@ -4,9 +4,10 @@
 import type { LibcState, Program } from '../abi/process.ts';
 import type { Machine, Ring0 } from '../machine/machine.ts';
 import type { Processor } from '../machine/processor.ts';
-import { type KernelContext, enter, set_current } from './current.ts';
+import { type KernelContext, current, enter, set_current } from './current.ts';
 import { console_resize } from './drivers/tty/tty_io.ts';
 import { start_kernel, secondary_start } from './init.ts';
+import { RESCHEDULE_VECTOR } from './irq.ts';
 import type { Module } from './module.ts';
 import { run_processor, runqueues } from './sched/core.ts';
 import type { TraceBuffer } from './trace/ring-buffer.ts';
@@ -35,40 +36,40 @@ export class Kernel implements Ring0, KernelContext {
   readonly machine: Machine;
   readonly options: KernelOptions & { readonly cmdline: string };
   readonly variables: unknown[] = [];
-  private started = false;
+  /** Processors that have entered this kernel. */
+  private readonly entered: boolean[];
 
   constructor(machine: Machine, options: KernelOptions) {
     this.machine = machine;
     this.options = { ...options, cmdline: options.cmdline ?? `console=ttyS0${options.quiet === true ? ' quiet' : ''}` };
+    this.entered = machine.processors.map(() => false);
     machine.install(this);
   }
 
   step(p: Processor): void {
-    if (!this.started) {
-      this.started = true;
+    if (!this.entered[p.id]) {
+      this.entered[p.id] = true;
       enter(this, p);
-      start_kernel(this.options);
-    } else if (!p.interruptFlag && runqueues_of(this, p).curr === runqueues_of(this, p).idle) {
-      enter(this, p);
-      secondary_start();
+      if (p.id === 0) start_kernel(this.options);
+      else secondary_start();
     }
     run_processor(this, p);
   }
 
-  /** Runs fn as if processor 0 had entered this kernel between two steps: for hosts that look in. */
+  /**
+   * Runs fn as if processor 0 had entered this kernel between two steps: for hosts that look in. Whoever fn has woken
+   * there runs next, also when the processor is halted or in a guest.
+   */
   inside<T>(fn: () => T): T {
     const p = this.machine.processors[0]!;
     enter(this, p);
     set_current(runqueues()[0]!.curr);
-    return fn();
+    const result = fn();
+    if (current().need_resched) p.lapic.sendIpi(p.lapic.id, RESCHEDULE_VECTOR);
+    return result;
   }
 
   resizeConsole(cols: number, rows: number): void { this.inside(() => console_resize(cols, rows)); }
 
   trace_buffer(): TraceBuffer { return this.inside(trace_buffer); }
-}
-
-function runqueues_of(kernel: Kernel, p: Processor) {
-  enter(kernel, p);
-  return runqueues()[p.id]!;
 }
