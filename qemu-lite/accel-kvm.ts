@@ -12,7 +12,7 @@ import {
   KVM_CAP_IRQCHIP, KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS, KVM_CHECK_EXTENSION, KVM_CREATE_IRQCHIP, KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_EXIT_FAIL_ENTRY,
   KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO,
   KVM_EXIT_SHUTDOWN, KVM_GET_API_VERSION, KVM_GET_DEBUGREGS, KVM_GET_REGS, KVM_GET_SREGS, KVM_GET_VCPU_MMAP_SIZE, KVM_INTERNAL_ERROR_EMULATION,
-  KVM_RUN, KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_REGS, KVM_SET_SREGS, KVM_SET_TSS_ADDR, kvm_debugregs, kvm_regs, kvm_run, kvm_segment, kvm_sregs,
+  KVM_RUN, KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_REGS, KVM_SET_SREGS, KVM_SET_TSS_ADDR, kvm_debugregs, kvm_regs, kvm_run, type kvm_segment, kvm_sregs,
 } from '../abi/kvm/index.ts';
 import { Errno, alloc, arm, free, futex_wait, ioctl, loadBytes, malloc, mmap, open, view } from '../userland/libc.ts';
 import type { BootImage } from './boot/image.ts';
@@ -77,15 +77,14 @@ export function* kvm_init(config: Configuration): Sys<Kvm> {
   yield* ioctl(vm, KVM_SET_IDENTITY_MAP_ADDR, identity);
   yield* free(identity);
   yield* ioctl(vm, KVM_SET_TSS_ADDR, TSS_ADDR);
-  const irqchip = config.kernelIrqchip;
-  if (irqchip) {
-    if ((yield* ioctl(vm, KVM_CHECK_EXTENSION, KVM_CAP_IRQCHIP)) === 0) throw new OptionError('Create kernel irqchip failed: this KVM has none');
-    yield* orFail(ioctl(vm, KVM_CREATE_IRQCHIP, 0), (text) => `Create kernel irqchip failed: ${text}`);
-  }
+  const there = (yield* ioctl(vm, KVM_CHECK_EXTENSION, KVM_CAP_IRQCHIP)) !== 0;
+  const irqchip = config.kernelIrqchip ?? (there && config.cpus > 1);
+  if (irqchip && !there) throw new OptionError('Create kernel irqchip failed: this KVM has none');
+  if (irqchip) yield* orFail(ioctl(vm, KVM_CREATE_IRQCHIP, 0), (text) => `Create kernel irqchip failed: ${text}`);
   return { fd, vm, mmapSize: yield* ioctl(fd, KVM_GET_VCPU_MMAP_SIZE, 0), irqchip };
 }
 
-export function* kvm_init_vcpu(kvm: Kvm, index: number, config: Configuration): Sys<Vcpu> {
+function* kvm_init_vcpu(kvm: Kvm, index: number, config: Configuration): Sys<Vcpu> {
   const fd = yield* orFail(ioctl(kvm.vm, KVM_CREATE_VCPU, index), (text) => `kvm_init_vcpu: kvm_get_vcpu failed (${index}): ${text}`);
   const address = yield* orFail(mmap(0, kvm.mmapSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), (text) => `kvm_init_vcpu: mmap'ing vcpu state failed: ${text}`);
   yield* kvm_set_cpuid(kvm.fd, fd, config.cpu, index, config.cpus);
@@ -115,7 +114,7 @@ const CODE_SELECTOR = 0x08;
 const DATA_SELECTOR = 0x10;
 
 /** Puts the processor where the boot image wants it to start. QEMU: kvm_arch_put_registers */
-export function* kvm_put_boot_registers(vcpu: Vcpu, { mode, registers }: BootImage): Sys {
+function* kvm_put_boot_registers(vcpu: Vcpu, { mode, registers }: BootImage): Sys {
   const sregs = yield* alloc(kvm_sregs);
   yield* ioctl(vcpu.fd, KVM_GET_SREGS, sregs);
   const real = mode === 'real';
@@ -134,11 +133,25 @@ export function* kvm_put_boot_registers(vcpu: Vcpu, { mode, registers }: BootIma
   yield* free(regs);
 }
 
+/** Makes the vCPU and brings it to where it starts: the image's entry for the first, waiting for the others. */
+function* startVcpu(machine: Machine, kvm: Kvm, index: number): Sys<Vcpu> {
+  try {
+    const vcpu = yield* kvm_init_vcpu(kvm, index, machine.config);
+    if (index === 0) yield* kvm_put_boot_registers(vcpu, machine.image);
+    else if (!kvm.irqchip) yield* halted(machine, vcpu);
+    return vcpu;
+  } catch (e) {
+    if (!(e instanceof OptionError || e instanceof Errno)) throw e;
+    return yield* machine.end({ status: 1, message: `qemu-lite: ${e.message}` });
+  }
+}
+
 /**
- * Runs one vCPU until the machine ends. Only what an exit asks for is done between two runs; what devices noted is
- * done by `machine.attend`.
+ * The thread of one vCPU, which alone creates and runs it, until the machine ends. Only what an exit asks for is done
+ * between two runs; what devices noted is done by `machine.attend`. QEMU: kvm_vcpu_thread_fn, kvm_cpu_exec
  */
-export function* kvm_cpu_exec(machine: Machine, vcpu: Vcpu): Sys<never> {
+export function* kvm_cpu_exec(machine: Machine, kvm: Kvm, index: number): Sys<never> {
+  const vcpu = yield* startVcpu(machine, kvm, index);
   const { fd, run, pio } = vcpu;
   const { ports } = machine;
   const { io, mmio } = run;
@@ -191,14 +204,11 @@ function kvm_handle_io(ports: PortTable, io: kvm_run['io'], pio: PioData): void 
   }
 }
 
-/** HLT. Without an interrupt controller in the kernel nothing can wake the processor but the end of the machine. */
+/** HLT, or a processor no one can start: without an interrupt controller in the kernel only the machine's end stops the wait. */
 function* halted(machine: Machine, vcpu: Vcpu): Sys {
   if (machine.attention) yield* machine.attend();
   for (;;) yield* futex_wait(vcpu.haltWord, 0);
 }
-
-/** An application processor that no one can start: it waits as a halted one does. */
-export const kvm_wait_for_sipi = (machine: Machine, vcpu: Vcpu): Sys => halted(machine, vcpu);
 
 function internalError(run: kvm_run): string {
   const { suberror, ndata, data } = run.internal;

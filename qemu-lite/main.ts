@@ -7,7 +7,7 @@ import type { Sys } from '../abi/process.ts';
 import { EFD_CLOEXEC } from '../abi/eventfd.ts';
 import { SIG_SETMASK } from '../abi/signal.ts';
 import { Errno, close, eputs, eventfd, open, pthread_create, puts, readAll, sigprocmask } from '../userland/libc.ts';
-import { type Kvm, kvm_cpu_exec, kvm_init, kvm_init_vcpu, kvm_put_boot_registers, kvm_wait_for_sipi } from './accel-kvm.ts';
+import { type Kvm, kvm_cpu_exec, kvm_init } from './accel-kvm.ts';
 import { loadKernel } from './boot/load.ts';
 import { pc_init } from './hw/pc.ts';
 import { Machine } from './machine.ts';
@@ -44,21 +44,6 @@ function* createMachine(config: Configuration, kvm: Kvm, wakeFd: number): Sys<Ma
   }
 }
 
-/** A vCPU's thread: it alone creates and runs its vCPU. Threads take no signals; those are the main loop's. */
-function* startVcpu(machine: Machine, kvm: Kvm, index: number): Sys {
-  yield* pthread_create(function* cpuThread() {
-    try {
-      const vcpu = yield* kvm_init_vcpu(kvm, index, machine.config);
-      if (index === 0) yield* kvm_put_boot_registers(vcpu, machine.image);
-      else if (!kvm.irqchip) yield* kvm_wait_for_sipi(machine, vcpu);
-      yield* kvm_cpu_exec(machine, vcpu);
-    } catch (e) {
-      if (!(e instanceof OptionError || e instanceof Errno)) throw e;
-      yield* machine.end({ status: 1, message: `qemu-lite: ${e.message}` });
-    }
-  }, `CPU ${index}/KVM`);
-}
-
 function* run(config: Configuration): Sys<number> {
   if (config.answer !== undefined) {
     yield* puts(config.answer);
@@ -71,8 +56,9 @@ function* run(config: Configuration): Sys<number> {
     yield* eputs(`qemu-lite: warning: without an interrupt controller in the kernel only CPU 0 can start; CPU 1${config.cpus > 2 ? ` to ${config.cpus - 1}` : ''} stay halted`);
   }
   const loop = yield* main_loop_init(machine, wakeFd);
+  // Threads inherit the mask: signals are the main loop's.
   const mask = yield* sigprocmask(SIG_SETMASK, ALL_SIGNALS);
-  for (let index = 0; index < config.cpus; index++) yield* startVcpu(machine, kvm, index);
+  for (let index = 0; index < config.cpus; index++) yield* pthread_create(() => kvm_cpu_exec(machine, kvm, index), `CPU ${index}/KVM`);
   yield* sigprocmask(SIG_SETMASK, mask);
   return yield* main_loop(loop);
 }

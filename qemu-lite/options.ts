@@ -25,7 +25,8 @@ export interface Configuration {
   memory: number;
   cpus: number;
   cpu: string;
-  kernelIrqchip: boolean;
+  /** Whether the interrupt controllers are KVM's; left open, they are when more than one CPU wants to start. */
+  kernelIrqchip: boolean | undefined;
   nographic: boolean;
   /** Backends of COM1 to COM4, in order; none given means COM1 on stdio. */
   readonly serial: Backend[];
@@ -198,7 +199,7 @@ export function usage(): string {
 /** Reads `argv` without its first word. Throws OptionError. */
 export function parseOptions(words: readonly string[]): Configuration {
   const config: Configuration = {
-    kernel: undefined, append: undefined, name: undefined, memory: DEFAULT_MEMORY, cpus: 1, cpu: 'host', kernelIrqchip: false,
+    kernel: undefined, append: undefined, name: undefined, memory: DEFAULT_MEMORY, cpus: 1, cpu: 'host', kernelIrqchip: undefined,
     nographic: false, serial: [], debugcon: undefined, debugExit: [], defaultDevices: true, reboot: true, answer: undefined,
   };
   for (let i = 0; i < words.length && config.answer === undefined; i++) {
