@@ -93,7 +93,12 @@ function loadExecution(vmx: Vmx, resident: boolean): void {
   if ((vmx.cpuBased & C.CPU_BASED_USE_TSC_OFFSETTING) !== 0) v.copyTo(F.TSC_OFFSET, w, W.tscOffset);
   let pending = w[W.pending]! & (EVENT_INTERRUPT | EVENT_NMI);
   if (shadow !== 0) pending |= EVENT_SHADOW;
-  if ((v.read32(F.GUEST_PENDING_DBG_EXCEPTIONS) & 0x4000) !== 0) pending |= EVENT_TRAP;
+  vmx.pendingDebug = v.read32(F.GUEST_PENDING_DBG_EXCEPTIONS);
+  if (vmx.pendingDebug !== 0 && (shadow & GUEST_INTR_STATE_MOV_SS) !== 0) {
+    // Held back until the instruction after MOV SS is through.
+    vmx.pendingDebug = 0;
+    pending |= EVENT_TRAP;
+  }
   if ((vmx.cpuBased & C.CPU_BASED_INTR_WINDOW_EXITING) !== 0) pending |= EVENT_INTERRUPT_WINDOW;
   if ((vmx.cpuBased & C.CPU_BASED_NMI_WINDOW_EXITING) !== 0) pending |= EVENT_NMI_WINDOW;
   if ((vmx.cpuBased & C.CPU_BASED_MONITOR_TRAP_FLAG) !== 0) pending |= EVENT_MTF;

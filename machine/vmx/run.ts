@@ -6,8 +6,9 @@
 import * as C from './controls.ts';
 import * as E from './exit-reasons.ts';
 import { note } from './exit.ts';
+import { DB_VECTOR, Fault, NO_ERROR } from '../cpu/exceptions.ts';
 import { INTR_TYPE_EXT_INTR, INTR_TYPE_HARD_EXCEPTION, INTR_TYPE_NMI_INTR } from '../cpu/hooks.ts';
-import { type Outcome, afterSingle, deliver, deliverFault, singleStepping, takeEvents } from '../cpu/interrupts.ts';
+import { type Outcome, afterSingle, deliver, deliverException, deliverFault, singleStepping, takeEvents } from '../cpu/interrupts.ts';
 import {
   ACTIVITY_ACTIVE, ACTIVITY_HLT, type CpuState, EVENT_INTERRUPT_WINDOW, EVENT_MTF, EVENT_NMI, EVENT_NMI_WINDOW, SHADOW_MOV_SS, STATE,
   X86_EFLAGS_IF, X86_EFLAGS_TF,
@@ -22,10 +23,18 @@ const NMI_BLOCKED = STATE.nmi_blocked >>> 2;
 /** Interruption type of an injected MTF exit. */
 const INTR_TYPE_OTHER_EVENT = 7;
 
+const DR6_TRAPS = 0xf;
+const DR6_BS = 0x4000;
+
 /** Runs until the processor's limit (false) or until an exit has been noted (true). */
 export function runGuest(vmx: Vmx): boolean {
   const { processor: p, cpu } = vmx;
-  if (vmx.injection !== 0 && inject(vmx)) return true;
+  if (vmx.injection !== 0) {
+    vmx.pendingDebug = 0;
+    if (inject(vmx)) return true;
+  } else if (vmx.pendingDebug !== 0 && happened(vmx, deliverPendingDebug(vmx), vmx.costs.exception)) {
+    return true;
+  }
   for (;;) {
     if (vmx.tprBelowThreshold) {
       vmx.tprBelowThreshold = false;
@@ -51,6 +60,17 @@ export function runGuest(vmx: Vmx): boolean {
     if (stop === STOP_EXIT) return true;
     if (stop === STOP_FAULT && happened(vmx, deliverFault(cpu), vmx.costs.exception)) return true;
   }
+}
+
+const debugFault = new Fault();
+
+/** The #DB that an exit, or the hypervisor, left pending: it comes before the first instruction. */
+function deliverPendingDebug(vmx: Vmx): Outcome {
+  debugFault.vector = DB_VECTOR;
+  debugFault.dr6 = vmx.pendingDebug & (DR6_TRAPS | DR6_BS);
+  debugFault.error = NO_ERROR;
+  vmx.pendingDebug = 0;
+  return deliverException(vmx.cpu, debugFault);
 }
 
 /** Charges an event that was delivered; true if it became an exit instead. */

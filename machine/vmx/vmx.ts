@@ -57,6 +57,8 @@ export class Vmx {
   noted = false;
   /** Entry interruption information still to be delivered. */
   injection = 0;
+  /** Debug exceptions that were pending when the guest was entered: DR6 bits. */
+  pendingDebug = 0;
   /** The event being delivered, as IDT-vectoring information; 0 for none. */
   vectoring = 0;
   vectoringError = 0;

@@ -419,6 +419,26 @@ test('the monitor trap flag exits after every instruction', () => {
   assert.deepEqual(seen, [1, 4, 5]);
 });
 
+test('a debug exception left pending comes before the first instruction', () => {
+  const g = guest('real', [NOP, HLT], (v) => {
+    v.write64(F.GUEST_PENDING_DBG_EXCEPTIONS, 0x4000n);
+    v.write32(F.EXCEPTION_BITMAP, 1 << 1);
+  });
+  assert.equal(g.run(), E.EXIT_REASON_EXCEPTION_NMI);
+  assert.deepEqual([g.read(F.VM_EXIT_INTR_INFO), qualification(g), rip(g)], [0x8000_0301, 0x4000, 0]);
+  assert.equal(g.read(F.GUEST_PENDING_DBG_EXCEPTIONS), 0);
+});
+
+test('single-stepping by TF traps behind each instruction', () => {
+  const g = guest('real', [NOP, 0xb8, 1, 0, HLT], (v) => {
+    v.write64(F.GUEST_RFLAGS, 0x102n);
+    v.write32(F.EXCEPTION_BITMAP, 1 << 1);
+  });
+  const seen: number[] = [];
+  while (g.run() === E.EXIT_REASON_EXCEPTION_NMI) seen.push(rip(g), qualification(g));
+  assert.deepEqual(seen, [1, 0x4000, 4, 0x4000]);
+});
+
 test('a guest that halts without HLT exiting sleeps to the limit and wakes by an injected interrupt', () => {
   const g = guest('real', [HLT, 0xe6, 0x10], (v) => {
     clear(v, F.CPU_BASED_VM_EXEC_CONTROL, C.CPU_BASED_HLT_EXITING);
