@@ -3,22 +3,11 @@
  * guest's START and END lines.
  */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { ConsolePort } from '../machine/platform.ts';
 import { bootSystem } from '../system/boot.ts';
+import { type GuestRow, imageOf } from './guest-table.ts';
 
-export type GuestSet = 'tiny' | 'small' | 'full';
-export interface GuestRow { readonly set: GuestSet; readonly kernel: string; readonly width: 32 | 64; readonly count: number; readonly checksum: string; readonly instructions: number }
-
-/** The table of checksums and instruction counts beside the images. */
-export function guestTable(folder: string): GuestRow[] {
-  return readFileSync(join(folder, 'expected.tsv'), 'utf8').trim().split('\n').slice(1).map((line) => {
-    const [set, kernel, width, count, checksum, instructions] = line.split('\t');
-    return { set: set as GuestSet, kernel: kernel!, width: Number(width) as 32 | 64, count: Number(count), checksum: checksum!, instructions: Number(instructions) };
-  });
-}
-
-export const imageOf = (folder: string, row: GuestRow): string => join(folder, 'built', row.set, `${row.kernel}.${row.width}.elf`);
+export { type GuestRow, type GuestSet, guestTable, imageOf } from './guest-table.ts';
 
 /** Notes the process's CPU time when the START and END lines come by. */
 class StopwatchConsole implements ConsolePort {

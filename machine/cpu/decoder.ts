@@ -158,7 +158,7 @@ export class Decoder {
         defaultSeg = m.seg;
       }
     } else if (c.opcodeRegister) rm = (opcode & 7) | (rex & 1) << 3;
-    if (c.implicit?.kind === 'X') base = c.row.mnemonic === 'XLAT' ? 3 : 6;
+    if (c.source) base = c.row.mnemonic === 'XLAT' ? 3 : 6;
 
     // Immediates
     let imm = 0n, imm2 = 0;

@@ -33,8 +33,8 @@ export interface Candidate {
   readonly operands: readonly Operand[];
   /** Kinds that take bytes after ModRM. */
   readonly immediates: readonly Operand[];
-  /** The one that addresses memory without ModRM. */
-  readonly implicit: Operand | undefined;
+  /** Memory at DS:rSI without ModRM. */
+  readonly source: boolean;
 }
 
 export type OpcodeMap = readonly (readonly Candidate[])[];
@@ -60,7 +60,7 @@ function parse(row: Row): { map: number; byte: number; candidate: Candidate } {
     vexW = w === 'W0' ? 0 : w === 'W1' ? 1 : -1;
   } else {
     if (words[0] === 'NP') { prefix = 0; words.shift(); }
-    else if (words.length > 1 && (words[1] === '0F' || words[1]!.length === 4) || (words[0] === 'F3' && words.length > 1)) prefix = hex(words.shift()!);
+    else if (['66', 'F3', 'F2'].includes(words[0]!) && words.length > 1) prefix = hex(words.shift()!);
     if (words[0]! in MAPS && words.length > 1) map = MAPS[words.shift()!]!;
   }
   const plus = words[0]!.endsWith('+r');
@@ -82,7 +82,7 @@ function parse(row: Row): { map: number; byte: number; candidate: Candidate } {
       invalid64: has('i64'), only64: has('o64'), default64: has('d64'), force64: has('f64'), lockable: has('lock'), prefixes: has('rep'), noRexB: has('rexb0'),
       opcodeRegister: plus,
       immediates: operands.filter((o) => 'IJOA'.includes(o.kind)),
-      implicit: operands.find((o) => 'XYO'.includes(o.kind)),
+      source: operands.some((o) => o.kind === 'X'),
     },
   };
 }

@@ -1,11 +1,11 @@
 /**
  * String instructions. A REP iteration is an instruction of its own to the cycle counter: the handler does one, and
- * unless it was the last returns to itself; so an interrupt, a deadline or a fault finds rSI, rDI and rCX as silicon
+ * returns to itself as long as there is more to do; so an interrupt, a deadline or a fault finds rSI, rDI and rCX as silicon
  * would leave them. MOVS and STOS that run upwards do many at once, as many as fit their pages and the budget.
  */
 import type { Translation } from '../../engine/translation.ts';
 import type { L64 } from '../../engine/wasm-emitter.ts';
-import { RAX, RCX, RDI, RSI, STATE, X86_EFLAGS_DF } from '../state.ts';
+import { RAX, RCX, RDI, RSI, STATE, X86_EFLAGS_DF, X86_EFLAGS_TF } from '../state.ts';
 import { type Emit, type Row, emit, row } from '../opcode-row.ts';
 
 /** +size or -size by RFLAGS.DF. */
@@ -16,7 +16,10 @@ const stride = (t: Translation, size: number): L64 => {
 const advance = (t: Translation, reg: number, by: L64): void =>
   t.setGpr(reg, t.shape.addrSize, () => t.c.add(t.gpr(reg, 8), t.c.get(by)));
 
-/** One iteration under a REP prefix, if there is one: nothing happens when rCX is 0. `until`: 1 to stop early. */
+/**
+ * One iteration under a REP prefix, if there is one. With rCX = 0 nothing happens and the instruction retires: a cycle
+ * of its own after those of the iterations, unless `until` has ended it.
+ */
 function repeated(t: Translation, iteration: () => void, until?: () => ReturnType<Translation['state32']>): void {
   const { c } = t;
   if (t.shape.rep === 0) return iteration();
@@ -25,8 +28,9 @@ function repeated(t: Translation, iteration: () => void, until?: () => ReturnTyp
     iteration();
     const left = c.keep64(t.truncate(size, c.sub(t.gpr(RCX, size), c.const(1))));
     t.setGpr(RCX, size, () => c.get(left));
-    const more = c.ne(c.get(left), c.const(0));
-    c.if(until ? c.and32(more, c.eqz32(until())) : more, () => t.repeat());
+    // Single-stepped, the last iteration does not leave RIP on the instruction.
+    const again = c.or32(c.ne(c.get(left), c.const(0)), c.eqz32(c.and32(t.state32(STATE.rflags), c.const32(X86_EFLAGS_TF))));
+    c.if(until ? c.and32(again, c.eqz32(until())) : again, () => t.repeat());
   });
 }
 
@@ -50,7 +54,7 @@ function pay(t: Translation, n: L64): void {
   const { c } = t;
   c.store32(c.get(t.cpu), c.sub32(t.state32(STATE.budget), c.wrap(c.sub(c.get(n), c.const(1)))), STATE.budget);
 }
-/** rSI, rDI up and rCX down by what a batch has done; goes on with the instruction if there is more. */
+/** rSI, rDI up and rCX down by what a batch has done; goes on with the instruction. */
 function finishBatch(t: Translation, n: L64, size: number, registers: readonly number[]): void {
   const { c } = t;
   const address = t.shape.addrSize;
@@ -59,8 +63,7 @@ function finishBatch(t: Translation, n: L64, size: number, registers: readonly n
   const left = c.keep64(t.truncate(address, c.sub(t.gpr(RCX, address), c.get(n))));
   t.setGpr(RCX, address, () => c.get(left));
   pay(t, n);
-  c.if(c.ne(c.get(left), c.const(0)), () => t.repeat());
-  c.return(t.next());
+  t.repeat();
 }
 
 /** Whether a batch is worth trying: two or more to do, going up, with segments that need no check, paid for from a positive budget. */

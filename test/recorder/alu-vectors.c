@@ -1,0 +1,94 @@
+/*
+ * Runs snippets of machine code on the processor it is started on and prints what became of registers, memory and
+ * flags: the oracle of test/engine/alu-vectors.test.ts.
+ *
+ *   gcc -O1 -o alu-vectors alu-vectors.c && ./alu-vectors < ../golden/alu-forms.txt > ../golden/alu-vectors.txt
+ *
+ * Input: a line a form, "name hexcode". A snippet may use rax rbx rcx rdx rdi, rsi as pointer to 32 bytes of memory, and
+ * flags. Inputs of case i of form f come from the generator below, which the test repeats. Output: a line a form,
+ * "name hexcode" and then, for each case, DE if #DE was raised, else what changed (r rax, b rbx, s rcx, d rdx, t rdi, m and n the
+ * quadwords at rsi and after it) and the arithmetic flags, all in hex.
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { CASES = 8 };
+struct state { uint64_t rax, rbx, rcx, rdx, rdi, rsi, flags, spare; uint64_t mem[4]; };
+
+static uint64_t seed;
+static uint64_t next(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed;
+}
+/* Edge values, short values, random ones. */
+static uint64_t value(void)
+{
+    static const uint64_t edges[] = { 0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
+        0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff, 0x5555555555555555, 0xaaaaaaaaaaaaaaaa };
+    uint64_t kind = next() & 3, v = next();
+    if (kind == 0) return edges[v & 15];
+    if (kind == 1) return v & 0x3f;
+    if (kind == 2) return v >> (next() & 63);
+    return v;
+}
+
+static sigjmp_buf trap;
+static void on_fpe(int sig) { (void)sig; siglongjmp(trap, 1); }
+static void on_ill(int sig) { (void)sig; siglongjmp(trap, 2); }
+
+static unsigned char *code;
+static void put(const char *bytes, int n) { memcpy(code, bytes, n); code += n; }
+
+int main(void)
+{
+    unsigned char *page = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char name[64], hex[64];
+    signal(SIGFPE, on_fpe);
+    signal(SIGILL, on_ill);
+    signal(SIGSEGV, on_ill);
+    for (uint64_t form = 0; scanf("%63s %63s", name, hex) == 2; form++) {
+        unsigned char snippet[32];
+        int n = strlen(hex) / 2;
+        for (int i = 0; i < n; i++) sscanf(hex + 2 * i, "%2hhx", &snippet[i]);
+        code = page;
+        put("\x53\x55\x49\x89\xf8", 5);                       /* push rbx; push rbp; mov r8, rdi */
+        put("\x49\x8b\x00\x49\x8b\x58\x08\x49\x8b\x48\x10", 11); /* mov rax,[r8]; rbx,[r8+8]; rcx,[r8+16] */
+        put("\x49\x8b\x50\x18\x49\x8b\x78\x20\x49\x8b\x70\x28", 12); /* rdx, rdi, rsi */
+        put("\x41\xff\x70\x30\x9d", 5);                       /* push [r8+48]; popfq */
+        put((char *)snippet, n);
+        put("\x9c\x41\x8f\x40\x30\xfc", 6);                   /* pushfq; pop [r8+48]; cld */
+        put("\x49\x89\x00\x49\x89\x58\x08\x49\x89\x48\x10", 11);
+        put("\x49\x89\x50\x18\x49\x89\x78\x20\x5d\x5b\xc3", 11);
+        printf("%s %s", name, hex);
+        for (int i = 0; i < CASES; i++) {
+            _Alignas(16) static struct state s;
+            seed = (form * CASES + i + 1) * 0x9e3779b97f4a7c15;
+            s.rax = value(); s.rbx = value(); s.rcx = value(); s.rdx = value(); s.rdi = value();
+            s.mem[0] = value(); s.mem[1] = value(); s.mem[2] = value(); s.mem[3] = value();
+            s.flags = (next() & 0x8d5) | 0x202;
+            /* Divisions that succeed now and then. */
+            if (next() & 1) s.rdx = (next() & 1) ? 0 : (uint64_t)((int64_t)s.rax >> 63);
+            s.rsi = (uint64_t)&s.mem[2];
+            struct state before = s;
+            int failed = sigsetjmp(trap, 1);
+            if (failed) { printf(" %s", failed == 1 ? "DE" : "UD"); continue; }
+            ((void (*)(struct state *))page)(&s);
+            printf(" ");
+            uint64_t *was = &before.rax, *is = &s.rax;
+            for (int r = 0; r < 5; r++) if (is[r] != was[r]) printf("%c%lx,", "rbsdt"[r], is[r]);
+            for (int m = 2; m < 4; m++) if (s.mem[m] != before.mem[m]) printf("%c%lx,", "mn"[m - 2], s.mem[m]);
+            printf("%lx", s.flags & 0x8d5);
+        }
+        printf("\n");
+    }
+    return 0;
+}
