@@ -19,6 +19,7 @@ export function* main(argv: string[]): Sys<number> {
   if (list === undefined) return yield* usageError('cut', 'you must specify a list of bytes, characters, or fields');
   const wanted = ranges(list);
   if (!wanted) return yield* usageError('cut', `invalid field value '${list}'`);
+  if (/(^|,)0/.test(list)) return yield* usageError('cut', fields === undefined ? 'byte/character positions are numbered from 1' : 'fields are numbered from 1');
   const delimiter = parsed.value('d', 'delimiter') ?? '\t';
   const ok = yield* eachFile('cut', parsed.operands, function* each(fd) {
     let out = '';

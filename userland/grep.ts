@@ -140,6 +140,7 @@ export function* main(argv: string[]): Sys<number> {
     try {
       if (file !== '-' && S_ISDIR((yield* stat(file)).st_mode)) {
         yield* eputs(`grep: ${file}: Is a directory`);
+        failed = true;
         continue;
       }
       const fd = file === '-' ? 0 : yield* open(file);

@@ -23,7 +23,7 @@ function* firstLines(fd: number, count: number): Sys<string> {
 }
 
 export function* main(argv: string[]): Sys<number> {
-  const args = argv.slice(1).map((arg) => (/^-\d+$/.test(arg) ? `-n${arg.slice(1)}` : arg));
+  const args = argv.slice(1).map((arg, i, all) => (/^-\d+$/.test(arg) && !/^-[nc]$/.test(all[i - 1] ?? '') ? `-n${arg.slice(1)}` : arg));
   const parsed = getopt(args, 'n:c:qv', { lines: 1, bytes: 1, quiet: 0, verbose: 0 });
   if (parsed.error !== undefined) return yield* usageError('head', parsed.error);
   const bytes = parsed.value('c', 'bytes');

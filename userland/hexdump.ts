@@ -1,6 +1,6 @@
 /** hexdump: bytes in hexadecimal. -C with characters beside them, -n LENGTH, -s OFFSET, -v without folding; alone, 16-bit words. */
 import { type Sys } from '../abi/process.ts';
-import { fputs, readAll } from './libc.ts';
+import { eputs, fputs, readAll } from './libc.ts';
 import { eachFile } from './lib/input.ts';
 import { getopt, usageError } from './lib/options.ts';
 
@@ -24,7 +24,11 @@ export function* main(argv: string[]): Sys<number> {
   const parts: Uint8Array[] = [];
   const ok = yield* eachFile('hexdump', parsed.operands, function* each(fd) {
     parts.push(yield* readAll(fd));
-  });
+  }, (name) => name);
+  if (!ok && parts.length === 0) {
+    yield* eputs('hexdump: all input file arguments failed');
+    return 1;
+  }
   const all = new Uint8Array(parts.reduce((sum, p) => sum + p.length, 0));
   let at = 0;
   for (const part of parts) {

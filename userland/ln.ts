@@ -1,6 +1,6 @@
 /** ln: makes links, symbolic ones with -s; -f replaces what is there, -v. */
 import { type Sys } from '../abi/process.ts';
-import { Errno, eputs, link, puts, symlink, unlink } from './libc.ts';
+import { Errno, eputs, link, lstat, puts, symlink, unlink } from './libc.ts';
 import { maybe } from './lib/main.ts';
 import { getopt, usageError } from './lib/options.ts';
 import { baseName, pairs } from './lib/targets.ts';
@@ -20,7 +20,8 @@ export function* main(argv: string[]): Sys<number> {
       if (parsed.has('v', 'verbose')) yield* puts(`'${name}' ${symbolic ? '->' : '=>'} '${target}'`);
     } catch (e) {
       if (!(e instanceof Errno)) throw e;
-      yield* eputs(`ln: failed to create ${symbolic ? 'symbolic' : 'hard'} link '${name}'${symbolic ? '' : ` => '${target}'`}: ${e.text}`);
+      if (!symbolic && (yield* maybe(lstat(target))) === undefined) yield* eputs(`ln: failed to access '${target}': ${e.text}`);
+      else yield* eputs(`ln: failed to create ${symbolic ? 'symbolic' : 'hard'} link '${name}'${symbolic ? '' : ` => '${target}'`}: ${e.text}`);
       status = 1;
     }
   }

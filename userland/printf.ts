@@ -8,7 +8,7 @@ export function* main(argv: string[]): Sys<number> {
   const [, format, ...args] = argv;
   if (format === undefined) return yield* usageError('printf', 'missing operand');
   const { text, errors } = formatPrintf(format, args);
+  for (const error of errors) yield* eputs(`printf: '${error.replace(/: invalid number$/, '')}': expected a numeric value`);
   yield* fputs(text);
-  for (const error of errors) yield* eputs(`printf: ${error}`);
   return errors.length > 0 ? 1 : 0;
 }

@@ -38,6 +38,7 @@ import { main as poweroff } from './poweroff.ts';
 import { main as printf } from './printf.ts';
 import { main as ps } from './ps.ts';
 import { main as pwd } from './pwd.ts';
+import { main as readlink } from './readlink.ts';
 import { main as renice } from './renice.ts';
 import { main as rm } from './rm.ts';
 import { main as rmdir } from './rmdir.ts';
@@ -69,9 +70,9 @@ import { main as yes } from './yes.ts';
 const mains: Readonly<Record<string, ProgramMain>> = {
   basename, cat, chmod, clear, cp, cut, date, dirname, dmesg, echo, env, false: false_, free, grep, head,
   help, hexdump, hybrid, id, init, insmod, kill, kvmtest, ln, ls, lsmod, mkdir, modprobe, mount, mv, nice,
-  poweroff, halt: poweroff, reboot: poweroff, printf, ps, pwd, renice, rm, rmdir, rmmod, sed, seq, sh, sleep,
-  sort, strace, stty, tail, taskset, tee, test, '[': test, top, touch, tr, true: true_, umount, uname, uniq,
-  uptime, wc, which, xargs, yes,
+  poweroff, halt: poweroff, reboot: poweroff, printf, ps, pwd, readlink, renice, rm, rmdir, rmmod, sed, seq,
+  sh, sleep, sort, strace, stty, tail, taskset, tee, test, '[': test, top, touch, tr, true: true_, umount,
+  uname, uniq, uptime, wc, which, xargs, yes,
 };
 
 export const programs: readonly Program[] = Object.entries(mains).map(([name, main]) => ({ name, main: _start(main) }));

@@ -18,7 +18,7 @@ export function* main(argv: string[]): Sys<number> {
     return 1;
   }
   if (!/^[-+]?\d+$/.test(value)) {
-    yield* eputs(`renice: invalid priority '${value}'`);
+    yield* eputs(`renice: invalid priority '${value}'\nTry 'renice --help' for more information.`);
     return 1;
   }
   let which: readonly [number, string] = [PRIO_PROCESS, 'process ID'];

@@ -4,8 +4,10 @@ import { eputs, writeAll } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';
 
 export function* main(argv: string[]): Sys<number> {
-  const at = argv.findIndex((arg, i) => i > 0 && /^-[\d.]/.test(arg));
-  const args = at < 0 ? argv.slice(1) : [...argv.slice(1, at), '--', ...argv.slice(at)];
+  // The first operand ends the options; it may be a negative number.
+  const given = argv.slice(1);
+  const at = given.findIndex((arg, i) => (/^-[\d.]/.test(arg) || !arg.startsWith('-')) && !/^-[sf]$/.test(given[i - 1] ?? ''));
+  const args = at < 0 ? given : [...given.slice(0, at), '--', ...given.slice(at)];
   const parsed = getopt(args, 's:wf:', { separator: 1, 'equal-width': 0 }, true);
   if (parsed.error !== undefined) return yield* usageError('seq', parsed.error);
   const { operands } = parsed;

@@ -3,12 +3,14 @@
  */
 import { type Sys } from '../abi/process.ts';
 import { eputs, nanosleep } from './libc.ts';
-import { usageError } from './lib/options.ts';
+import { getopt, usageError } from './lib/options.ts';
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3600, d: 86400 };
 
 export function* main(argv: string[]): Sys<number> {
   const args = argv.slice(1);
+  const parsed = getopt(args, '');
+  if (parsed.error !== undefined) return yield* usageError('sleep', parsed.error);
   if (args.length === 0) return yield* usageError('sleep', 'missing operand');
   let seconds = 0;
   for (const arg of args) {

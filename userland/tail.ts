@@ -5,7 +5,7 @@ import { eachFile } from './lib/input.ts';
 import { getopt, usageError } from './lib/options.ts';
 
 export function* main(argv: string[]): Sys<number> {
-  const args = argv.slice(1).map((arg) => (/^[-+]\d+$/.test(arg) ? `-n${arg.replace(/^-/, '')}` : arg));
+  const args = argv.slice(1).map((arg, i, all) => (/^[-+]\d+$/.test(arg) && !/^-[nc]$/.test(all[i - 1] ?? '') ? `-n${arg.replace(/^-/, '')}` : arg));
   const parsed = getopt(args, 'n:c:fqv', { lines: 1, bytes: 1, follow: 0, quiet: 0, verbose: 0 });
   if (parsed.error !== undefined) return yield* usageError('tail', parsed.error);
   const bytes = parsed.value('c', 'bytes');

@@ -4,5 +4,5 @@ import { eputs } from './libc.ts';
 import { runTest } from './lib/test-expression.ts';
 
 export function* main(argv: string[]): Sys<number> {
-  return yield* runTest([argv[0]?.split('/').at(-1) ?? 'test', ...argv.slice(1)], eputs);
+  return yield* runTest([argv[0]?.split('/').at(-1) ?? 'test', ...argv.slice(1)], (message) => eputs(message.replace('`', "'")));
 }

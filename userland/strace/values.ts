@@ -83,7 +83,7 @@ export function structText(value: unknown, type: string, verbose: boolean, name 
     }
     if (left && parts.length > 0) parts.push('...');
     left = false;
-    parts.push(`${key}=${structText(member, type, verbose, key)}`);
+    parts.push(`${key}=${structText(member, Array.isArray(member) ? type : '', verbose, key)}`);
     if (!verbose && parts.length > MOST) {
       left = true;
       break;
