@@ -295,6 +295,13 @@ export class NTty {
     return n;
   }
 
+  /** No more input will come: what was typed of a line is the last one. False when there is none. */
+  endPartialLine(): boolean {
+    if (this.canonHead === this.head || !this.has(T.ICANON)) return false;
+    this.endLine(0, END_OF_FILE);
+    return true;
+  }
+
   /** Drops all input. */
   flush(): void {
     this.tail = this.canonHead = this.head;

@@ -55,6 +55,7 @@ function* read_loop(f: file, priv: tty_file_private, to: iov_iter): MaySleep<num
   let error = 0;
   for (;;) {
     if (!tty.ldisc.available()) {
+      if (tty.inputEnded && tty.ldisc.endPartialLine()) continue;
       if (priv.hung_up || tty.inputEnded) break;
       if (timeout === 0) break;
       if ((f.f_flags & O_NONBLOCK) !== 0) { error = -EAGAIN; break; }
