@@ -11,6 +11,7 @@ import { nr_free_pages, totalram_pages } from '../../mm/page-alloc.ts';
 import { mm_struct } from '../../mm/types.ts';
 import { pid_state, pid_tasks } from '../../pid.ts';
 import { runqueues } from '../../sched/core.ts';
+import { module_rows } from '../../module.ts';
 import { kcpustat } from '../../sched/cputime.ts';
 import { calc_load, nr_running } from '../../sched/loadavg.ts';
 import { cycles_to_clock_t, cycles_to_ns, jiffies, ktime_get_ns } from '../../time/timekeeping.ts';
@@ -123,6 +124,7 @@ export function proc_system_init(): void {
     ['interrupts', interrupts],
     ['loadavg', loadavg],
     ['meminfo', meminfo],
+    ['modules', () => module_rows().map((row) => `${row}\n`).join('')],
     ['misc', show_misc],
     ['schedstat', schedstat],
     ['stat', stat],
