@@ -5,9 +5,9 @@
  * The clock is in TSC cycles. A step runs until `limit`, which is never past this processor's timer deadline nor the
  * machine's next event, so a timer interrupt is taken at its exact cycle.
  */
-import { type Outcome, afterSingle, deliverFault, kernelEvent, singleStepping, takeEvents } from './cpu/interrupts.ts';
+import { type Outcome, deliverFault, kernelEvent, singleStepping, stepOne, takeEvents } from './cpu/interrupts.ts';
 import { resetMsrs } from './cpu/msrs.ts';
-import { CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_STOP, STATE, X86_EFLAGS_TF, cpu_state } from './cpu/state.ts';
+import { CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_STOP, STATE, cpu_state } from './cpu/state.ts';
 import { STOP_FAULT, type StopReason, elapsed } from './engine/stop.ts';
 import { LocalApic, type LapicHost } from './chips/lapic.ts';
 import { LAPIC_TIMER_PERIOD } from './board.ts';
@@ -46,6 +46,7 @@ export class Processor implements LapicHost {
     this.cpu = new CpuState(ram.mem, ram.reserve(cpu_state.size, 64), id, ram.base, ram.size);
     this.cpu.bus = new ProcessorBus(this);
     this.cpu.tscKhz = machine.tscKhz;
+    this.cpu.costs = machine.costs;
     this.lapic = new LocalApic(id, this, machine.apicBus, LAPIC_TIMER_PERIOD);
     this.vmx = new Vmx(this);
     resetMsrs(this.cpu);
@@ -130,6 +131,9 @@ export class Processor implements LapicHost {
     return outcome === 'shutdown' ? 'shutdown' : this.cpu.u32[STATE.activity >>> 2] !== 0 ? 'halted' : 'limit';
   }
 
+  /** One instruction; for stepOne(). */
+  readonly executeOne = (): StopReason => this.execute(1);
+
   /** Until the limit, or an outcome that ends the run. */
   private runCode(): Outcome {
     const { cpu } = this;
@@ -139,7 +143,7 @@ export class Processor implements LapicHost {
       if (outcome === 'none') {
         cost = this.machine.costs.exception;
         if (cpu.u32[STATE.activity >>> 2] !== 0) return 'none';
-        outcome = singleStepping(cpu) ? this.stepCode() : this.execute(this.limit - this.clock) === STOP_FAULT ? deliverFault(cpu) : 'none';
+        outcome = singleStepping(cpu) ? stepOne(cpu, this.executeOne) : this.execute(this.limit - this.clock) === STOP_FAULT ? deliverFault(cpu) : 'none';
         if ((cpu.pending & EVENT_STOP) !== 0) {
           cpu.pending &= ~EVENT_STOP;
           return 'kernel';
@@ -149,13 +153,6 @@ export class Processor implements LapicHost {
       else if (outcome !== 'none') return outcome;
     }
     return 'none';
-  }
-
-  private stepCode(): Outcome {
-    const { cpu } = this;
-    const trap = (cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_TF) !== 0;
-    const shadow = cpu.u32[STATE.shadow >>> 2]!;
-    return this.execute(1) === STOP_FAULT ? deliverFault(cpu) : afterSingle(cpu, trap, shadow);
   }
 
   // -------------------------------------------------------------- what the local APIC reports

@@ -12,6 +12,8 @@ import {
 import {
   INTR_TYPE_EXT_INTR, INTR_TYPE_HARD_EXCEPTION, INTR_TYPE_NMI_INTR, VM_EXIT,
 } from './hooks.ts';
+import { STOP_EXIT, STOP_FAULT, type StopReason } from '../engine/stop.ts';
+import { breakpointsArmed, instructionBreakpoint } from './debug.ts';
 import { type Event, enterHandler } from './idt.ts';
 import {
   ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, type CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SHADOW, EVENT_TRAP,
@@ -169,14 +171,32 @@ function wake(cpu: CpuState): void {
   if (cpu.u32[STATE.activity >>> 2] === ACTIVITY_HLT) cpu.u32[STATE.activity >>> 2] = ACTIVITY_ACTIVE;
 }
 
-/** True if the next instruction must run alone, to be followed by afterSingle(). */
-export const singleStepping = (cpu: CpuState): boolean => shadowed(cpu) || (cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_TF) !== 0 || (cpu.pending & EVENT_TRAP) !== 0;
+/** True if the next instruction must run alone, by stepOne(): TF, RF, a pending trap, a shadow, instruction breakpoints. */
+export const singleStepping = (cpu: CpuState): boolean =>
+  (cpu.u32[STATE.rflags >>> 2]! & (X86_EFLAGS_TF | X86_EFLAGS_RF)) !== 0 || shadowed(cpu) || (cpu.pending & EVENT_TRAP) !== 0 || breakpointsArmed(cpu);
+
+/**
+ * Runs one instruction, with what surrounds it when it is looked at singly: an instruction breakpoint before it, RF
+ * and the interrupt shadow that end with it, the single-step trap after it. `execute` runs it in the engine.
+ */
+export function stepOne(cpu: CpuState, execute: () => StopReason): Outcome {
+  const breakpoint = breakpointsArmed(cpu) ? instructionBreakpoint(cpu) : undefined;
+  if (breakpoint) return deliverException(cpu, breakpoint);
+  const flags = STATE.rflags >>> 2;
+  const before = cpu.u32[flags]!;
+  const shadow = cpu.u32[STATE.shadow >>> 2]!;
+  const stop = execute();
+  if (stop === STOP_EXIT) return 'exit';
+  if (stop === STOP_FAULT) return deliverFault(cpu);
+  if (before & X86_EFLAGS_RF) cpu.u32[flags] = cpu.u32[flags]! & ~X86_EFLAGS_RF;
+  return afterSingle(cpu, (before & X86_EFLAGS_TF) !== 0, shadow);
+}
 
 /**
  * After one instruction that ran alone and did not fault. `trap`: RFLAGS.TF was set when it began. `shadow`: the shadow
  * it ran in, which ends now unless the instruction has begun another.
  */
-export function afterSingle(cpu: CpuState, trap: boolean, shadow: number): Outcome {
+function afterSingle(cpu: CpuState, trap: boolean, shadow: number): Outcome {
   const now = cpu.u32[STATE.shadow >>> 2]!;
   if (shadow !== 0) {
     cpu.u32[STATE.shadow >>> 2] = 0;

@@ -7,6 +7,7 @@
  * part: `mode` and `pending` are derived, so whoever writes a segment register, CR0, CR4, EFER or RFLAGS by hand calls
  * updateMode() afterwards; the setters in segments.ts and control-registers.ts do.
  */
+import { type Costs, costs } from '../costs.ts';
 import { type EngineHooks, type VmxHooks, noEngine } from './hooks.ts';
 import { type Of, Mem, array, flat, struct, u16, u32, u64, u8, s32, windowOf } from '../../abi/struct.ts';
 import { engine_state } from '../engine/engine-state.ts';
@@ -165,6 +166,8 @@ export class CpuState {
   smapOpen = false;
   /** What CPUID tells of the machine around the core. */
   tscKhz = 1_000_000;
+  /** What instructions are charged beyond their cycle. */
+  costs: Costs = costs;
   processors = 1;
   /** MSRs that are storage and nothing else (MTRRs, machine check banks), by number; absent ones hold their reset value. */
   readonly msrs = new Map<number, bigint>();

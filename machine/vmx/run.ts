@@ -8,10 +8,10 @@ import * as E from './exit-reasons.ts';
 import { note } from './exit.ts';
 import { DB_VECTOR, Fault, NO_ERROR } from '../cpu/exceptions.ts';
 import { INTR_TYPE_EXT_INTR, INTR_TYPE_HARD_EXCEPTION, INTR_TYPE_NMI_INTR } from '../cpu/hooks.ts';
-import { type Outcome, afterSingle, deliver, deliverException, deliverFault, singleStepping, takeEvents } from '../cpu/interrupts.ts';
+import { type Outcome, deliver, deliverException, deliverFault, singleStepping, stepOne, takeEvents } from '../cpu/interrupts.ts';
 import {
   ACTIVITY_ACTIVE, ACTIVITY_HLT, type CpuState, EVENT_INTERRUPT_WINDOW, EVENT_MTF, EVENT_NMI, EVENT_NMI_WINDOW, SHADOW_MOV_SS, STATE,
-  X86_EFLAGS_IF, X86_EFLAGS_TF,
+  X86_EFLAGS_IF,
 } from '../cpu/state.ts';
 import { STOP_EXIT, STOP_FAULT } from '../engine/stop.ts';
 import type { Vmx } from './vmx.ts';
@@ -82,12 +82,7 @@ function happened(vmx: Vmx, outcome: Outcome, cycles: number): boolean {
 
 /** One instruction by itself: under TF, MTF, or in the shadow of STI and MOV SS. */
 function step(vmx: Vmx): boolean {
-  const { processor: p, cpu } = vmx;
-  const trap = (cpu.u32[RFLAGS]! & X86_EFLAGS_TF) !== 0;
-  const shadow = cpu.u32[SHADOW]!;
-  const stop = p.execute(1);
-  if (stop === STOP_EXIT) return true;
-  const outcome = stop === STOP_FAULT ? deliverFault(cpu) : afterSingle(cpu, trap, shadow);
+  const outcome = stepOne(vmx.cpu, vmx.processor.executeOne);
   return happened(vmx, outcome, vmx.costs.exception) || monitorTrap(vmx);
 }
 
