@@ -24,6 +24,8 @@ export const costs = {
   vmEntry:            500,   // chosen; with vmExit a round trip of 1200. A CPUID exit in a nested guest measured 9860
   vmExit:             700,   // see vmEntry
   invept:             300,   // chosen
+  rdtsc:               25,   // measured 24.5
+  rdtscp:              38,   // measured 37.5
   ipi:                500,   // chosen: ICR write to arrival
 } as const;
 

@@ -3,6 +3,7 @@
  * INVLPG, INVPCID, INVD, WBINVD, MONITOR, MWAIT, RDTSC, RDTSCP, RDPMC, RDPID, RDRAND, RDSEED, VMX outside a guest.
  * SDM Vol. 2.
  */
+import { charge } from '../engine/stop.ts';
 import { GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
 import { loadFlags } from './iret.ts';
 import { explicit, isCanonical, linearAddress, readLinear, toLinear } from './memory.ts';
@@ -133,12 +134,14 @@ export function rdtsc(cpu: CpuState, insn: Insn): void {
   if (cpu.cpl !== 0 && cr4(cpu, X86_CR4_TSD)) raise(cpu, GP_VECTOR);
   if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_RDTSC, 0n);
   storeTsc(cpu);
+  charge(cpu, cpu.costs.rdtsc);
 }
 
 export function rdtscp(cpu: CpuState, insn: Insn): void {
   if (cpu.cpl !== 0 && cr4(cpu, X86_CR4_TSD)) raise(cpu, GP_VECTOR);
   if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_RDTSCP, 0n);
   storeTsc(cpu);
+  charge(cpu, cpu.costs.rdtscp);
   setGpr32(cpu, RCX, Number(cpu.u64[STATE.tsc_aux >>> 3]! & 0xffff_ffffn));
 }
 
