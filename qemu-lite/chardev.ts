@@ -95,6 +95,7 @@ export function* openChardev(backend: Backend, events: ChardevEvents): Sys<Chard
   switch (backend.kind) {
     case 'none': return undefined;
     case 'null': return new Chardev(-1, -1, false, events);
+    case 'stdout': return new Chardev(STDOUT, -1, false, events);
     case 'stdio': return new Chardev(STDOUT, STDIN, backend.mux, events);
     case 'file':
       try {

@@ -11,6 +11,7 @@ import { OptionError } from './option-error.ts';
 /** Where a character device's bytes go. `mux`: Ctrl-a commands are taken out of what is typed. */
 export type Backend =
   | { readonly kind: 'stdio'; readonly mux: boolean }
+  | { readonly kind: 'stdout' }
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'null' }
   | { readonly kind: 'none' };
@@ -28,10 +29,10 @@ export interface Configuration {
   /** Whether the interrupt controllers are KVM's; left open, they are when more than one CPU wants to start. */
   kernelIrqchip: boolean | undefined;
   nographic: boolean;
-  /** Backends of COM1 to COM4, in order; none given means COM1 on stdio. */
+  /** Backends of COM1 to COM4, in order. */
   readonly serial: Backend[];
   debugcon: Backend | undefined;
-  /** None given means one at 0xf4. */
+  /** Where -device put them; none given means one at 0xf4. */
   readonly debugExit: PortRange[];
   defaultDevices: boolean;
   reboot: boolean;
@@ -174,7 +175,7 @@ export const options: readonly Option[] = [
   { name: 'kernel',     arg: 'FILE', file: wholeArgument, help: 'multiboot ELF file, or a flat image for 0x7c00 in real mode', apply: (c, arg) => { c.kernel = arg; } },
   { name: 'append',     arg: 'CMDLINE', help: 'command line of the kernel', apply: (c, arg) => { c.append = arg; } },
   { name: 'device',     arg: 'DRIVER[,PROP=VALUE…]', help: 'adds a device: isa-debug-exit,iobase=0xf4,iosize=4', apply: addDevice },
-  { name: 'serial',     arg: 'DEV', file: afterColon, help: 'COM1 (COM2 …) to stdio, mon:stdio, file:PATH, null or none', apply: setSerial },
+  { name: 'serial',     arg: 'DEV', file: afterColon, help: 'COM1 (COM2 …) on stdio, mon:stdio, file:PATH, null or none [default: printed, nothing is read]', apply: setSerial },
   { name: 'debugcon',   arg: 'DEV', file: afterColon, help: 'debug console at port 0xe9 to DEV', apply: (c, arg) => { c.debugcon = backend(arg, `could not connect debug console to character backend '${arg}'`); } },
   { name: 'monitor',    arg: 'none', help: 'there is no monitor yet', apply: accept(['none'], (arg) => `could not connect monitor to character backend '${arg}': there is no monitor yet`) },
   { name: 'nographic',  help: 'COM1 on this terminal: Ctrl-a h for help, Ctrl-a x to quit', apply: (c) => { c.nographic = true; } },
@@ -220,13 +221,18 @@ export function parseOptions(words: readonly string[]): Configuration {
   return config;
 }
 
-/** What only the whole command line can tell: defaults, and options that need each other. */
+/**
+ * What only the whole command line can tell: defaults, and options that need each other.
+ * Without -serial and -nographic QEMU shows COM1 in a window and leaves standard input alone; here there is no window,
+ * so it is shown on standard output.
+ */
 function finish(config: Configuration): void {
   if (config.kernel === undefined) {
     throw new OptionError(config.append === undefined ? 'nothing to boot: name a kernel with -kernel FILE' : '-append only allowed with -kernel option');
   }
   const { serial, debugExit } = config;
-  if (serial.length === 0 && config.defaultDevices) serial.push({ kind: 'stdio', mux: true });
+  if (serial.length === 0 && config.nographic) serial.push({ kind: 'stdio', mux: true });
+  if (serial.length === 0 && config.defaultDevices) serial.push({ kind: 'stdout' });
   if (config.nographic) serial.forEach((port, i) => { if (port.kind === 'stdio') serial[i] = { kind: 'stdio', mux: true }; });
   if (serial.filter((port) => port.kind === 'stdio').length > 1) throw new OptionError('cannot use stdio by multiple character devices');
   if (debugExit.length === 0 && config.defaultDevices) debugExit.push({ iobase: 0xf4, iosize: 4 });

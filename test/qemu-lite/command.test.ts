@@ -29,7 +29,7 @@ test('-serial file: writes a file of the host', () => {
 
 test('Ctrl-a x from standard input quits', () => {
   writeFileSync(join(folder, 'busy.elf'), bootImages().get('/boot/busy.elf')!);
-  const { status, stdout } = qemuLite(['-kernel', 'busy.elf'], '\x01x');
+  const { status, stdout } = qemuLite(['-kernel', 'busy.elf', '-nographic'], '\x01x');
   assert.equal(status, 0);
   assert.match(stdout, /qemu-lite: Terminated\n$/);
 });

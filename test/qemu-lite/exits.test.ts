@@ -5,7 +5,7 @@ import { KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_MMIO, KVM_EXIT_S
 import { FlatSpace, Mem } from '../../abi/space.ts';
 import { type Exit, hlt, inb, inl, outb, outl, outw, runScripted, say } from './scripted-kvm.ts';
 
-const hello = 'qemu-lite -kernel /boot/hello.elf < /dev/null';
+const hello = 'qemu-lite -kernel /boot/hello.elf';
 
 test('what a guest writes to COM1 is printed, and its debug exit is the status', () => {
   const { output, status, state } = runScripted(function* guest() { yield* say('Hi\n'); yield outb(0xf4, 0x10); }, hello);
@@ -93,7 +93,7 @@ function* capitals(): Generator<Exit, void, number> {
 }
 
 test('what is typed reaches the guest key by key, Ctrl-a twice as one', () => {
-  const { output, status } = runScripted(capitals, 'qemu-lite -kernel /boot/hello.elf', { input: 'ab\x01\x01c.' });
+  const { output, status } = runScripted(capitals, 'qemu-lite -kernel /boot/hello.elf -nographic', { input: 'ab\x01\x01c.' });
   assert.deepEqual([status, output], [0, 'AB!C']);
 });
 
@@ -103,6 +103,11 @@ test('Ctrl-a x quits and Ctrl-a h helps, but only where the option says so', () 
   assert.equal(quit.status, 0);
   const kept = runScripted(capitals, 'qemu-lite -kernel /boot/hello.elf -serial stdio', { input: '\x01x.' });
   assert.equal(kept.output, '!X');
+});
+
+test('without an option for it, standard input is left to the next program', () => {
+  const { output } = runScripted(function* guest() { yield* say('Hi\n'); yield outw(0x604, 0x2000); }, `${hello}; cat`, { input: 'rest\n' });
+  assert.equal(output, 'Hi\nrest\n');
 });
 
 test('a kernel that cannot be opened or a file that cannot be written is said with the reason', () => {

@@ -14,10 +14,10 @@ const refusal = (text: string): string => {
   return 'accepted';
 };
 
-test('without options but a kernel there are 128 MiB, one CPU, COM1 on the terminal and isa-debug-exit at 0xf4', () => {
+test('without options but a kernel there are 128 MiB, one CPU, COM1 printed and isa-debug-exit at 0xf4', () => {
   assert.deepEqual(parse('-kernel k'), {
     kernel: 'k', append: undefined, name: undefined, memory: 128 << 20, cpus: 1, cpu: 'host', kernelIrqchip: undefined, nographic: false,
-    serial: [{ kind: 'stdio', mux: true }], debugcon: undefined, debugExit: [{ iobase: 0xf4, iosize: 4 }], defaultDevices: true,
+    serial: [{ kind: 'stdout' }], debugcon: undefined, debugExit: [{ iobase: 0xf4, iosize: 4 }], defaultDevices: true,
     reboot: true, answer: undefined,
   });
 });
@@ -40,6 +40,7 @@ test('the number of CPUs is given or follows from the topology', () => {
 
 test('-serial stdio leaves Ctrl-a to the guest, and -nographic takes it', () => {
   assert.deepEqual(parse('-kernel k -serial stdio').serial, [{ kind: 'stdio', mux: false }]);
+  assert.deepEqual(parse('-kernel k -nographic').serial, [{ kind: 'stdio', mux: true }]);
   assert.deepEqual(parse('-kernel k -serial stdio -nographic').serial, [{ kind: 'stdio', mux: true }]);
   assert.deepEqual(parse('-kernel k -serial file:/tmp/x -serial mon:stdio -serial null -serial none').serial,
     [{ kind: 'file', path: '/tmp/x' }, { kind: 'stdio', mux: true }, { kind: 'null' }, { kind: 'none' }]);

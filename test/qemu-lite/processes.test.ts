@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sh } from '../support/boot.ts';
 
-const busy = (name: string): string => `qemu-lite -kernel /boot/busy.elf -name ${name} < /dev/null > /dev/null &`;
+const busy = (name: string): string => `qemu-lite -kernel /boot/busy.elf -name ${name} > /dev/null &`;
 
 test('two guests share two processors and both progress', () => {
   const { output, system } = sh(`${busy('a')} a=$!; ${busy('b')} b=$!; sleep 0.1
@@ -58,13 +58,13 @@ const flatCases: readonly (readonly [string, string, number, string])[] = [
 ];
 for (const [rule, kernel, status, printed] of flatCases) {
   test(rule, () => {
-    const run = sh(`qemu-lite -kernel ${kernel} < /dev/null`, { files });
+    const run = sh(`qemu-lite -kernel ${kernel}`, { files });
     assert.equal(run.output.replace(/\[ *[\d.]+\] reboot: Power down\n$/, ''), printed);
     assert.equal(run.status, status);
   });
 }
 
 test('output to a file is in the file', () => {
-  const { output } = sh('qemu-lite -kernel /boot/hello.elf -serial file:/tmp/log < /dev/null; cat /tmp/log');
+  const { output } = sh('qemu-lite -kernel /boot/hello.elf -serial file:/tmp/log; cat /tmp/log');
   assert.match(output, /^Hello from a guest/);
 });
