@@ -27,7 +27,7 @@ export { hrtimer } from './time/hrtimer.ts';
 export type { mm_struct, mmu_notifier, vm_area_struct, vm_operations_struct } from './mm/types.ts';
 export { PAGE_SIZE, VM_EXEC, VM_READ, VM_SHARED, VM_WRITE } from './mm/types.ts';
 export { __get_free_zeroed, alloc_page, free_page, get_page, page_to_host_offset, put_page } from './mm/page-alloc.ts';
-export { get_user_page, get_user_page_fast } from './mm/gup.ts';
+export { get_user_page, get_user_page_fast, get_user_page_fast_only } from './mm/gup.ts';
 export { mmgrab, mmdrop, mmu_notifier_register, mmu_notifier_unregister } from './mm/mm.ts';
 export { vm_mmap, vm_munmap } from './mm/mmap.ts';
 export { copy_from_user, copy_to_user, user_space } from './mm/uaccess.ts';

@@ -161,7 +161,6 @@ export function kvm_check_and_inject_events(vcpu: kvm_vcpu): boolean {
       arch.nmi_pending--;
       arch.nmi_injected = true;
       kvm_x86.inject_nmi(vcpu);
-      kvm_x86.set_nmi_mask(vcpu, true);
       injected = true;
     }
     if (arch.nmi_pending !== 0) kvm_x86.enable_nmi_window(vcpu);

@@ -5,6 +5,7 @@
 import { EFAULT } from '../../abi/errno.ts';
 import { machine } from '../current.ts';
 import { get_page, physical_to_pfn } from './page-alloc.ts';
+import { _PAGE_PRESENT, _PAGE_RW, pte_offset, pte_pfn } from './page-table.ts';
 import { space_of } from './space.ts';
 import type { MaySleep } from '../sched/types.ts';
 import type { mm_struct } from './types.ts';
@@ -21,4 +22,14 @@ export function get_user_page_fast(mm: mm_struct, address: number, write: boolea
 /** The form for callers that may sleep while the page is brought in. */
 export function* get_user_page(mm: mm_struct, address: number, write: boolean): MaySleep<number> {
   return get_user_page_fast(mm, address, write);
+}
+
+/** The frame if user space could write to it at once, with a reference; -EFAULT otherwise. Takes no fault. */
+export function get_user_page_fast_only(mm: mm_struct, address: number): number {
+  const at = pte_offset(mm, address);
+  const entry = at === 0 ? 0 : machine().ram.mem.u32[at]!;
+  if ((entry & (_PAGE_PRESENT | _PAGE_RW)) !== (_PAGE_PRESENT | _PAGE_RW)) return -EFAULT;
+  const pfn = pte_pfn(entry);
+  get_page(pfn);
+  return pfn;
 }

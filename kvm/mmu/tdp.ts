@@ -9,10 +9,9 @@
  */
 import { EFAULT, ENOMEM } from '../../abi/errno.ts';
 import { KVM_MEM_READONLY } from '../../abi/kvm/index.ts';
-import { type MaySleep, PAGE_SIZE, __get_free_zeroed, get_user_page, put_page } from '../../kernel/exports.ts';
+import { type MaySleep, PAGE_SIZE, __get_free_zeroed, get_user_page, get_user_page_fast_only, put_page, smp_call_function_single } from '../../kernel/exports.ts';
 import { type kvm, type kvm_memory_slot, type kvm_vcpu, KVM_REQ_TLB_FLUSH, kvm_make_request, kvm_x86 } from '../kvm_host.ts';
 import { kvm_vcpu_gfn_to_memslot, kvm_vcpu_memslots, mark_page_dirty_in_slot } from '../memslots.ts';
-import { smp_call_function_single } from '../../kernel/exports.ts';
 
 const READ = 1, WRITE = 2, EXECUTE = 4, MEMORY_WB = 6 << 3, IGNORE_PAT = 1 << 6;
 /** Write without read is a misconfiguration: how an address without memory is remembered. The generation is in the upper half. */
@@ -63,10 +62,18 @@ export function kvm_tdp_page_fault(vcpu: kvm_vcpu, gpa: number, write: boolean):
   const slot = kvm_vcpu_gfn_to_memslot(vcpu, gfn);
   if (slot === undefined) return mark_mmio(vcpu, gfn);
   if (write && (slot.flags & KVM_MEM_READONLY) !== 0) return RET_PF_EMULATE;
-  const getting = get_user_page(vcpu.kvm.mm, slot.userspace_addr + (gfn - slot.base_gfn) * PAGE_SIZE, write);
+  const { mm } = vcpu.kvm;
+  const hva = slot.userspace_addr + (gfn - slot.base_gfn) * PAGE_SIZE;
+  const mayWrite = (slot.flags & KVM_MEM_READONLY) === 0;
+  // A page the process can write already is mapped so on a read as well: it saves the second fault.
+  const ready = mayWrite ? get_user_page_fast_only(mm, hva) : -EFAULT;
+  if (ready > 0) return map(vcpu, slot, gfn, true, ready);
+  const getting = get_user_page(mm, hva, write);
   const first = getting.next();
-  if (first.done === true) return map(vcpu, slot, gfn, write, first.value);
-  return wait_for_page(vcpu, slot, gfn, write, getting);
+  if (first.done !== true) return wait_for_page(vcpu, slot, gfn, write, getting);
+  const writable = !write && mayWrite && first.value > 0 ? get_user_page_fast_only(mm, hva) : -EFAULT;
+  if (writable > 0) put_page(writable);
+  return map(vcpu, slot, gfn, write || writable > 0, first.value);
 }
 
 /** The page had to be waited for. Whatever changed meanwhile makes the guest fault again. */
