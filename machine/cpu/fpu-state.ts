@@ -3,7 +3,7 @@
  * The register file holds exactly the 64-bit FXSAVE image, so most of this is a copy.
  */
 import { GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
-import { explicit, readBlock, readLinear, writeBlock, writeLinear } from './memory.ts';
+import { explicit, probeWrite, readBlock, readLinear, writeBlock, writeLinear } from './memory.ts';
 import type { Insn } from './opcode-row.ts';
 import { operandAddress } from './operands.ts';
 import { type CpuState, RAX, STATE, X86_CR4_OSXSAVE, fpu_state } from './state.ts';
@@ -50,6 +50,8 @@ function image(cpu: CpuState, insn: Insn): Uint8Array {
 
 export function fxsave(cpu: CpuState, insn: Insn): void {
   const linear = aligned(cpu, insn, 512, 16, true);
+  // Silicon looks at the last byte of the area first.
+  probeWrite(cpu, linear + 511, 1, explicit(cpu));
   writeBlock(cpu, linear, image(cpu, insn), explicit(cpu));
 }
 

@@ -77,11 +77,11 @@ export class StackFrame {
     return this.slot === 8 ? this.u64[i]! : BigInt(this.slot === 4 ? this.u32[i]! : this.u16[i]!);
   }
 
-  /** Writes the frame at a linear address. */
+  /** Writes the frame at a linear address. A fault names the highest slot it meets: that is the one pushed first. */
   writeAt(cpu: CpuState, linear: number, access: number): void {
-    const { size } = this;
+    const { size, slot } = this;
     if (((linear >>> 0) & 0xfff) + size <= 4096) {
-      const physical = translate(cpu, linear, access | PFERR_WRITE);
+      const physical = translate(cpu, linear + size - slot, access | PFERR_WRITE) - (size - slot);
       if (physical + size <= cpu.ramSize) {
         cpu.engine.codeWritten(cpu, physical, size);
         const at = cpu.ram + physical;
@@ -89,6 +89,6 @@ export class StackFrame {
         return;
       }
     }
-    for (let i = this.count - 1; i >= 0; i--) writeLinear(cpu, linear + i * this.slot, this.slot, this.value(i), access);
+    for (let i = this.count - 1; i >= 0; i--) writeLinear(cpu, linear + i * slot, slot, this.value(i), access);
   }
 }

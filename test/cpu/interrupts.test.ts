@@ -189,7 +189,7 @@ test('a page fault while the frame is pushed leaves every register as it was', (
   t.write64(0x10_2000 + 8 * 5, 0n);
   const before = [...t.cpu.gpr];
   const fault = t.execute(...INT(0x80));
-  assert.deepEqual([fault?.vector, fault?.error, fault?.address], [14, PFERR_WRITE, 0xa0_1000 - 40]);
+  assert.deepEqual([fault?.vector, fault?.error, fault?.address], [14, PFERR_WRITE, 0xa0_1000 - 8]);
   assert.equal(fault!.error & PFERR_USER, 0, 'the push is ring 0 business');
   assert.deepEqual([[...t.cpu.gpr], t.cpu.rip, t.cpu.cpl, t.cpu.selector(CS)], [before, 0x4000n, 3, USER_CS64]);
 });

@@ -5,6 +5,7 @@
         section .table
 case_table:
 
+%define STUB      16            ; bytes of an interrupt stub
 %define PAGE_NP   0x400000      ; not present
 %define PAGE_RO   0x401000      ; user, read-only
 %define PAGE_SUP  0x402000      ; supervisor, writable
@@ -187,7 +188,6 @@ finish: mov     esi, done
         jmp     .stop
 
 ; ---------------------------------------------------------------- what every vector comes to
-%define STUB 16
         align   16
 stubs:
 %assign v 0
@@ -396,7 +396,9 @@ second_task:
         int     0x81
         iretd
 
-field:  call    print
+field:  push    eax
+        call    print
+        pop     eax
 hex:    push    ecx
         mov     ecx, 8
 .skip:  rol     eax, 4
