@@ -28,6 +28,8 @@ export interface Candidate {
   readonly prefixes: boolean;
   /** REX.B makes it another instruction: NOP is not XCHG R8, RAX. */
   readonly noRexB: boolean;
+  /** A mandatory 66 that also says the operand size. */
+  readonly operandPrefix: boolean;
   /** The operand in the low bits of the opcode byte. */
   readonly opcodeRegister: boolean;
   readonly operands: readonly Operand[];
@@ -79,7 +81,7 @@ function parse(row: Row): { map: number; byte: number; candidate: Candidate } {
     candidate: {
       row, prefix, digit, form, modrmByte, vex, vexL, vexW, operands,
       modrm: digit >= 0 || form !== '' || modrmByte >= 0 || operands.some(usesModrm),
-      invalid64: has('i64'), only64: has('o64'), default64: has('d64'), force64: has('f64'), lockable: has('lock'), prefixes: has('rep'), noRexB: has('rexb0'),
+      invalid64: has('i64'), only64: has('o64'), default64: has('d64'), force64: has('f64'), lockable: has('lock'), prefixes: has('rep'), noRexB: has('rexb0'), operandPrefix: has('o16'),
       opcodeRegister: plus,
       immediates: operands.filter((o) => 'IJOA'.includes(o.kind)),
       source: operands.some((o) => o.kind === 'X'),

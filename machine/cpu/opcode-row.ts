@@ -18,6 +18,7 @@
  * attributes  separated by blanks:
  *   lock      LOCK is allowed when the destination is memory
  *   i64 o64   invalid in 64-bit mode, only in 64-bit mode
+ *   rexb0     only without REX.B;  o16: the mandatory 66 is the operand-size prefix too
  *   d64 f64   64-bit operand size by default, always, in 64-bit mode
  *   rep       F3 and F2 are REP/REPE and REPNE
  *   r:… w:…   flags read and written, letters of o d i s z a p c; u:… left undefined by the SDM

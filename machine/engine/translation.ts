@@ -215,7 +215,40 @@ export abstract class Translation {
     this.c.storeSized(size, this.c.get(at), this.c.get(v));
     this.commit();
   }
-  loadV(linear: L64): LV { return this.c.keepV(this.c.loadV(this.c.get(this.hostRead(linear, 16)))); }
+
+  // ---------------------------------------------------------------- XMM operands
+  /**
+   * Operand i as a vector. A narrower memory operand is zero-extended; one of 16 bytes must be aligned unless
+   * `unaligned` is said.
+   */
+  readV(i: number, unaligned = false): LV {
+    const { c } = this;
+    if (!this.isMemory(i)) return c.keepV(c.loadV(this.xmm(this.field(i))));
+    const size = this.operandSize(i);
+    const address = this.operandAddress(size, false);
+    if (size === 16 && !unaligned) this.checkAligned(address);
+    const at = this.hostRead(address, size);
+    return c.keepV(size === 16 ? c.loadV(c.get(at)) : c.opLoadV(size === 8 ? 0x5d : 0x5c, c.get(at)));
+  }
+  /** Stores a vector, or its low part, as wide as the operand; a register always gets all of it. */
+  writeV(i: number, v: LV, unaligned = false): void {
+    const { c } = this;
+    if (!this.isMemory(i)) {
+      c.storeV(this.xmm(this.field(i)), c.get(v));
+      return;
+    }
+    const size = this.operandSize(i);
+    const address = this.operandAddress(size, true);
+    if (size === 16 && !unaligned) this.checkAligned(address);
+    const at = this.hostWrite(address, size, false);
+    if (size === 16) c.storeV(c.get(at), c.get(v));
+    else c.storeSized(size, c.get(at), c.lane64(0, c.get(v)));
+    this.commit();
+  }
+  private checkAligned(address: L64): void {
+    const { c } = this;
+    c.if(c.ne(c.and(c.get(address), c.const(15)), c.const(0)), () => this.raise(13));
+  }
 
   // ---------------------------------------------------------------- strings
   /** Truncates an offset to the address size. */

@@ -156,6 +156,8 @@ export class Code extends Bytes {
   memoryCopy(_to: I32, _from: I32, _n: I32): void { this.byte(0xfc); this.u(10); this.byte(0); this.byte(0); }
   memoryFill(_to: I32, _value: I32, _n: I32): void { this.byte(0xfc); this.u(11); this.byte(0); }
   loadV(_a: I32, offset = 0): V128 { this.v(0x00); this.u(0); this.u(offset); return V128; }
+  /** The narrower loads of the 0xfd group, by opcode. */
+  opLoadV(opcode: number, _a: I32, offset = 0): V128 { this.v(opcode); this.u(0); this.u(offset); return V128; }
   storeV(_a: I32, _v: V128, offset = 0): void { this.v(0x0b); this.u(0); this.u(offset); }
 
   // ---- i32
@@ -218,6 +220,11 @@ export class Code extends Bytes {
   }
 
   // ---- floating point, by opcode (WebAssembly names in sse tables)
+  constF64(n: number): F64 {
+    this.byte(0x44);
+    for (const b of new Uint8Array(new Float64Array([n]).buffer)) this.byte(b);
+    return F64;
+  }
   opF64(opcode: number, ..._args: Any[]): F64 { this.byte(opcode); return F64; }
   opF32(opcode: number, ..._args: Any[]): F32 { this.byte(opcode); return F32; }
   testF(opcode: number, ..._args: Any[]): I32 { return this.op32(opcode); }
@@ -244,6 +251,11 @@ export class Code extends Bytes {
   }
   lane64(lane: number, _a: V128): I64 { this.v(0x1d); this.byte(lane); return I64; }
   laneF64(lane: number, _a: V128): F64 { this.v(0x21); this.byte(lane); return F64; }
+  /** Lane operations by opcode. */
+  opLane32(opcode: number, lane: number, _a: V128): I32 { this.v(opcode); this.byte(lane); return I32; }
+  opLaneF64(opcode: number, lane: number, _a: V128): F64 { this.v(opcode); this.byte(lane); return F64; }
+  opLaneF32(opcode: number, lane: number, _a: V128): F32 { this.v(opcode); this.byte(lane); return F32; }
+  opReplace(opcode: number, lane: number, _a: V128, _v: Any): V128 { this.v(opcode); this.byte(lane); return V128; }
   replace64(lane: number, _a: V128, _v: I64): V128 { this.v(0x1e); this.byte(lane); return V128; }
 
   /** The entry of the code section: size, locals, code. */

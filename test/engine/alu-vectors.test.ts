@@ -1,4 +1,4 @@
-/** The integer instructions against what a real processor did with the same registers, memory and flags. */
+/** The integer and SSE2 instructions against what a real processor did with the same registers, memory and flags. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -35,6 +35,21 @@ class Inputs {
     if (kind === 2n) return v >> (this.next() & 63n);
     return v;
   }
+}
+
+/** Eight bytes for floats, as the recorder makes them. */
+function floating(g: Inputs): bigint {
+  const doubles = [0n, 0x8000_0000_0000_0000n, 0x3ff0_0000_0000_0000n, 0xbff8_0000_0000_0000n, 0x7ff0_0000_0000_0000n, 0xfff0_0000_0000_0000n,
+    0x7ff8_0000_0000_0123n, 0xfff4_0000_0000_0001n, 0x000f_ffff_ffff_ffffn, 0x7fef_ffff_ffff_ffffn, 0x3fb9_9999_9999_999an, 0x41e0_0000_0000_0000n,
+    0xc1e0_0000_0000_0000n, 0x43e0_0000_0000_0000n, 0xc3e0_0000_0000_0000n, 0x4012_0000_0000_0000n];
+  const floats = [0n, 0x8000_0000n, 0x3f80_0000n, 0xbfc0_0000n, 0x7f80_0000n, 0xff80_0000n, 0x7fc0_0123n, 0xffa0_0001n,
+    0x007f_ffffn, 0x7f7f_ffffn, 0x3dcc_cccdn, 0x4f00_0000n, 0xcf00_0000n, 0x5f00_0000n, 0x4090_0000n, 0xc020_0000n];
+  const kind = g.next() & 3n;
+  const v = g.next();
+  if (kind === 0n) return doubles[Number(v & 15n)]!;
+  if (kind === 1n) return floats[Number(v & 15n)]! << 32n | floats[Number(v >> 4n & 15n)]!;
+  if (kind === 2n) return 0x4000_0000_0000_0000n | (v & 0x80ff_ffff_ffff_ffffn);
+  return g.value();
 }
 
 const m = new BareMachine(16 << 20);
@@ -84,11 +99,14 @@ for (const [mnemonic, list] of byMnemonic) {
         const g = new Inputs(Number(form) * CASES + i + 1);
         const [rax, rbx, rcx, rdx0, rdi] = [g.value(), g.value(), g.value(), g.value(), g.value()];
         g.value(); g.value();
-        const mem0 = g.value(), mem1 = g.value();
+        let mem0 = g.value(), mem1 = g.value();
         const flags = Number(g.next() & 0x8d5n) | 0x202;
         let rdx = rdx0;
         if (g.next() & 1n) rdx = g.next() & 1n ? 0n : BigInt.asUintN(64, BigInt.asIntN(64, rax!) >> 63n);
-        const want: Record<string, bigint> = { r: rax!, b: rbx!, s: rcx!, d: rdx!, t: rdi!, m: mem0, n: mem1 };
+        const xmm = [0, 1, 2, 3].map(() => floating(g));
+        if (name!.startsWith('*')) [mem0, mem1] = [floating(g), floating(g)];
+        xmm.forEach((v, x) => cpu.state.fpu.xmm.set(x, v));
+        const want: Record<string, bigint> = { r: rax!, b: rbx!, s: rcx!, d: rdx!, t: rdi!, m: mem0, n: mem1, x: xmm[0]!, y: xmm[1]! };
         for (const [letter, reg] of REGISTERS) cpu.gpr[reg] = want[letter]!;
         cpu.gpr[6] = BigInt(DATA);
         mem[at] = mem0;
@@ -110,6 +128,7 @@ for (const [mnemonic, list] of byMnemonic) {
         for (const [letter, reg] of REGISTERS) assert.equal(cpu.gpr[reg]!.toString(16), want[letter]!.toString(16), `${context}: ${letter}`);
         assert.equal(mem[at]!.toString(16), want['m']!.toString(16), `${context}: memory`);
         assert.equal(mem[at + 1]!.toString(16), want['n']!.toString(16), `${context}: memory`);
+        for (const [letter, x] of [['x', 0], ['y', 1]] as const) assert.equal(cpu.state.fpu.xmm.get(x).toString(16), want[letter]!.toString(16), `${context} xmm=${xmm.map((v) => v.toString(16))}: ${letter}`);
         const count = insnCount(code, rcx!);
         const mask = ARITHMETIC & ~undefinedFlags(code, count);
         assert.equal((readFlags(cpu) & mask).toString(16), (wantFlags & mask).toString(16), `${context}: flags`);

@@ -150,6 +150,8 @@ const setDirection = (on: boolean): Emit => (t) => {
 };
 const salc: Emit = (t) => t.setGpr(RAX, 1, () => t.c.sub(t.c.const(0), t.flags.cf()));
 const nothing: Emit = () => {};
+/** CLFLUSH faults as a load of a byte does. */
+const flush: Emit = (t) => void t.read(0);
 
 const hex = (n: number) => n.toString(16).toUpperCase();
 
@@ -188,10 +190,10 @@ export const controlRows: readonly Row[] = [
   row('FD',      'STD',    '',       'w:d',      emit(setDirection(true))),
   row('D6',      'SALC',   '',       'i64 r:c',  emit(salc)),
   row('90',      'NOP',    '',       'rexb0',         emit(nothing)),
-  row('0F 1F /0', 'NOP',   'Ev',     '',         emit(nothing)),
-  row('0F 0D m', 'PREFETCHW', 'M',   '',         emit(nothing)),
-  row('0F 18 m', 'PREFETCH', 'M',    '',         emit(nothing)),
+  // Hints: prefetches, and the whole range kept for instructions that old processors shall ignore.
+  ...['0D', '18', '19', '1A', '1B', '1C', '1D', '1E', '1F'].map((byte) => row(`0F ${byte}`, 'NOP', 'Ev Gv', '', emit(nothing))),
   row('NP 0F AE /5 r', 'LFENCE', '', '',         emit(nothing)),
   row('NP 0F AE /6 r', 'MFENCE', '', '',         emit(nothing)),
   row('NP 0F AE /7 r', 'SFENCE', '', '',         emit(nothing)),
+  row('NP 0F AE /7 m', 'CLFLUSH', 'Mb', '',      emit(flush)),
 ];

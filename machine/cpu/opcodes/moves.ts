@@ -89,9 +89,11 @@ export const moveRows: readonly Row[] = [
   row('0F BE',   'MOVSX',  'Gv Eb',  '',    emit(movsx)),
   row('0F BF',   'MOVSX',  'Gv Ew',  '',    emit(movsx)),
   row('0F C8+r', 'BSWAP',  'Zv',     '',    emit(bswap)),
-  row('0F38 F0', 'MOVBE',  'Gv Mv',  '',    emit(movbe)),
-  row('0F38 F1', 'MOVBE',  'Mv Gv',  '',    emit(movbe)),
-  row('0F C3',   'MOVNTI', 'My Gy',  '',    emit(mov)),
+  ...['NP', '66'].flatMap((prefix) => [
+    row(`${prefix} 0F38 F0`, 'MOVBE', 'Gv Mv', prefix === '66' ? 'o16' : '', emit(movbe)),
+    row(`${prefix} 0F38 F1`, 'MOVBE', 'Mv Gv', prefix === '66' ? 'o16' : '', emit(movbe)),
+  ]),
+  row('NP 0F C3',  'MOVNTI', 'My Gy',  '',    emit(mov)),
   ...CONDITIONS.flatMap((name, cc) => [
     row(`0F 4${hex(cc)}`, `CMOV${name}`, 'Gv Ev', `r:${CONDITION_READS[cc >> 1]}`, emit(cmov(cc))),
     row(`0F 9${hex(cc)}`, `SET${name}`,  'Eb',    `r:${CONDITION_READS[cc >> 1]}`, emit(setcc(cc))),
