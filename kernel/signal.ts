@@ -7,6 +7,7 @@
  * -ERESTART*), but it is acted on only at the border to user mode, in do_signal. A handler of a TypeScript program is
  * a generator that runs above the interrupted one; its end is sigreturn.
  */
+import { signalfd_notify } from './fs/signalfd.ts';
 import {
   CLD_CONTINUED, CLD_STOPPED, SA_NOCLDSTOP, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH, SIG_DFL, SIG_IGN,
   sigmask,
@@ -121,12 +122,13 @@ export type Target = 'thread' | 'process';
 
 /** Makes the signal pending and wakes whoever is to act on it. Always succeeds: queues here are not limited. */
 export function send_signal(sig: number, info: kernel_siginfo, task: task_struct, target: Target): number {
-  if ((task.flags & PF_KTHREAD) !== 0 || task.exit_state !== 0) return 0;
+  if ((task.flags & PF_KTHREAD) !== 0 || task.signal.live === 0 || (target === 'thread' && task.exit_state !== 0)) return 0;
   if (!prepare_signal(sig, task)) return 0;
   const pending = target === 'thread' ? task.pending : task.signal.shared_pending;
   if (sig < 32 && in_mask(sig, pending.signal)) return 0;
   pending.list.push(info);
   pending.signal |= sigmask(sig);
+  signalfd_notify();
   complete_signal(sig, task, target);
   return 0;
 }

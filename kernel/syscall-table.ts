@@ -17,14 +17,17 @@ import * as eventpoll from './fs/eventpoll.ts';
 import * as fcntl from './fs/fcntl.ts';
 import * as fsIoctl from './fs/ioctl.ts';
 import * as nameiCalls from './fs/namei-calls.ts';
+import * as memfd from './fs/memfd.ts';
 import * as namespace from './fs/namespace.ts';
 import * as open from './fs/open.ts';
 import * as pipe from './fs/pipe.ts';
 import * as readWrite from './fs/read-write.ts';
 import * as readdir from './fs/readdir.ts';
 import * as select from './fs/select.ts';
+import * as signalfd from './fs/signalfd.ts';
 import * as stat from './fs/stat.ts';
 import * as timerfd from './fs/timerfd.ts';
+import * as utimes from './fs/utimes.ts';
 import * as futex from './futex.ts';
 import * as mmap from './mm/mmap.ts';
 import * as module from './module.ts';
@@ -80,7 +83,7 @@ const handlers: Readonly<Record<string, Handler>> = {
   getrlimit: sys.sys_getrlimit, setrlimit: sys.sys_setrlimit, prlimit64: sys.sys_prlimit64, getrusage: sys.sys_getrusage,
   syslog: printk.sys_syslog, reboot: sys.sys_reboot, init_module: module.sys_init_module, finit_module: module.sys_finit_module, delete_module: module.sys_delete_module,
   // files: in these every sys_NAME is the call NAME
-  ...named(open, readWrite, readdir, stat, fcntl, fsIoctl, nameiCalls, namespace, pipe, eventfd, select, eventpoll, timerfd),
+  ...named(open, readWrite, readdir, stat, fcntl, fsIoctl, nameiCalls, namespace, pipe, eventfd, select, eventpoll, timerfd, signalfd, memfd, utimes),
   umount2: namespace.sys_umount, fdatasync: readWrite.sys_fsync,
 };
 

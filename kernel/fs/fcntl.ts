@@ -5,11 +5,12 @@
  */
 import { EBADF, EINVAL } from '../../abi/errno.ts';
 import {
-  FD_CLOEXEC, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_GETOWN, F_GETPIPE_SZ, F_GETSIG, F_SETFD, F_SETFL, F_SETOWN, F_SETPIPE_SZ, F_SETSIG, O_APPEND,
+  FD_CLOEXEC, F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_GETOWN, F_GETPIPE_SZ, F_GETSIG, F_GET_SEALS, F_SETFD, F_SETFL, F_SETOWN, F_SETPIPE_SZ, F_SETSIG, O_APPEND,
   O_ASYNC, O_CLOEXEC, O_DIRECT, O_NOATIME, O_NONBLOCK, O_PATH,
 } from '../../abi/fcntl.ts';
 import type { task_struct } from '../sched/types.ts';
 import { alloc_fd, fd_install, fd_lookup, filp_close, get_file, nofile } from './file.ts';
+import { memfd_fcntl } from './memfd.ts';
 import { pipe_fcntl } from './pipe.ts';
 
 const SETFL_MASK = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC;
@@ -62,6 +63,7 @@ export function sys_fcntl(task: task_struct, fd: number, cmd: number, arg: numbe
     case F_GETFL: return f.f_flags;
     case F_SETFL: f.f_flags = (f.f_flags & ~SETFL_MASK) | (arg & SETFL_MASK); return 0;
     case F_GETOWN: case F_SETOWN: case F_GETSIG: case F_SETSIG: return cmd === F_GETOWN || cmd === F_GETSIG ? 0 : -EINVAL;
+    case F_ADD_SEALS: case F_GET_SEALS: return memfd_fcntl(f, cmd, arg);
     case F_SETPIPE_SZ: case F_GETPIPE_SZ: return pipe_fcntl(f, cmd, arg);
     default: return -EINVAL;
   }

@@ -78,22 +78,40 @@ export class address_space {
 
   /** Drops what lies beyond `size`, from the cache and from everyone who maps it. */
   truncate(size: number): void {
-    const keep = Math.ceil(size / PAGE_SIZE);
+    this.drop(Math.ceil(size / PAGE_SIZE), Number.POSITIVE_INFINITY);
+    this.clear(size, Math.ceil(size / PAGE_SIZE) * PAGE_SIZE);
+  }
+
+  /** Makes [start, end) read as zeroes, with as few pages as possible. */
+  punch(start: number, end: number): void {
+    const first = Math.ceil(start / PAGE_SIZE);
+    const last = Math.floor(end / PAGE_SIZE);
+    if (first < last) this.drop(first, last);
+    this.clear(start, Math.min(end, first * PAGE_SIZE));
+    if (last >= first) this.clear(last * PAGE_SIZE, end);
+  }
+
+  /** Takes the pages [first, last) away. */
+  private drop(first: number, last: number): void {
     for (const vma of this.i_mmap) {
-      const start = vma.vm_start + (keep - vma.vm_pgoff) * PAGE_SIZE;
-      if (start < vma.vm_end) zap_vma_range(vma, Math.max(start, vma.vm_start), vma.vm_end);
+      const start = Math.max(vma.vm_start, vma.vm_start + (first - vma.vm_pgoff) * PAGE_SIZE);
+      const end = Math.min(vma.vm_end, vma.vm_start + (last - vma.vm_pgoff) * PAGE_SIZE);
+      if (start < end) zap_vma_range(vma, start, end);
     }
     for (const [index, pfn] of this.pages) {
-      if (index < keep) continue;
+      if (index < first || index >= last) continue;
       this.pages.delete(index);
       file_pages().count--;
       put_page(pfn);
     }
-    const last = this.pages.get(Math.floor(size / PAGE_SIZE));
-    if (last !== undefined) {
-      machine().ram.codeWritten(last * PAGE_SIZE);
-      page_bytes(last).fill(0, size % PAGE_SIZE);
-    }
+  }
+
+  /** Zeroes bytes within one page. */
+  private clear(start: number, end: number): void {
+    const pfn = this.pages.get(Math.floor(start / PAGE_SIZE));
+    if (pfn === undefined || start >= end) return;
+    machine().ram.codeWritten(pfn * PAGE_SIZE);
+    page_bytes(pfn).fill(0, start % PAGE_SIZE, (start % PAGE_SIZE) + end - start);
   }
 }
 

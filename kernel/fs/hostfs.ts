@@ -32,7 +32,7 @@ function fill(node: inode, s: HostStat): void {
   node.i_mode = KIND[s.kind] | s.mode;
   node.i_size = s.size;
   node.i_nlink = s.nlink;
-  node.i_atime = node.i_mtime = node.i_ctime = Number(s.mtime - machine().platform.startDate);
+  node.i_atime = node.i_mtime = node.i_ctime = s.mtime;
 }
 
 function makeInode(sb: super_block, path: string, s: HostStat): inode {

@@ -36,7 +36,8 @@ const fileInode: inode_operations = {
 const special: inode_operations = {};
 const symlinkInode: inode_operations = { readlink: (inode) => inode.i_private as string };
 
-function makeFile(sb: super_block, mode: number): inode {
+/** A regular file with an empty page cache. */
+export function makeFile(sb: super_block, mode: number): inode {
   const inode = new_inode(sb, mode, fileInode, ramfs_file_operations);
   inode.i_private = new address_space(inode);
   inode.evict = (gone) => (gone.i_private as address_space).truncate(0);

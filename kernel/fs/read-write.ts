@@ -7,7 +7,7 @@
  * While it sleeps the file is held, because another thread may close the descriptor.
  */
 import { EBADF, EFAULT, EFBIG, EINVAL, EISDIR, ENXIO, ESPIPE } from '../../abi/errno.ts';
-import { O_APPEND, O_PATH, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET, S_ISDIR, S_ISREG } from '../../abi/fcntl.ts';
+import { O_APPEND, O_PATH, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET, S_ISDIR, S_ISFIFO, S_ISREG } from '../../abi/fcntl.ts';
 import { TASK_SIZE } from '../mm/types.ts';
 import { copy_from_user, copy_to_user } from '../mm/uaccess.ts';
 import type { MaySleep, task_struct } from '../sched/types.ts';
@@ -223,6 +223,60 @@ function* writeAll(to: file, bytes: Uint8Array): MaySleep<number> {
   }
   return done;
 }
+
+/** Copies inside one call from file to file; both positions move, or those that were given. */
+export function sys_copy_file_range(task: task_struct, input: number, offIn: number, out: number, offOut: number, count: number, flags: number): number | MaySleep<number> {
+  const from = fd_lookup(task.files!, input);
+  const to = fd_lookup(task.files!, out);
+  if (from === null || to === null) return -EBADF;
+  if (flags !== 0) return -EINVAL;
+  if (S_ISDIR(from.f_inode.i_mode) || S_ISDIR(to.f_inode.i_mode)) return -EISDIR;
+  if (!S_ISREG(from.f_inode.i_mode) || !S_ISREG(to.f_inode.i_mode)) return -EINVAL;
+  if ((from.f_mode & FMODE_READ) === 0 || (to.f_mode & FMODE_WRITE) === 0 || (to.f_flags & O_APPEND) !== 0) return -EBADF;
+  const given: (number | undefined)[] = [];
+  for (const address of [offIn, offOut]) {
+    const raw = new BigInt64Array(1);
+    if (address !== 0 && copy_from_user(new Uint8Array(raw.buffer), address) !== 0) return -EFAULT;
+    given.push(address === 0 ? undefined : Number(raw[0]!));
+  }
+  const [readAt = from.f_pos, writeAt = to.f_pos] = given;
+  if (readAt < 0 || writeAt < 0 || count < 0) return -EINVAL;
+  return copy_range(from, to, offIn, readAt, offOut, writeAt, Math.min(count, MAX_RW_COUNT));
+}
+
+function* copy_range(from: file, to: file, offIn: number, readAt: number, offOut: number, writeAt: number, count: number): MaySleep<number> {
+  get_file(from);
+  get_file(to);
+  const buffer = new Uint8Array(Math.min(count, CHUNK));
+  let done = 0;
+  let error = 0;
+  while (done < count) {
+    const got = from.f_op.read!(from, kernelIter(buffer.subarray(0, Math.min(CHUNK, count - done))), readAt + done);
+    const n = typeof got === 'number' ? got : yield* got;
+    if (n <= 0) { error = n; break; }
+    const put = to.f_op.write!(to, kernelIter(buffer.subarray(0, n)), writeAt + done);
+    const sent = typeof put === 'number' ? put : yield* put;
+    if (sent <= 0) { error = sent; break; }
+    done += sent;
+  }
+  for (const [address, f, start] of [[offIn, from, readAt], [offOut, to, writeAt]] as const) {
+    if (address === 0) f.f_pos = start + done;
+    else copy_to_user(address, new Uint8Array(BigInt64Array.of(BigInt(start + done)).buffer));
+  }
+  fput(from);
+  fput(to);
+  return done || error;
+}
+
+/** Advice about the page cache; there is nothing to read ahead from. */
+export function sys_fadvise64(task: task_struct, fd: number, _offset: number, length: number, advice: number): number {
+  const f = fd_lookup(task.files!, fd);
+  if (f === null) return -EBADF;
+  if (S_ISFIFO(f.f_inode.i_mode)) return -ESPIPE;
+  return length < 0 || advice < 0 || advice > 5 ? -EINVAL : 0;
+}
+
+export const sys_syncfs = (task: task_struct, fd: number): number => (fd_lookup(task.files!, fd) === null ? -EBADF : 0);
 
 // ---- for the kernel itself
 

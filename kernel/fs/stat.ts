@@ -12,7 +12,7 @@ import type { task_struct } from '../sched/types.ts';
 import { machine } from '../current.ts';
 import { fd_lookup } from './file.ts';
 import { LOOKUP_EMPTY, LOOKUP_FOLLOW, getname, user_path_at } from './namei.ts';
-import type { inode, path } from './types.ts';
+import type { Timestamp, inode, path } from './types.ts';
 import { put_user_struct } from './user.ts';
 
 const answer = stat.make();
@@ -21,7 +21,7 @@ const answerfs = statfs.make();
 const encoder = new TextEncoder();
 
 const NS = 1_000_000_000n;
-const wallClock = (ns: number): bigint => machine().platform.startDate + BigInt(Math.round(ns));
+const wallClock = (time: Timestamp): bigint => (typeof time === 'bigint' ? time : machine().platform.startDate + BigInt(Math.round(time)));
 const floorDiv = (a: bigint, b: bigint): bigint => (a >= 0n ? a / b : -((-a + b - 1n) / b));
 const seconds = (time: bigint): bigint => floorDiv(time, NS);
 const rest = (time: bigint): bigint => time - seconds(time) * NS;
@@ -79,8 +79,8 @@ export function sys_newfstatat(task: task_struct, dfd: number, name: number, buf
   return typeof inode === 'number' ? inode : cp_new_stat(inode, buf);
 }
 
-function stamp(to: statx_timestamp, ns: number): void {
-  const time = wallClock(ns);
+function stamp(to: statx_timestamp, at: Timestamp): void {
+  const time = wallClock(at);
   to.tv_sec = seconds(time);
   to.tv_nsec = Number(rest(time));
 }

@@ -67,7 +67,7 @@ export interface inode_operations {
 }
 
 /** The attributes to change; members that are missing stay. */
-export interface iattr { mode?: number; uid?: number; gid?: number; size?: number; atime?: number; mtime?: number }
+export interface iattr { mode?: number; uid?: number; gid?: number; size?: number; atime?: Timestamp; mtime?: Timestamp }
 
 export class super_block {
   readonly s_type: file_system_type;
@@ -100,7 +100,9 @@ export interface file_system_type {
   kill_sb?(sb: super_block): void;
 }
 
-/** Times are nanoseconds since boot (negative: before); stat adds the wall-clock time of boot. */
+/** A number counts nanoseconds since boot, cheap to take at each write; a bigint since the epoch, exact for any date. */
+export type Timestamp = number | bigint;
+
 export class inode {
   readonly i_sb: super_block;
   readonly i_ino: number;
@@ -110,9 +112,9 @@ export class inode {
   i_nlink = 1;
   i_size = 0;
   i_rdev = 0;
-  i_atime = 0;
-  i_mtime = 0;
-  i_ctime = 0;
+  i_atime: Timestamp = 0;
+  i_mtime: Timestamp = 0;
+  i_ctime: Timestamp = 0;
   i_op: inode_operations;
   i_fop: file_operations;
   /** State of the file system: a page cache, a proc entry, a host path. */
