@@ -303,6 +303,11 @@ function* do_wait(w: WaitOptions): MaySleep<Found | number> {
   }
 }
 
+function* wait_and(w: WaitOptions, finish: (found: Found) => number): MaySleep<number> {
+  const found = yield* do_wait(w);
+  return typeof found === 'number' ? found : finish(found);
+}
+
 export function sys_wait4(task: task_struct, upid: number, stat: number, options: number, ru: number): number | MaySleep<number> {
   if ((options & ~(WNOHANG | WUNTRACED | WCONTINUED | 0xe000_0000)) !== 0) return -EINVAL;
   const pid = upid | 0;
@@ -325,10 +330,7 @@ export function sys_wait4(task: task_struct, upid: number, stat: number, options
   if (typeof now === 'number') return now;
   if (now !== undefined) return finish(now);
   if ((options & WNOHANG) !== 0) return 0;
-  return (function* () {
-    const found = yield* do_wait(w);
-    return typeof found === 'number' ? found : finish(found);
-  })();
+  return wait_and(w, finish);
 }
 
 export function sys_waitid(task: task_struct, type: number, pid: number, info: number, options: number, ru: number): number | MaySleep<number> {
@@ -354,10 +356,7 @@ export function sys_waitid(task: task_struct, type: number, pid: number, info: n
   if (typeof now === 'number') return now;
   if (now !== undefined) return finish(now);
   if ((options & WNOHANG) !== 0) return info === 0 ? 0 : clear_user(info, 128);
-  return (function* () {
-    const found = yield* do_wait(w);
-    return typeof found === 'number' ? found : finish(found);
-  })();
+  return wait_and(w, finish);
 }
 
 export function sys_exit(_task: task_struct, status: number): number {

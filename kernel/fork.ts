@@ -138,10 +138,12 @@ export function kernel_clone(parent: task_struct, r: clone_request): number | Ma
   }
   const done = (child.vfork_done = new wait_queue_head());
   wake_up_new_task(child);
-  return (function* () {
-    yield* wait_event_killable(done, () => child.vfork_done === undefined);
-    return pid;
-  })();
+  return wait_for_vfork_done(child, done, pid);
+}
+
+function* wait_for_vfork_done(child: task_struct, done: wait_queue_head, pid: number): MaySleep<number> {
+  yield* wait_event_killable(done, () => child.vfork_done === undefined);
+  return pid;
 }
 
 export const sys_fork = (task: task_struct): number | MaySleep<number> =>
