@@ -4,11 +4,11 @@
  * Linux: fs/open.c, fs/namei.c (path_openat), include/linux/fcntl.h (the flags that exist)
  */
 import {
-  EACCES, EBADF, EEXIST, EFAULT, EFBIG, EINVAL, EISDIR, ELOOP, ENODEV, ENOENT, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM, EROFS, ETXTBSY,
+  EACCES, EBADF, EEXIST, EFBIG, EINVAL, EISDIR, ELOOP, ENODEV, ENOENT, ENOTDIR, ENXIO, EROFS, 
 } from '../../abi/errno.ts';
 import {
-  AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_LARGEFILE, O_NOCTTY, O_NOFOLLOW, O_PATH,
-  O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, R_OK, S_IFMT, S_IFREG, S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISLNK, S_ISREG, S_ISSOCK, W_OK, X_OK,
+  AT_EACCESS, AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_ACCMODE, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_EXCL, O_LARGEFILE, O_NOCTTY, O_NOFOLLOW, O_PATH,
+  O_RDONLY, O_TRUNC, O_WRONLY, R_OK, S_IFMT, S_IFREG, S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISLNK, S_ISREG, S_ISSOCK, W_OK, X_OK,
 } from '../../abi/fcntl.ts';
 import { MS_RDONLY } from '../../abi/mount.ts';
 import { chrdev_open } from '../drivers/chrdev.ts';
@@ -17,7 +17,7 @@ import { d_add, d_lookup, follow_mount } from './dcache.ts';
 import { MAX_FILE_SIZE, alloc_fd, close_fd, fd_install, fd_lookup, fput, hold, nofile } from './file.ts';
 import { current_time, notify_change } from './inode.ts';
 import {
-  LOOKUP_DIRECTORY, LOOKUP_FOLLOW, LOOKUP_PARENT, MAY_EXEC, MAY_READ, MAY_WRITE, filename_lookup, getname, inode_permission, isDots, nameidata_at, user_path_at,
+  LOOKUP_DIRECTORY, LOOKUP_FOLLOW, LOOKUP_PARENT, MAY_EXEC, MAY_READ, MAY_WRITE, getname, inode_permission, isDots, nameidata_at, user_path_at,
 } from './namei.ts';
 import { find_directory, set_fs_pwd, set_fs_root } from './namespace.ts';
 import { fifo_fops } from './pipe.ts';

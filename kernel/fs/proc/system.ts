@@ -8,7 +8,7 @@ import { show_misc } from '../../drivers/char/misc.ts';
 import { kernel_context, machine } from '../../current.ts';
 import { interrupt_rows } from '../../irq.ts';
 import { nr_free_pages, totalram_pages } from '../../mm/page-alloc.ts';
-import { mm_struct } from '../../mm/types.ts';
+import type { mm_struct } from '../../mm/types.ts';
 import { pid_state, pid_tasks } from '../../pid.ts';
 import { runqueues } from '../../sched/core.ts';
 import { module_rows } from '../../module.ts';
