@@ -19,13 +19,13 @@ import { futex_wake } from './futex.ts';
 import { mmput } from './mm/mm.ts';
 import { clear_user, put_user32 } from './mm/uaccess.ts';
 import { panic } from './panic.ts';
-import { detach_pid, find_process, find_task_by_vpid, for_each_process, has_stopped_jobs, is_orphaned_pgrp } from './pid.ts';
+import { detach_pid, find_task_by_vpid, for_each_process, has_stopped_jobs, is_orphaned_pgrp } from './pid.ts';
 import { exit_ptrace, ptrace_unlink } from './ptrace.ts';
 import { siginfo } from './siginfo.ts';
 import { exit_from_stop, kill_pgrp, send_signal, signal_wake_up } from './signal.ts';
 import { vtime_account } from './sched/cputime.ts';
 import {
-  EXIT_DEAD, EXIT_ZOMBIE, type MaySleep, PF_EXITING, PF_KTHREAD, PF_SIGNALED, TASK_DEAD, TASK_INTERRUPTIBLE, TASK_RUNNING, type task_struct,
+  EXIT_DEAD, EXIT_ZOMBIE, type MaySleep, PF_EXITING, PF_SIGNALED, TASK_DEAD, TASK_INTERRUPTIBLE, TASK_RUNNING, type task_struct,
 } from './sched/types.ts';
 import { waiter } from './sched/wait.ts';
 import { fill_rusage } from './sys.ts';
@@ -367,6 +367,3 @@ export function sys_exit_group(_task: task_struct, status: number): number {
   do_group_exit((status & 0xff) << 8);
   return 0;
 }
-
-/** Whether that process exists and is not a kernel thread. */
-export const is_user_process = (pid: number): boolean => ((find_process(pid)?.flags ?? PF_KTHREAD) & PF_KTHREAD) === 0;

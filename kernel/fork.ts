@@ -9,7 +9,7 @@ import {
 } from '../abi/sched.ts';
 import { SIGCHLD } from '../abi/signal.ts';
 import { MAX_CPUS } from '../machine/machine.ts';
-import { current, kernelVariable, machine } from './current.ts';
+import { current, machine } from './current.ts';
 import { dup_fd } from './fs/file.ts';
 import { copy_fs_struct } from './fs/namespace.ts';
 import { get_user_struct } from './fs/user.ts';
@@ -18,7 +18,7 @@ import type { mm_struct } from './mm/types.ts';
 import { put_user32 } from './mm/uaccess.ts';
 import { alloc_pid, attach_pid, pid_state } from './pid.ts';
 import { ptrace_fork } from './ptrace.ts';
-import { class_for, runqueues, wake_up_new_task } from './sched/core.ts';
+import { class_for, wake_up_new_task } from './sched/core.ts';
 import { reset_on_fork } from './sched/syscalls.ts';
 import { type MaySleep, PF_FORKNOEXEC, PF_KTHREAD, type k_sigaction, type sighand_struct, signal_struct, task_struct } from './sched/types.ts';
 import { wait_event_killable, wait_queue_head } from './sched/wait.ts';
@@ -173,15 +173,6 @@ export function kthread_create(body: () => MaySleep<number>, name: string, paren
   return task;
 }
 
-export function kthread_run(body: () => MaySleep<number>, name: string): task_struct {
-  const task = kthread_create(body, name);
-  wake_up_new_task(task);
-  return task;
-}
-
-/** Runs only on that processor. Before the first wake-up. */
-export function kthread_bind(task: task_struct, cpu: number): void { task.cpus_mask = 1 << cpu; }
-
 /** A task that is nobody's copy: init, and kernel threads. */
 export function bare_task(pid: number, name: string, parent: task_struct): task_struct {
   const task = new task_struct(pid, name, CPU_MASK_ALL);
@@ -198,6 +189,3 @@ export function bare_task(pid: number, name: string, parent: task_struct): task_
   attach_pid(task);
   return task;
 }
-
-/** The idle task of processor 0, parent of init and kthreadd. */
-export const init_task = kernelVariable(() => runqueues()[0]!.idle);

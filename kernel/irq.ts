@@ -8,7 +8,6 @@ import type { Processor } from '../machine/processor.ts';
 import { kernelVariable, machine, this_processor } from './current.ts';
 import { irq_handler_entry, irq_handler_exit } from './trace/events-sched.ts';
 
-export const FIRST_EXTERNAL_VECTOR = 0x20;
 export const LOCAL_TIMER_VECTOR = 0xec;
 export const CALL_FUNCTION_VECTOR = 0xfc;
 export const RESCHEDULE_VECTOR = 0xfd;
@@ -75,11 +74,6 @@ export function request_irq(irq: number, handler: () => void, name: string, cpu 
   register_vector_handler(vector, String(irq), `IO-APIC ${String(irq).padStart(3)}-edge      ${name}`, handler);
   machine().ioapic.route(irq, vector, machine().processors[cpu]!.lapic.id);
   return 0;
-}
-
-export function free_irq(irq: number): void {
-  machine().ioapic.route(irq, 0, 0, { masked: true });
-  unregister_vector_handler(IRQ_VECTOR_BASE + irq);
 }
 
 /** Switches a processor's local APIC on, its timer in TSC-deadline mode. */

@@ -45,6 +45,5 @@ export function on_each_cpu(fn: () => void): void {
   for (const p of machine().processors) if (p.started) smp_call_function_single(p.id, fn);
 }
 
-export const num_online_cpus = (): number => machine().processors.filter((p) => p.started).length;
 /** Mask of the processors that run. */
 export const cpu_online_mask = (): number => machine().processors.reduce((mask, p) => (p.started ? mask | (1 << p.id) : mask), 0);

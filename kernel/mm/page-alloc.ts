@@ -9,7 +9,7 @@
 import { ENOMEM } from '../../abi/errno.ts';
 import type { Ram } from '../../machine/ram.ts';
 import { kernelVariable, machine } from '../current.ts';
-import { PAGE_SHIFT, PAGE_SIZE } from './types.ts';
+import { PAGE_SIZE } from './types.ts';
 
 export const MAX_PAGE_ORDER = 10;
 const NONE = -1;
@@ -113,8 +113,7 @@ export class Zone {
 
 export const zone = kernelVariable(() => new Zone(machine().ram));
 
-/** 2^order frames in a row with one reference each, contents undefined, or -ENOMEM. */
-export const alloc_pages = (order: number): number => zone().alloc(order);
+/** A frame with one reference, contents undefined, or -ENOMEM. */
 export const alloc_page = (): number => zone().alloc(0);
 
 /** A frame of zeros, or -ENOMEM. */
@@ -125,12 +124,11 @@ export function __get_free_zeroed(): number {
   return pfn;
 }
 
-export function free_pages(pfn: number, order: number): void {
-  const z = zone();
-  for (let i = 0; i < 1 << order; i++) if (--z.refcount[pfn + i]! !== 0) throw new Error(`free_pages: frame ${pfn + i} is still in use`);
-  z.release(pfn, order);
+/** Frees a frame that has one reference. */
+export function free_page(pfn: number): void {
+  if (zone().refcount[pfn] !== 1) throw new Error(`free_page: frame ${pfn} has ${zone().refcount[pfn]} references`);
+  put_page(pfn);
 }
-export const free_page = (pfn: number): void => free_pages(pfn, 0);
 
 export const page_count = (pfn: number): number => zone().refcount[pfn]!;
 export function get_page(pfn: number): void { zone().refcount[pfn]!++; }
@@ -145,7 +143,6 @@ export function put_page(pfn: number): void {
 
 /** Offset of the frame's first byte in machine().ram.mem. */
 export const page_to_host_offset = (pfn: number): number => machine().ram.base + pfn * PAGE_SIZE;
-export const pfn_to_physical = (pfn: number): number => pfn * PAGE_SIZE;
 export const physical_to_pfn = (address: number): number => Math.floor(address / PAGE_SIZE);
 
 /** The bytes of a frame. */
@@ -156,4 +153,3 @@ export const page_bytes = (pfn: number): Uint8Array => {
 
 export const totalram_pages = (): number => zone().pages - zone().reserved;
 export const nr_free_pages = (): number => zone().free;
-export { PAGE_SHIFT };

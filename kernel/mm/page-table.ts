@@ -16,8 +16,6 @@ export const _PAGE_ACCESSED = 0x20;
 export const _PAGE_DIRTY = 0x40;
 /** Software: the frame is anonymous memory of the process (for rss and copy-on-write). */
 export const _PAGE_ANON = 0x200;
-/** Software: the frame belongs to a driver and is not counted. */
-export const _PAGE_SPECIAL = 0x400;
 export const _PAGE_NX_HIGH = 0x8000_0000;
 const TABLE = _PAGE_PRESENT | _PAGE_RW | _PAGE_USER | _PAGE_ACCESSED;
 

@@ -33,7 +33,6 @@ export const runqueues = kernelVariable<rq[]>(() => machine().processors.map(mak
 
 export const class_of = (task: task_struct): rq_class => task.sched_class as rq_class;
 export const task_rq = (task: task_struct): rq => runqueues()[task.cpu]!;
-export const this_rq = (): rq => runqueues()[this_processor().id]!;
 
 function makeRunqueue(p: Processor): rq {
   const idle = new task_struct(0, `swapper/${p.id}`, 1 << p.id);

@@ -37,7 +37,7 @@ export function avg_vruntime(cfs: cfs_rq): number {
     sum += (se.vruntime - cfs.min_vruntime) * se.weight;
     load += se.weight;
   }
-  if (cfs.curr !== undefined && cfs.curr.on_rq) {
+  if (cfs.curr?.on_rq === true) {
     const { se } = cfs.curr;
     sum += (se.vruntime - cfs.min_vruntime) * se.weight;
     load += se.weight;

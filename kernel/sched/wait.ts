@@ -54,11 +54,11 @@ export class wait_queue_head {
 }
 
 /** An entry that wakes the task that runs now. */
-export const waiter = (exclusive = false): wait_queue_entry => new wait_queue_entry(default_wake_function, current(), exclusive);
+export const waiter = (): wait_queue_entry => new wait_queue_entry(default_wake_function, current());
 
-function* wait_event_state(wq: wait_queue_head, cond: () => boolean, state: number, timeout: number, exclusive: boolean): MaySleep<number> {
+function* wait_event_state(wq: wait_queue_head, cond: () => boolean, state: number, timeout: number): MaySleep<number> {
   if (cond()) return timeout;
-  const entry = waiter(exclusive);
+  const entry = waiter();
   const task = entry.task!;
   wq.add(entry);
   let left = timeout;
@@ -78,26 +78,20 @@ function* wait_event_state(wq: wait_queue_head, cond: () => boolean, state: numb
 
 /** Sleeps until cond() holds; looked at after each wake_up of `wq`. 0, or -ERESTARTSYS when a signal came first. */
 export function* wait_event_interruptible(wq: wait_queue_head, cond: () => boolean): MaySleep<number> {
-  const left = yield* wait_event_state(wq, cond, TASK_INTERRUPTIBLE, Number.POSITIVE_INFINITY, false);
-  return left < 0 ? left : 0;
-}
-
-/** The same; of several such waiters a wake_up wakes only one. */
-export function* wait_event_interruptible_exclusive(wq: wait_queue_head, cond: () => boolean): MaySleep<number> {
-  const left = yield* wait_event_state(wq, cond, TASK_INTERRUPTIBLE, Number.POSITIVE_INFINITY, true);
+  const left = yield* wait_event_state(wq, cond, TASK_INTERRUPTIBLE, Number.POSITIVE_INFINITY);
   return left < 0 ? left : 0;
 }
 
 /** Waits at most `timeout` cycles. Cycles left (at least 1) when cond() holds, 0 when time is up, -ERESTARTSYS. */
 export const wait_event_interruptible_timeout = (wq: wait_queue_head, cond: () => boolean, timeout: number): MaySleep<number> =>
-  wait_event_state(wq, cond, TASK_INTERRUPTIBLE, timeout, false);
+  wait_event_state(wq, cond, TASK_INTERRUPTIBLE, timeout);
 
 /** Only a fatal signal ends it early. */
 export function* wait_event_killable(wq: wait_queue_head, cond: () => boolean): MaySleep<number> {
-  const left = yield* wait_event_state(wq, cond, TASK_KILLABLE, Number.POSITIVE_INFINITY, false);
+  const left = yield* wait_event_state(wq, cond, TASK_KILLABLE, Number.POSITIVE_INFINITY);
   return left < 0 ? left : 0;
 }
 
 export function* wait_event(wq: wait_queue_head, cond: () => boolean): MaySleep<void> {
-  yield* wait_event_state(wq, cond, TASK_UNINTERRUPTIBLE, Number.POSITIVE_INFINITY, false);
+  yield* wait_event_state(wq, cond, TASK_UNINTERRUPTIBLE, Number.POSITIVE_INFINITY);
 }
