@@ -5,6 +5,7 @@
  */
 import type { Sys } from '../abi/process.ts';
 import { exit, eputs, write } from '../userland/libc.ts';
+import type { Kvm } from './accel-kvm.ts';
 import type { BootImage } from './boot/image.ts';
 import type { Chardev } from './chardev.ts';
 import { PortTable } from './hw/ports.ts';
@@ -18,10 +19,13 @@ const ONE = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
 
 export class Machine {
   readonly config: Configuration;
+  readonly kvm: Kvm;
   readonly memory: GuestMemory;
   readonly image: BootImage;
   readonly ports = new PortTable();
-  readonly chardevs: Chardev[] = [];
+  /** What COM1 to COM4 are connected to. */
+  readonly serial: (Chardev | undefined)[] = [];
+  debugcon: Chardev | undefined;
   readonly terminal: Terminal;
   /** Something below waits to be done by whoever runs next: output, a shutdown, a reset. */
   attention = false;
@@ -31,8 +35,9 @@ export class Machine {
   private readonly wakeFd: number;
   private wakeWanted = false;
 
-  constructor(config: Configuration, memory: GuestMemory, image: BootImage, wakeFd: number) {
+  constructor(config: Configuration, kvm: Kvm, memory: GuestMemory, image: BootImage, wakeFd: number) {
     this.config = config;
+    this.kvm = kvm;
     this.memory = memory;
     this.image = image;
     this.wakeFd = wakeFd;
@@ -60,6 +65,11 @@ export class Machine {
     this.attention = true;
   }
 
+  private *flush(): Sys {
+    for (const chardev of this.serial) if (chardev !== undefined) yield* chardev.flush();
+    if (this.debugcon !== undefined) yield* this.debugcon.flush();
+  }
+
   *wake(): Sys {
     yield* write(this.wakeFd, ONE);
   }
@@ -67,7 +77,7 @@ export class Machine {
   /** Does what waits. Does not return when the machine is to end. */
   *attend(): Sys {
     this.attention = false;
-    for (const chardev of this.chardevs) yield* chardev.flush();
+    yield* this.flush();
     if (this.wakeWanted) {
       this.wakeWanted = false;
       yield* this.wake();
@@ -77,7 +87,7 @@ export class Machine {
 
   /** Ends the program: every thread of it, with the terminal as it was found. */
   *end({ status, message }: Shutdown): Sys<never> {
-    for (const chardev of this.chardevs) yield* chardev.flush();
+    yield* this.flush();
     yield* this.terminal.restore();
     if (message !== undefined) yield* eputs(message);
     return yield* exit(status);

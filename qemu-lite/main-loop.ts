@@ -74,7 +74,7 @@ export interface MainLoop {
 export function* main_loop_init(machine: Machine, wakeFd: number): Sys<MainLoop> {
   const noted: Noted = { terminated: 0, continued: false };
   yield* handleSignals(machine, noted);
-  const console = machine.chardevs.find((chardev) => chardev.inputFd >= 0);
+  const console = machine.serial.find((chardev) => chardev !== undefined && chardev.inputFd >= 0);
   return { machine, wakeFd, noted, console, mux: new Mux(), readable: console !== undefined && (yield* machine.terminal.take()) };
 }
 

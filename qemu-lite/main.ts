@@ -7,12 +7,13 @@ import type { Sys } from '../abi/process.ts';
 import { EFD_CLOEXEC } from '../abi/eventfd.ts';
 import { SIG_SETMASK } from '../abi/signal.ts';
 import { Errno, close, eputs, eventfd, open, pthread_create, puts, readAll, sigprocmask } from '../userland/libc.ts';
-import { type Kvm, kvm_cpu_exec, kvm_init } from './accel-kvm.ts';
+import { type Kvm, kvm_init } from './accel-kvm.ts';
+import { kvm_cpu_exec } from './cpu-exec.ts';
 import { loadKernel } from './boot/load.ts';
-import { pc_init } from './hw/pc.ts';
+import { pc_open_chardevs, pc_plug } from './hw/pc.ts';
 import { Machine } from './machine.ts';
 import { main_loop, main_loop_init } from './main-loop.ts';
-import { createMemory, writeGuest } from './memory.ts';
+import { createMemory, loadChunk } from './memory.ts';
 import { OptionError } from './option-error.ts';
 import { type Configuration, parseOptions } from './options.ts';
 
@@ -34,9 +35,10 @@ function* createMachine(config: Configuration, kvm: Kvm, wakeFd: number): Sys<Ma
   const path = config.kernel ?? '';
   const image = loadKernel(yield* readKernel(path), { memorySize: config.memory, append: config.append, path });
   try {
-    const machine = new Machine(config, yield* createMemory(kvm.vm, config.memory), image, wakeFd);
-    for (const { address, bytes } of image.chunks) writeGuest(machine.memory, address, bytes);
-    yield* pc_init(machine);
+    const machine = new Machine(config, kvm, yield* createMemory(kvm.vm, config.memory), image, wakeFd);
+    for (const chunk of image.chunks) loadChunk(machine.memory, chunk);
+    yield* pc_open_chardevs(machine);
+    pc_plug(machine);
     return machine;
   } catch (e) {
     if (e instanceof Errno) throw new OptionError(`cannot set up guest memory 'pc.ram': ${e.text}`);
@@ -58,7 +60,7 @@ function* run(config: Configuration): Sys<number> {
   const loop = yield* main_loop_init(machine, wakeFd);
   // Threads inherit the mask: signals are the main loop's.
   const mask = yield* sigprocmask(SIG_SETMASK, ALL_SIGNALS);
-  for (let index = 0; index < config.cpus; index++) yield* pthread_create(() => kvm_cpu_exec(machine, kvm, index), `CPU ${index}/KVM`);
+  for (let index = 0; index < config.cpus; index++) yield* pthread_create(() => kvm_cpu_exec(machine, index), `CPU ${index}/KVM`);
   yield* sigprocmask(SIG_SETMASK, mask);
   return yield* main_loop(loop);
 }

@@ -8,6 +8,7 @@ import { assign } from '../abi/struct.ts';
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../abi/mman.ts';
 import { KVM_SET_USER_MEMORY_REGION, kvm_userspace_memory_region } from '../abi/kvm/index.ts';
 import { alloc, free, ioctl, mmap, storeBytes } from '../userland/libc.ts';
+import type { Segment } from './boot/image.ts';
 
 export const VGA_WINDOW = 0xa0000;
 export const VGA_WINDOW_END = 0xc0000;
@@ -36,7 +37,12 @@ export function* createMemory(vm: number, size: number): Sys<GuestMemory> {
   return { size, host };
 }
 
-/** Copies to guest-physical `address`, which the caller has found to be RAM. */
-export function writeGuest(memory: GuestMemory, address: number, bytes: Uint8Array): void {
+/** Puts the bytes of a boot image into memory that is zero or, with `clear`, was used before. */
+export function loadChunk(memory: GuestMemory, { address, bytes, memorySize }: Segment, clear = false): void {
   storeBytes(memory.host + address, bytes);
+  if (!clear) return;
+  const zeroes = new Uint8Array(4096);
+  for (let at = bytes.length; at < memorySize; at += zeroes.length) {
+    storeBytes(memory.host + address + at, zeroes.subarray(0, Math.min(zeroes.length, memorySize - at)));
+  }
 }

@@ -10,30 +10,26 @@ import { PORT80, port80 } from './port80.ts';
 import { KBD_PORTS, RESET_CONTROL_PORT, keyboardController, keyboardData, resetControl } from './reset.ts';
 import { SERIAL_PORTS, SERIAL_REGISTERS, serial } from './serial.ts';
 
-export function* pc_init(machine: Machine): Sys {
-  const { config, ports, chardevs } = machine;
+/** Opens what the devices print to. */
+export function* pc_open_chardevs(machine: Machine): Sys {
+  const { config } = machine;
   const events = { output: () => machine.outputWaits(), room: () => machine.wakeMainLoop() };
-  const reset = (): void => machine.requestReset();
+  for (const backend of config.serial) machine.serial.push(yield* openChardev(backend, events));
+  if (config.debugcon !== undefined) machine.debugcon = yield* openChardev(config.debugcon, events);
+}
 
+/** Plugs in fresh devices, as after power-on. */
+export function pc_plug(machine: Machine): void {
+  const { config, ports } = machine;
+  const reset = (): void => machine.requestReset();
+  ports.clear();
   ports.add(KBD_PORTS[0], 1, keyboardData);
   ports.add(KBD_PORTS[1], 1, keyboardController(reset));
   ports.add(PORT80, 1, port80);
   ports.add(ACPI_PM_BASE, ACPI_PM_PORTS, acpiPm(() => machine.requestShutdown(0)));
   ports.add(PCI_CONFIG_ADDRESS, 4, pciConfigAddress());
   ports.add(RESET_CONTROL_PORT, 1, resetControl(reset));
-
-  for (const [i, backend] of config.serial.entries()) {
-    const chardev = yield* openChardev(backend, events);
-    if (chardev === undefined) continue;
-    chardevs.push(chardev);
-    ports.add(SERIAL_PORTS[i] ?? 0, SERIAL_REGISTERS, serial(chardev));
-  }
-  if (config.debugcon !== undefined) {
-    const chardev = yield* openChardev(config.debugcon, events);
-    if (chardev !== undefined) {
-      chardevs.push(chardev);
-      ports.add(DEBUGCON_PORT, 1, debugcon(chardev));
-    }
-  }
+  machine.serial.forEach((chardev, i) => { if (chardev !== undefined) ports.add(SERIAL_PORTS[i] ?? 0, SERIAL_REGISTERS, serial(chardev)); });
+  if (machine.debugcon !== undefined) ports.add(DEBUGCON_PORT, 1, debugcon(machine.debugcon));
   for (const { iobase, iosize } of config.debugExit) ports.add(iobase, iosize, debugExit((status) => machine.requestShutdown(status)));
 }

@@ -26,6 +26,13 @@ export class PortTable {
     this.owner.fill(this.devices.length - 1, base, Math.min(base + count, PORTS));
   }
 
+  /** Takes every device away. */
+  clear(): void {
+    this.devices.length = 1;
+    this.bases.length = 1;
+    this.owner.fill(0);
+  }
+
   read(port: number, size: number): number {
     const id = this.owner[port] ?? 0;
     const device = this.devices[id] ?? unassigned;
