@@ -36,8 +36,8 @@ export function timeGuest(folder: string, row: GuestRow): number {
   const { machine } = bootSystem({
     machine: { cpus: 2, memory: 512 << 20, seed: 1, platform: { console: port, startDate: 1_735_689_600_000_000_000n } },
     quiet: true,
-    init: ['-c', 'qemu-lite -kernel /tmp/guest.elf -nographic'],
-    files: new Map([['/tmp/guest.elf', new Uint8Array(readFileSync(imageOf(folder, row)))]]),
+    init: ['-c', 'qemu-lite -kernel /boot/guest.elf -nographic'],
+    files: new Map([['/boot/guest.elf', new Uint8Array(readFileSync(imageOf(folder, row)))]]),
   });
   const limit = machine.now() + row.instructions * 200 + 1e10;
   while (port.seconds === undefined) {

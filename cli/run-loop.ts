@@ -51,7 +51,9 @@ export function runAtTerminal(system: System, watchdog: Watchdog, recorder: Reco
   const { stdin, stdout } = process;
   const cyclesPerMs = system.cyclesPerMs;
   const deliver = (entry: RecordEntry): void => { recorder?.add(entry); scheduleEntry(system, entry); };
-  const soon = (): number => machine.latest() + INPUT_DELAY;
+  /** Where the wall clock stands in virtual time; an idle machine's own clocks stay behind it. */
+  let wall = machine.now();
+  const soon = (): number => Math.max(machine.latest() + INPUT_DELAY, Math.floor(wall));
 
   return new Promise((resolve, reject) => {
     let timer: NodeJS.Timeout | undefined;
@@ -68,12 +70,12 @@ export function runAtTerminal(system: System, watchdog: Watchdog, recorder: Reco
       try {
         const now = process.hrtime.bigint();
         // A host that cannot keep up lets virtual time fall behind; it is never caught up in a rush.
-        const elapsedMs = Math.min(Number(now - then) / 1e6, 20);
+        wall += Math.min(Number(now - then) / 1e6, 20) * cyclesPerMs;
         then = now;
-        const state = machine.run(machine.now() + Math.max(1, Math.floor(elapsedMs * cyclesPerMs)));
+        const state = machine.run(wall);
         watchdog.beat();
         if (state === 'off') return finish(() => resolve(machine.status));
-        const ahead = (machine.nextWake() - machine.now()) / cyclesPerMs;
+        const ahead = (machine.nextWake() - wall) / cyclesPerMs;
         const idle = state === 'idle' || ahead > 1;
         watchdog.sleeping(idle);
         if (idle) timer = setTimeout(wake, Math.min(10, Math.max(1, ahead)));
