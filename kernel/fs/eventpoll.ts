@@ -20,7 +20,7 @@ import { set_current_blocked, set_temporary_sigmask } from '../signal.ts';
 import { ns_to_cycles } from '../time/timekeeping.ts';
 import { get_timespec, timespec_to_cycles } from '../time/timespec.ts';
 import { anon_inode_getfile } from './anon-inodes.ts';
-import { alloc_fd, fd_install, fd_lookup, nofile } from './file.ts';
+import { alloc_fd, fd_install, fd_lookup, fput, get_file, nofile } from './file.ts';
 import { vfs_poll } from './select.ts';
 import { noop_llseek } from './read-write.ts';
 import { type file, type file_operations, type poll_table, poll_wait } from './types.ts';
@@ -204,17 +204,20 @@ function do_epoll_wait(task: task_struct, epfd: number, address: number, max: nu
   if (!isEventpoll(f)) return -EINVAL;
   const ep = f.private_data as eventpoll;
   const n = ep_send_events(ep, address, max);
-  return n !== 0 || timeout === 0 ? n : ep_poll(task, ep, address, max, timeout);
+  return n !== 0 || timeout === 0 ? n : ep_poll(task, get_file(f), address, max, timeout);
 }
 
-function* ep_poll(task: task_struct, ep: eventpoll, address: number, max: number, timeout: number): MaySleep<number> {
+function* ep_poll(task: task_struct, f: file, address: number, max: number, timeout: number): MaySleep<number> {
+  const ep = f.private_data as eventpoll;
+  let n = 0;
   for (let left = timeout; ; ) {
     left = yield* wait_event_interruptible_timeout(ep.wq, () => ep.available(), left);
-    const n = ep_send_events(ep, address, max);
-    if (n !== 0) return n;
-    if (left < 0 || signal_pending(task)) return -EINTR;
-    if (left === 0) return 0;
+    n = ep_send_events(ep, address, max);
+    if (n !== 0 || left === 0) break;
+    if (left < 0 || signal_pending(task)) { n = -EINTR; break; }
   }
+  fput(f);
+  return n;
 }
 
 const milliseconds = (n: number): number => ((n | 0) < 0 ? Number.POSITIVE_INFINITY : ns_to_cycles((n | 0) * 1_000_000));

@@ -29,12 +29,15 @@ export class address_space {
     this.host = host;
   }
 
-  /** The frame of a page, made zero when there was none, or -ENOMEM. */
+  /** The frame of a page, made zero when there was none; -ENOMEM, or -ENOSPC at the limit of its file system. */
   grab(index: number): number {
     const known = this.pages.get(index);
     if (known !== undefined) return known;
+    const sb = this.host.i_sb;
+    if (sb.s_pages >= sb.s_maxPages) return -ENOSPC;
     const pfn = __get_free_zeroed();
     if (pfn >= 0) {
+      sb.s_pages++;
       this.pages.set(index, pfn);
       file_pages().count++;
     }
@@ -101,6 +104,7 @@ export class address_space {
     for (const [index, pfn] of this.pages) {
       if (index < first || index >= last) continue;
       this.pages.delete(index);
+      this.host.i_sb.s_pages--;
       file_pages().count--;
       put_page(pfn);
     }

@@ -9,7 +9,7 @@ import type { Word } from '../../abi/process.ts';
 import { FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD } from '../../abi/termios.ts';
 import { get_user32, put_user32 } from '../mm/uaccess.ts';
 import type { MaySleep, task_struct } from '../sched/types.ts';
-import { fd_lookup, fput } from './file.ts';
+import { fd_lookup, fput, get_file } from './file.ts';
 import { ENOIOCTLCMD, type file } from './types.ts';
 
 const CLEX = FIOCLEX.nr;
@@ -37,12 +37,11 @@ export function sys_ioctl(task: task_struct, fd: number, cmd: number, arg: Word)
   const op = f.f_op;
   if (op.ioctl === undefined) return (f.f_flags & O_PATH) !== 0 ? -EBADF : -ENOTTY;
   const answer = op.ioctl(f, cmd, arg);
-  if (typeof answer !== 'number') return finish(f, answer);
+  if (typeof answer !== 'number') return finish(get_file(f), answer);
   return answer === -ENOIOCTLCMD ? -ENOTTY : answer;
 }
 
 function* finish(f: file, answering: MaySleep<number>): MaySleep<number> {
-  f.f_count++;
   const answer = yield* answering;
   fput(f);
   return answer === -ENOIOCTLCMD ? -ENOTTY : answer;

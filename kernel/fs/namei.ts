@@ -154,6 +154,3 @@ export function filename_parentat(task: task_struct, dfd: number, name: string):
 
 /** Does the last component stand for a directory that is there already: the root, '.', '..'? */
 export const isDots = (last: string): boolean => last === '' || last === '.' || last === '..';
-
-/** lookup of one name in a directory; its dentry has no inode when there is none such. */
-export const lookup_one = (parent: path, name: string): dentry | number => d_lookup(parent.dentry, name);

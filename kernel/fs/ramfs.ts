@@ -10,6 +10,8 @@ import { current_time } from './inode.ts';
 import { kernelIter } from './iov-iter.ts';
 import { kernelEntry, kernelMkdir, new_inode, simple_dir_changes, simple_dir_operations } from './libfs.ts';
 import { get_anon_bdev } from './namespace.ts';
+import { totalram_pages } from '../mm/page-alloc.ts';
+import { PAGE_SIZE } from '../mm/types.ts';
 import { generic_file_llseek } from './read-write.ts';
 import { type dentry, type file_operations, type file_system_type, type inode, type inode_operations, super_block } from './types.ts';
 
@@ -113,10 +115,26 @@ export const ramfs_type: file_system_type = {
   name: 'ramfs', nodev: true, kill_sb: kill_litter_super,
   mount: (_source, data) => memory_super_block(ramfs_type, RAMFS_MAGIC, modeOption(data, 0o755)),
 };
+
+/** Half of RAM, or what size= says: bytes with k, m or g, or a share of RAM with %. */
+function sizeOption(data: string): number {
+  const [, number, unit] = /(?:^|,)size=(\d+)([kmg%]?)/i.exec(data) ?? [undefined, '50', '%'];
+  const factor = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 }[unit!.toLowerCase()];
+  return factor === undefined ? Math.floor((totalram_pages() * Number(number)) / 100) : Math.ceil((Number(number) * factor) / PAGE_SIZE);
+}
+
+/** Lets the files of a file system take so many pages and no more. */
+export function limit_pages(sb: super_block, pages: number): super_block {
+  sb.s_maxPages = pages;
+  sb.statfs = () => ({ blocks: pages, bfree: pages - sb.s_pages, bsize: PAGE_SIZE });
+  return sb;
+}
+
 export const tmpfs_type: file_system_type = {
   name: 'tmpfs', nodev: true, kill_sb: kill_litter_super,
-  mount: (_source, data) => memory_super_block(tmpfs_type, TMPFS_MAGIC, modeOption(data, 0o1777)),
+  mount: (_source, data) => limit_pages(memory_super_block(tmpfs_type, TMPFS_MAGIC, modeOption(data, 0o1777)), sizeOption(data)),
 };
+
 
 // ---- the initial tree
 

@@ -24,7 +24,7 @@ const access_ok = (address: number, count: number): boolean => count >= 0 && add
 
 function vfs_read(f: file, to: iov_iter): number | MaySleep<number> {
   const moved = f.f_op.read!(f, to, f.f_pos);
-  if (typeof moved !== 'number') return finish(f, moved);
+  if (typeof moved !== 'number') return finish(get_file(f), moved);
   if (moved > 0 && (f.f_mode & FMODE_STREAM) === 0) f.f_pos += moved;
   return moved;
 }
@@ -32,13 +32,13 @@ function vfs_read(f: file, to: iov_iter): number | MaySleep<number> {
 function vfs_write(f: file, from: iov_iter): number | MaySleep<number> {
   if ((f.f_flags & O_APPEND) !== 0 && (f.f_mode & FMODE_STREAM) === 0) f.f_pos = f.f_inode.i_size;
   const moved = f.f_op.write!(f, from, f.f_pos);
-  if (typeof moved !== 'number') return finish(f, moved);
+  if (typeof moved !== 'number') return finish(get_file(f), moved);
   if (moved > 0 && (f.f_mode & FMODE_STREAM) === 0) f.f_pos += moved;
   return moved;
 }
 
+/** Goes on with a read or write that sleeps. The caller has taken a reference, at once: the descriptor may be closed before the first step. */
 function* finish(f: file, moving: MaySleep<number>): MaySleep<number> {
-  get_file(f);
   const moved = yield* moving;
   if (moved > 0 && (f.f_mode & FMODE_STREAM) === 0) f.f_pos += moved;
   fput(f);
@@ -47,7 +47,6 @@ function* finish(f: file, moving: MaySleep<number>): MaySleep<number> {
 
 /** The same with a position of the caller's, which stays the caller's. */
 function* finishAt(f: file, moving: MaySleep<number>): MaySleep<number> {
-  get_file(f);
   const moved = yield* moving;
   fput(f);
   return moved;
@@ -76,7 +75,7 @@ function at(f: file, pos: number, iter: iov_iter, write: boolean): number | MayS
   const op = write ? f.f_op.write : f.f_op.read;
   if (op === undefined) return S_ISDIR(f.f_inode.i_mode) ? -EISDIR : -EINVAL;
   const moved = op.call(f.f_op, f, iter, write && (f.f_flags & O_APPEND) !== 0 ? f.f_inode.i_size : pos);
-  return typeof moved === 'number' ? moved : finishAt(f, moved);
+  return typeof moved === 'number' ? moved : finishAt(get_file(f), moved);
 }
 
 function positioned(task: task_struct, fd: number, buf: number, count: number, pos: number, write: boolean): number | MaySleep<number> {
@@ -188,12 +187,10 @@ export function sys_sendfile(task: task_struct, out: number, input: number, offs
     pos = Number(raw[0]!);
   }
   if (pos < 0 || count < 0) return -EINVAL;
-  return do_sendfile(from, to, offset, pos, Math.min(count, MAX_RW_COUNT));
+  return do_sendfile(get_file(from), get_file(to), offset, pos, Math.min(count, MAX_RW_COUNT));
 }
 
 function* do_sendfile(from: file, to: file, offset: number, pos: number, count: number): MaySleep<number> {
-  get_file(from);
-  get_file(to);
   const buffer = new Uint8Array(Math.min(count, CHUNK));
   let done = 0;
   let error = 0;
@@ -241,12 +238,10 @@ export function sys_copy_file_range(task: task_struct, input: number, offIn: num
   }
   const [readAt = from.f_pos, writeAt = to.f_pos] = given;
   if (readAt < 0 || writeAt < 0 || count < 0) return -EINVAL;
-  return copy_range(from, to, offIn, readAt, offOut, writeAt, Math.min(count, MAX_RW_COUNT));
+  return copy_range(get_file(from), get_file(to), offIn, readAt, offOut, writeAt, Math.min(count, MAX_RW_COUNT));
 }
 
 function* copy_range(from: file, to: file, offIn: number, readAt: number, offOut: number, writeAt: number, count: number): MaySleep<number> {
-  get_file(from);
-  get_file(to);
   const buffer = new Uint8Array(Math.min(count, CHUNK));
   let done = 0;
   let error = 0;

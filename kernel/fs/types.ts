@@ -81,6 +81,9 @@ export class super_block {
   s_volatile = false;
   /** State of the file system. */
   s_fs_info: unknown;
+  /** Pages its files may take together, and take. */
+  s_maxPages = Number.POSITIVE_INFINITY;
+  s_pages = 0;
   /** Mounts of it; unmounting the last calls kill_sb. */
   s_active = 0;
   statfs: () => { blocks: number; bfree: number; bsize: number } = () => ({ blocks: 0, bfree: 0, bsize: 4096 });
@@ -228,9 +231,6 @@ export interface fs_struct { root: path; pwd: path; umask: number; users: number
 
 /** What the fd table promises to the rest of the kernel (kernel/fs/file.ts implements it). */
 export type { files_struct } from './file.ts';
-
-/** The signature of every system call handler in kernel/fs; ioctl alone may be given a bigint, as its argument. */
-export type SyscallHandler = (task: task_struct, a0: number, a1: number, a2: number, a3: number, a4: number, a5: number) => Result | MaySleep<Result>;
 
 /** Kernel-internal answer of an ioctl handler that does not know the request; user space sees ENOTTY. */
 export const ENOIOCTLCMD = 515;

@@ -18,9 +18,8 @@ import { cycles_to_clock_t, cycles_to_ns, jiffies, ktime_get_ns } from '../../ti
 import { LINUX_BANNER } from '../../version.ts';
 import { file_pages } from '../filemap.ts';
 import { namespaceState } from '../namespace.ts';
-import { kmsg_fops } from '../../drivers/char/kmsg.ts';
 import { cpuinfo } from './cpuinfo.ts';
-import { proc_create, proc_create_single } from './root.ts';
+import { proc_create_single } from './root.ts';
 
 const row = (name: string, pages: number): string => `${`${name}:`.padEnd(16)}${String(pages * 4).padStart(8)} kB\n`;
 
@@ -133,5 +132,4 @@ export function proc_system_init(): void {
     ['version', () => `${LINUX_BANNER}\n`],
   ];
   for (const [name, show] of entries) proc_create_single(name, 0o444, show);
-  proc_create('kmsg', 0o400, undefined, kmsg_fops);
 }
