@@ -270,6 +270,7 @@ function process_vm_rw(pid: number, local: number, nlocal: number, remote: numbe
   if (typeof mine === 'number') return mine;
   const theirs = segments(remote, nremote);
   if (typeof theirs === 'number') return theirs;
+  if (theirs.every(([, length]) => length === 0)) return 0;
   const task = find_task_by_vpid(pid);
   if (task === undefined) return -ESRCH;
   if (task.mm === undefined) return -EPERM;

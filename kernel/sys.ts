@@ -122,7 +122,7 @@ export const sys_getppid = (task: task_struct): number => task.group_leader.real
 /** There is one user, root. */
 export const sys_getuid = (): number => 0;
 export const sys_setuid = (_task: task_struct, id: number): number => (id === 0 ? 0 : id < 0 ? -EINVAL : -EPERM);
-export function sys_getgroups(): number { return 0; }
+export const sys_getgroups = (_task: task_struct, size: number): number => (size < 0 ? -EINVAL : 0);
 
 export function sys_set_tid_address(task: task_struct, address: number): number {
   task.clear_child_tid = address;

@@ -1,5 +1,5 @@
 /** Clocks and sleeping on them. Linux: kernel/time/posix-timers.c, kernel/time/hrtimer.c, kernel/time/time.c */
-import { EFAULT, EINVAL, EPERM } from '../../abi/errno.ts';
+import { EFAULT, EINTR, EINVAL, EOPNOTSUPP, EPERM } from '../../abi/errno.ts';
 import {
   CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW, CLOCK_PROCESS_CPUTIME_ID, CLOCK_REALTIME, CLOCK_REALTIME_COARSE, CLOCK_TAI, CLOCK_THREAD_CPUTIME_ID, TIMER_ABSTIME, tms,
 } from '../../abi/time.ts';
@@ -48,6 +48,8 @@ export function sys_time(_task: task_struct, address: number): number {
   return address !== 0 && put_user64(address, seconds) < 0 ? -EFAULT : Number(seconds);
 }
 
+const NOT_FOR_SLEEPING: ReadonlySet<number> = new Set([CLOCK_THREAD_CPUTIME_ID, CLOCK_MONOTONIC_RAW, CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE]);
+
 /** Sleeps until that cycle. 0; when a signal comes, what is left is stored at `rem` and the call can be restarted. */
 function* sleep_until(until: number, rem: number): MaySleep<number> {
   const task = current();
@@ -75,7 +77,8 @@ export function sys_nanosleep(_task: task_struct, request: number, rem: number):
 }
 
 export function sys_clock_nanosleep(task: task_struct, clock: number, flags: number, request: number, rem: number): number | MaySleep<number> {
-  if (clock_ns(task, clock) === undefined || clock === CLOCK_THREAD_CPUTIME_ID) return -EINVAL;
+  if (clock_ns(task, clock) === undefined) return -EINVAL;
+  if (NOT_FOR_SLEEPING.has(clock)) return -EOPNOTSUPP;
   const ts = get_timespec(request);
   if (typeof ts === 'number') return ts;
   if ((flags & TIMER_ABSTIME) === 0) return sleep_until(this_processor().clock + timespec_to_cycles(ts), rem);
@@ -86,7 +89,7 @@ export function sys_clock_nanosleep(task: task_struct, clock: number, flags: num
 export function sys_restart_syscall(task: task_struct): number | MaySleep<number> {
   const again = task.restart_block;
   task.restart_block = undefined;
-  return again === undefined ? -4 : again();
+  return again === undefined ? -EINTR : again();
 }
 
 export function sys_times(task: task_struct, address: number): number {
