@@ -8,7 +8,7 @@ import type { BootImage, Segment } from './image.ts';
 import { isElf, readElf, spaceOfFile } from './elf.ts';
 import {
   MULTIBOOT_AOUT_KLUDGE, MULTIBOOT_BOOTLOADER_MAGIC, MULTIBOOT_HEADER_MAGIC, MULTIBOOT_INFO_BOOTDEV, MULTIBOOT_INFO_BOOT_LOADER_NAME,
-  MULTIBOOT_INFO_CMDLINE, MULTIBOOT_INFO_MEMORY, MULTIBOOT_INFO_MEM_MAP, MULTIBOOT_MEMORY_AVAILABLE, MULTIBOOT_MEMORY_INFO,
+  MULTIBOOT_INFO_CMDLINE, MULTIBOOT_INFO_MEMORY, MULTIBOOT_INFO_MEM_MAP, MULTIBOOT_INFO_MODS, MULTIBOOT_MEMORY_AVAILABLE, MULTIBOOT_MEMORY_INFO,
   MULTIBOOT_MEMORY_RESERVED, MULTIBOOT_PAGE_ALIGN, MULTIBOOT_SEARCH, MULTIBOOT_VIDEO_MODE, multiboot_header, multiboot_info, multiboot_mmap_entry,
 } from '../../abi/multiboot.ts';
 import { OptionError } from '../option-error.ts';
@@ -94,8 +94,8 @@ function information(address: number, memorySize: number, cmdline: string): Uint
     });
   });
   writer.store(multiboot_info, info, {
-    flags: MULTIBOOT_INFO_MEMORY | MULTIBOOT_INFO_BOOTDEV | MULTIBOOT_INFO_CMDLINE | MULTIBOOT_INFO_MEM_MAP | MULTIBOOT_INFO_BOOT_LOADER_NAME,
-    mem_lower: Math.min(memorySize, VGA_WINDOW) / 1024, mem_upper: Math.max(memorySize - MIB, 0) / 1024, boot_device: BOOT_DEVICE,
+    flags: MULTIBOOT_INFO_MEMORY | MULTIBOOT_INFO_BOOTDEV | MULTIBOOT_INFO_CMDLINE | MULTIBOOT_INFO_MODS | MULTIBOOT_INFO_MEM_MAP | MULTIBOOT_INFO_BOOT_LOADER_NAME,
+    mem_lower: Math.min(memorySize, EBDA) / 1024, mem_upper: Math.max(memorySize - MIB, 0) / 1024, boot_device: BOOT_DEVICE,
     cmdline: text, mmap_addr: entries, mmap_length: map.length * multiboot_mmap_entry.size, boot_loader_name: loader,
   });
   return writer.bytes();

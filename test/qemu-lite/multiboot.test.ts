@@ -73,8 +73,8 @@ test('the kernel is told the memory, the command line and who loaded it', () => 
   const image = load(guest('tiny/fib.32.elf'), 64 * MIB, 'quiet x=1');
   const space = memoryOf(image);
   const info = multiboot_info.at(space, image.registers.rbx ?? 0);
-  assert.equal(info.flags, 0x001 | 0x002 | 0x004 | 0x040 | 0x200);
-  assert.equal(info.mem_lower, 640);
+  assert.equal(info.flags, 0x001 | 0x002 | 0x004 | 0x008 | 0x040 | 0x200);
+  assert.equal(info.mem_lower, 639);
   assert.equal(info.mem_upper, 63 * 1024);
   assert.equal(text(space, info.cmdline), 'k quiet x=1');
   assert.equal(text(space, info.boot_loader_name), 'qemu');
