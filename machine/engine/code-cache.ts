@@ -29,7 +29,7 @@ const AREA_BYTES = 48 * 1024 * 1024;
 const MAX_INSTRUCTIONS = 64;
 const PAGE = 4096;
 
-interface Block {
+export interface Block {
   readonly record: number;
   readonly records: number;
   /** Offsets in the page of its first byte and behind its last. */
@@ -89,13 +89,16 @@ export class CodeCache {
     const key = physical * 2048 + (mode & CODE_MODE);
     const known = this.blocks.get(key);
     if (known?.valid && (known.secondPage < 0 || known.secondPage === secondPage())) return known;
-    if (this.next + (MAX_INSTRUCTIONS + 2) * RECORD_SIZE > this.area + AREA_BYTES) this.reset();
-    const block = this.translate(physical, mode, secondPage);
+    const block = this.translate(physical, mode, secondPage, MAX_INSTRUCTIONS);
     this.blocks.set(key, block);
     this.enter(Math.floor(physical / PAGE), block);
     if (block.secondPage >= 0) this.enter(block.secondPage, block);
-    this.handlers.compile();
     return block;
+  }
+
+  /** The one instruction at a physical address, for once. */
+  single(physical: number, mode: number, secondPage: () => number): Block {
+    return this.translate(physical, mode, secondPage, 1);
   }
 
   private reset(): void {
@@ -142,8 +145,9 @@ export class CodeCache {
 
   // ---------------------------------------------------------------- translation
 
-  private translate(physical: number, mode: number, secondPage: () => number): Block {
+  private translate(physical: number, mode: number, secondPage: () => number, most: number): Block {
     const { ram } = this;
+    if (this.next + (MAX_INSTRUCTIONS + 2) * RECORD_SIZE > this.area + AREA_BYTES) this.reset();
     const codeSize = (mode & MODE_SIZE) === MODE_64 ? 8 : (mode & MODE_SIZE) === MODE_32 ? 4 : 2;
     const vex = (mode & (MODE_PROTECTED | MODE_VM86)) === MODE_PROTECTED;
     const page = Math.floor(physical / PAGE);
@@ -164,12 +168,13 @@ export class CodeCache {
       this.write(insn, offset, mode);
       records++;
       offset += insn.length;
-      if (endsBlock(insn) || offset >= PAGE || records === MAX_INSTRUCTIONS) break;
+      if (endsBlock(insn) || offset >= PAGE || records === most) break;
     }
     const near = offset < PAGE && second < 0 && (mode & MODE_FLAT) !== 0;
     this.fill(near ? HANDLER_END_NEAR : HANDLER_END, offset, offset);
     ram.mem.u64[(this.next - RECORD_SIZE + REC_IMM) >>> 3] = 0n;
     ram.mem.u32[(this.next - RECORD_SIZE + REC_LINK) >>> 2] = 0;
+    this.handlers.compile();
     return { record, records: records + 1, start, end: offset, secondPage: second, valid: true };
   }
 

@@ -11,13 +11,13 @@ import { linearAddress, readPhysical, writePhysical } from '../cpu/memory.ts';
 import type { Exec } from '../cpu/opcode-row.ts';
 import { opcodeTable } from '../cpu/opcode-table.ts';
 import { walk } from '../cpu/paging.ts';
-import { CS, type CpuState, MODE_64, MODE_ALIGN, MODE_FLAT, MODE_SIZE, MODE_USER, SEGMENT_SIZE, SS, STATE, updateMode } from '../cpu/state.ts';
+import { CS, type CpuState, MODE_64, MODE_ALIGN, MODE_SIZE, MODE_USER, SEGMENT_SIZE, SS, STATE, updateMode } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
 import { CodeCache } from './code-cache.ts';
 import { readFlags, writeFlags } from './flags.ts';
 import { Handlers } from './handlers.ts';
 import { ENGINE } from './layout.ts';
-import { ACCESS_MODIFY, ACCESS_SEGMENT, ACCESS_WRITE, REC_END, REC_IMM, REC_LINK, REC_SEG, REC_START } from './record.ts';
+import { ACCESS_MODIFY, ACCESS_SEGMENT, ACCESS_WRITE, REC_END, REC_IMM, REC_LINK, REC_SEG } from './record.ts';
 import { type HostImports, JUMP_LAST, JUMP_LINEAR, JUMP_RECORD, JUMP_TAG, runtimeModule } from './runtime.ts';
 import { STOP_EVENT, STOP_EXIT, STOP_FAULT, STOP_LIMIT, type StopReason, elapsed, stopSoon } from './stop.ts';
 import { JUMP_ENTRIES, JUMP_ENTRY_SHIFT, Tlb, type TlbCosts } from './tlb.ts';
@@ -176,14 +176,18 @@ export class Engine implements EngineHooks {
         if (ripLow > w[CS_LIMIT]!) raise(cpu, GP_VECTOR);
       }
       const physical = walk(cpu, linear, access);
-      const block = this.code.find(physical, mode, () => {
+      const nextPage = () => {
         const next = (Math.floor(linear / 4096) + 1) * 4096;
         return Math.floor(walk(cpu, (mode & MODE_SIZE) === MODE_64 ? next : next >>> 0, access) / 4096);
-      });
-      const page = (BigInt(ripHigh) << 32n | BigInt(ripLow)) - BigInt((linear >>> 0) & 0xfff);
-      cpu.u64[RIP_PAGE >>> 1] = page;
-      if ((mode & MODE_FLAT) === 0) this.checkBlockLimit(cpu, ripLow, block);
-      else this.cacheJump(cpu, linear, block.record);
+      };
+      let block = this.code.find(physical, mode, nextPage);
+      const last = block.end - block.start - 1;
+      if ((mode & MODE_SIZE) !== MODE_64 && ripLow + last > w[CS_LIMIT]!) {
+        // The bytes beyond the limit must not be executed: one instruction at a time.
+        block = this.code.single(physical, mode, nextPage);
+        if (ripLow + block.end - block.start - 1 > w[CS_LIMIT]!) raise(cpu, GP_VECTOR);
+      } else this.cacheJump(cpu, linear, block.record, last);
+      cpu.u64[RIP_PAGE >>> 1] = (BigInt(ripHigh) << 32n | BigInt(ripLow)) - BigInt((linear >>> 0) & 0xfff);
       return block.record;
     } catch (e) {
       this.thrown = e;
@@ -194,7 +198,7 @@ export class Engine implements EngineHooks {
     }
   }
 
-  private cacheJump(cpu: CpuState, linear: number, record: number): void {
+  private cacheJump(cpu: CpuState, linear: number, record: number, last: number): void {
     const w = cpu.u32;
     const { u32 } = this.ram.mem;
     const low = linear >>> 0, high = Math.floor(linear / FOUR_GIB) >>> 0;
@@ -205,12 +209,7 @@ export class Engine implements EngineHooks {
     u32[at + JUMP_TAG / 4] = w[ENGINE.jump_tag >>> 2]!;
     u32[at + JUMP_TAG / 4 + 1] = w[(ENGINE.jump_tag >>> 2) + 1]!;
     u32[at + JUMP_RECORD / 4] = record;
-    u32[at + JUMP_LAST / 4] = 0;
-  }
-
-  /** A block may run past the limit of a code segment that is not flat: the bytes beyond must not be executed. */
-  private checkBlockLimit(cpu: CpuState, rip: number, block: { start: number; end: number }): void {
-    void cpu; void rip; void block;
+    u32[at + JUMP_LAST / 4] = last;
   }
 
   /** Where a direct jump in its page leads; remembered in its record. */
@@ -219,12 +218,9 @@ export class Engine implements EngineHooks {
     const { mem } = this.ram;
     const { epoch } = this.code;
     const offset = mem.u16[(record + REC_END) >>> 1]! + (mem.u32[(record + REC_IMM) >>> 2]! | 0);
-    const w = cpu.u32;
-    const rip = cpu.u64[RIP_PAGE >>> 1]! + BigInt(offset);
-    cpu.u64[ADDRESS >>> 1] = rip;
     const page = cpu.u64[RIP_PAGE >>> 1]!;
+    cpu.u64[ADDRESS >>> 1] = page + BigInt(offset);
     const target = this.lookup();
-    void w;
     if (target !== 0 && this.code.epoch === epoch && cpu.u64[RIP_PAGE >>> 1] === page && !this.code.crosses(target)) mem.u32[(record + REC_LINK) >>> 2] = target;
     return target;
   }
@@ -243,7 +239,7 @@ export class Engine implements EngineHooks {
     if ((mode & MODE_SIZE) === MODE_64) {
       linear = (w[ADDRESS + 1]! | 0) * FOUR_GIB + low;
       wide = true;
-      if (linear < -(2 ** 47) || linear + size - 1 >= 2 ** 47 || (linear < 0 && linear + size - 1 >= 0)) {
+      if (linear < -(2 ** 47) || linear + size - 1 >= 2 ** 47) {
         const seg = access & ACCESS_SEGMENT ? access >> 12 & 7 : (ram.mem.u16[(record + REC_SEG) >>> 1]! - STATE.seg) / SEGMENT_SIZE;
         raise(cpu, seg === SS ? SS_VECTOR : GP_VECTOR);
       }
@@ -322,4 +318,3 @@ export class Engine implements EngineHooks {
     return 1;
   }
 }
-void REC_START;

@@ -125,10 +125,12 @@ function jumpThroughCache(c: Code, lookup: Func): void {
     () => c.and(c.add(c.get(rip), c.load64(c.get(cpu), STATE.seg + CS * SEGMENT_SIZE)), c.const(0xffff_ffff))));
   c.set(entry, c.add32(c.load32(c.get(cpu), ENGINE.jump_cache),
     c.shl32(c.and32(c.wrap(c.xor(c.get(linear), c.shru(c.get(linear), c.const(12)))), c.const32(JUMP_ENTRIES - 1)), c.const32(JUMP_ENTRY_SHIFT))));
-  c.if(c.and32(
+  const inLimit = () => c.or32(isMode64(c, cpu), c.eqz32(c.gtu(
+    c.add(c.get(rip), c.extendu(c.load32(c.get(entry), JUMP_LAST))), c.extendu(c.load32(c.get(cpu), STATE.seg + CS * SEGMENT_SIZE + 8)))));
+  c.if(c.and32(c.and32(
     c.eq(c.load64(c.get(entry), JUMP_LINEAR), c.get(linear)),
     c.eq(c.load64(c.get(entry), JUMP_TAG), c.load64(c.get(cpu), ENGINE.jump_tag)),
-  ), () => {
+  ), inLimit()), () => {
     c.set(record, c.load32(c.get(entry), JUMP_RECORD));
     c.store64(c.get(cpu), c.sub(c.get(rip), pageOffset(c, record)), ENGINE.rip_page);
     c.return(c.get(record));
