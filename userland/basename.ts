@@ -1,5 +1,5 @@
 /** basename: the last part of a path, without SUFFIX. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { puts } from './libc.ts';
 import { baseName } from './lib/targets.ts';
 import { usageError } from './lib/options.ts';

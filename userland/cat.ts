@@ -1,7 +1,7 @@
 /**
  * cat: files, or standard input, to standard output. Options -n -b -E -s as GNU's.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { close, open, read, writeAll, decode } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';
 import { attempt } from './lib/main.ts';

@@ -1,5 +1,5 @@
 /** chmod: changes the permission bits of files, by an octal number or by `[ugoa…][-+=][rwxXst…]`. -R whole trees. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { S_ISDIR } from '../abi/fcntl.ts';
 import { Errno, chmod, eputs, readdir, stat } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';

@@ -1,5 +1,5 @@
 /** clear: an empty screen. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { writeAll } from './libc.ts';
 
 export function* main(): Sys<number> {

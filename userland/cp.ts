@@ -1,5 +1,5 @@
 /** cp: copies files; -r whole directories, -v. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { EEXIST } from '../abi/errno.ts';
 import { O_CREAT, O_TRUNC, O_WRONLY, S_ISDIR, S_ISLNK } from '../abi/fcntl.ts';
 import { Errno, close, eputs, lstat, mkdir, open, puts, read, readdir, readlink, stat, symlink, writeAll } from './libc.ts';

@@ -1,5 +1,5 @@
 /** cut: parts of lines. -d DELIMITER -f FIELDS, -c or -b CHARACTERS, -s only lines with a delimiter. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { fputs } from './libc.ts';
 import { eachFile, linesOf } from './lib/input.ts';
 import { getopt, usageError } from './lib/options.ts';

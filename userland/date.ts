@@ -1,5 +1,5 @@
 /** date: the machine's date, in UTC. `+FORMAT` as strftime's, -u and -d @SECONDS as GNU's. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { CLOCK_REALTIME } from '../abi/time.ts';
 import { clock_gettime, eputs, puts } from './libc.ts';
 import { strftime } from './lib/clock.ts';

@@ -1,5 +1,5 @@
 /** dirname: a path without its last part. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { puts } from './libc.ts';
 import { usageError } from './lib/options.ts';
 

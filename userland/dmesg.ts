@@ -1,5 +1,5 @@
 /** dmesg: the kernel's messages. Options -c (clear) -C (only clear) -r (raw) -t (no time) as util-linux's. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { __NR_syslog } from '../abi/syscalls.ts';
 import { Errno, decode, eputs, fputs, klogctl, syscall } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';

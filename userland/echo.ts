@@ -1,7 +1,7 @@
 /**
  * echo: its arguments on one line. Options -n -e -E as GNU's, which take anything else for text.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { fputs } from './libc.ts';
 import { unescape } from './lib/escapes.ts';
 

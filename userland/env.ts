@@ -1,5 +1,5 @@
 /** env: prints the environment, or runs a program with it changed. Options -i -u as GNU's. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { ENOENT } from '../abi/errno.ts';
 import { Errno, eputs, execvp, puts } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';

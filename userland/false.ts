@@ -1,5 +1,5 @@
 /** false: fails. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 
 export function* main(): Sys<number> {
   return 1;

@@ -1,5 +1,5 @@
 /** free: memory in use, from /proc/meminfo. Options -b -k -m -g -h -t as procps's. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { puts } from './libc.ts';
 import { readMeminfo } from './lib/procfs.ts';
 import { getopt, usageError } from './lib/options.ts';

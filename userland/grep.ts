@@ -1,7 +1,7 @@
 /**
  * grep: lines that match. -E extended, -F fixed strings, basic expressions otherwise; -i -v -n -c -l -L -q -o -w -x -r -h -H -s -e -m -A -B -C.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { S_ISDIR } from '../abi/fcntl.ts';
 import { Errno, close, decode, eputs, fputs, lstat, open, readAll, readdir, stat } from './libc.ts';
 import { maybe } from './lib/main.ts';

@@ -1,5 +1,5 @@
 /** head: the first lines (-n, default 10) or bytes (-c) of files. A negative number: all but the last so many. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { decode, eputs, fputs, read, writeAll, readAll } from './libc.ts';
 import { eachFile } from './lib/input.ts';
 import { getopt, usageError } from './lib/options.ts';

@@ -1,5 +1,5 @@
 /** help: what this system offers, by what one wants to do. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { fputs } from './libc.ts';
 
 const HELP = `Vitrine: a miniature Linux with KVM, on simulated processors with VMX.

@@ -1,5 +1,5 @@
 /** hexdump: bytes in hexadecimal. -C with characters beside them, -n LENGTH, -s OFFSET, -v without folding; alone, 16-bit words. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { eputs, fputs, readAll } from './libc.ts';
 import { eachFile } from './lib/input.ts';
 import { getopt, usageError } from './lib/options.ts';

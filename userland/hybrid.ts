@@ -3,7 +3,7 @@
  * itself; a Type-2 runs as a program among others. The two columns are facts about the same vCPU, and the lines below
  * them change it by the means one has for any thread.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { SIGCONT, SIGKILL, SIGSTOP, SIGUSR1 } from '../abi/signal.ts';
 import { PRIO_PROCESS } from '../abi/sched.ts';
 import { Errno, decode, eputs, fputs, getpriority, kill, puts, sched_setaffinity, setpriority, sleep, stat, tgkill, wait4 } from './libc.ts';
@@ -13,8 +13,8 @@ import { type Guest, busy, talking } from './hybrid/guests.ts';
 import { type Facts, KVM_DEBUGFS, measure, share } from './hybrid/facts.ts';
 import { type Vmm, startVmm } from './hybrid/vmm.ts';
 
-const SETTLE = 0.05;
-const LOOK = 0.4;
+const SETTLE = 0.004;
+const LOOK = 0.02;
 
 const grouped = (n: number): string => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ',');
 const percent = (part: number): string => `${(part * 100).toFixed(1)} %`;

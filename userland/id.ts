@@ -1,5 +1,5 @@
 /** id: who runs this. Options -u -g -n as GNU's. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { getuid, puts } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';
 

@@ -6,7 +6,7 @@
  * program. With TERM=dumb, when the host's input is no terminal, the console neither echoes nor prompts: the shell
  * reads commands as from a file.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { EBUSY, EEXIST } from '../abi/errno.ts';
 import { O_RDWR } from '../abi/fcntl.ts';
 import { LINUX_REBOOT_CMD_POWER_OFF } from '../abi/prctl.ts';

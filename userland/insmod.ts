@@ -1,5 +1,5 @@
 /** insmod: loads a module from a file, with parameters as name=value. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { Errno, eputs, finit_module, stat } from './libc.ts';
 import { moduleError } from './lib/modules.ts';
 import { maybe } from './lib/main.ts';

@@ -1,7 +1,7 @@
 /**
  * kill: sends a signal, SIGTERM unless another is named, to processes. Negative numbers are process groups.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { SIGTERM } from '../abi/signal.ts';
 import { Errno, eputs, kill, puts } from './libc.ts';
 import { parseSignal, shortName } from './lib/signals.ts';

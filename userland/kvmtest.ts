@@ -3,7 +3,7 @@
  * serial port, and halts. Each line here stands beside its C original.
  * Linux: Documentation/virt/kvm/api.rst describes every call in it.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { O_CLOEXEC, O_RDWR } from '../abi/fcntl.ts';
 import { MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts';
 import {

@@ -1,5 +1,5 @@
 /** ln: makes links, symbolic ones with -s; -f replaces what is there, -v. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { Errno, eputs, link, lstat, puts, symlink, unlink } from './libc.ts';
 import { maybe } from './lib/main.ts';
 import { getopt, usageError } from './lib/options.ts';

@@ -1,7 +1,7 @@
 /**
  * ls: names in a directory. Options -a -A -l -1 -C -d -F -h -i -r -R -S -t -U as GNU's.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFSOCK, major, minor } from '../abi/fcntl.ts';
 import { CLOCK_REALTIME } from '../abi/time.ts';
 import { Errno, clock_gettime, eputs, fputs, isatty, lstat, readdir, readlink, stat, windowSize, type FileStatus } from './libc.ts';

@@ -1,5 +1,5 @@
 /** lsmod: the modules that are loaded, from /proc/modules. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { puts, readFile, sprintf } from './libc.ts';
 import { parseModules } from './lib/modules.ts';
 

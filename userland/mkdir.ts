@@ -1,5 +1,5 @@
 /** mkdir: makes directories; -p with their parents, -m MODE, -v. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { EEXIST } from '../abi/errno.ts';
 import { S_ISDIR } from '../abi/fcntl.ts';
 import { Errno, eputs, mkdir, puts, stat } from './libc.ts';

@@ -2,7 +2,7 @@
  * modprobe: loads a module and those it needs, or with -r unloads it and those that nothing needs any more. What a
  * module needs stands in /lib/modules/modules.dep, one line a module: `kvm_intel.ko: kvm.ko`.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { EEXIST } from '../abi/errno.ts';
 import { Errno, eputs, finit_module, puts, readFile, stat } from './libc.ts';
 import { MODULES, moduleError, moduleName, parseModules } from './lib/modules.ts';

@@ -1,5 +1,5 @@
 /** mount: attaches a file system, `mount -t TYPE [-o OPTIONS] SOURCE TARGET`; alone, lists what is mounted. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { EBUSY, ENODEV, ENOENT } from '../abi/errno.ts';
 import * as MS from '../abi/mount.ts';
 import { Errno, eputs, mount, puts, readFile } from './libc.ts';

@@ -1,5 +1,5 @@
 /** mv: renames files; onto another file system it copies and removes. -v says what is done, -n overwrites nothing. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { EXDEV } from '../abi/errno.ts';
 import { Errno, eputs, lstat, puts, rename, unlink } from './libc.ts';
 import { copyTree } from './cp.ts';

@@ -1,5 +1,5 @@
 /** nice: runs a program with its nice value raised by 10, or by -n N; alone, prints the nice value. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { ENOENT } from '../abi/errno.ts';
 import { PRIO_PROCESS } from '../abi/sched.ts';
 import { Errno, eputs, execvp, getpriority, nice, puts } from './libc.ts';

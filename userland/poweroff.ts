@@ -1,5 +1,5 @@
 /** poweroff, halt, reboot: stop the machine at once, by the name it was called by. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { LINUX_REBOOT_CMD_HALT, LINUX_REBOOT_CMD_POWER_OFF, LINUX_REBOOT_CMD_RESTART } from '../abi/prctl.ts';
 import { Errno, eputs, reboot, sync } from './libc.ts';
 

@@ -1,5 +1,5 @@
 /** printf: formatted text, as the shell's built-in of that name. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { eputs, fputs } from './libc.ts';
 import { formatPrintf } from './lib/printf-command.ts';
 import { usageError } from './lib/options.ts';

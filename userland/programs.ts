@@ -1,7 +1,7 @@
 /**
  * Every program of this folder by the name it has in /bin, each with libc's entry point around its main.
  */
-import { type Program, type ProgramMain } from '../abi/process.ts';
+import type { Program, ProgramMain } from '../abi/process.ts';
 import { _start } from './libc.ts';
 import { main as basename } from './basename.ts';
 import { main as cat } from './cat.ts';

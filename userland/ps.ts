@@ -2,7 +2,7 @@
  * ps: processes and threads, from /proc. UNIX options -e -A -a -x -f -F -l -j -L -T -H -p -C -t -o -u --no-headers --sort --ppid,
  * BSD's `aux`, `ax`, `l`, `j`, `-o` lists with headings (`pid=`, `comm=NAME`, `wchan:14`).
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { eputs, getpid, fputs, isatty, time, windowSize } from './libc.ts';
 import { COLUMNS, type Column, type Moment } from './lib/ps-columns.ts';
 import { type TaskStat, USER_HZ, readMeminfo, readUptime, tasks } from './lib/procfs.ts';

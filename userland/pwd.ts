@@ -1,5 +1,5 @@
 /** pwd: the working directory. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { getcwd, puts } from './libc.ts';
 
 export function* main(): Sys<number> {

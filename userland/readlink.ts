@@ -1,5 +1,5 @@
 /** readlink: what a symbolic link points at; -f the path with all links and dots resolved. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { S_ISLNK } from '../abi/fcntl.ts';
 import { getcwd, lstat, puts, readlink } from './libc.ts';
 import { maybe } from './lib/main.ts';

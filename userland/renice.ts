@@ -1,5 +1,5 @@
 /** renice: changes the nice value of processes (-p), process groups (-g) or a user's processes (-u). */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { PRIO_PGRP, PRIO_PROCESS, PRIO_USER } from '../abi/sched.ts';
 import { Errno, eputs, getpriority, puts, setpriority } from './libc.ts';
 

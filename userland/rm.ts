@@ -1,5 +1,5 @@
 /** rm: removes files; -r whole directories, -f without complaint of what is not there, -d empty directories, -v. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { ENOENT } from '../abi/errno.ts';
 import { S_ISDIR } from '../abi/fcntl.ts';
 import { Errno, eputs, lstat, puts, readdir, rmdir, unlink } from './libc.ts';

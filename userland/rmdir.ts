@@ -1,5 +1,5 @@
 /** rmdir: removes empty directories; -p their parents too. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { Errno, eputs, rmdir } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';
 

@@ -1,5 +1,5 @@
 /** rmmod: unloads modules; one that is in use stays, and who uses it is said. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { Errno, delete_module, eputs, readFile } from './libc.ts';
 import { moduleName, parseModules } from './lib/modules.ts';
 

@@ -2,7 +2,7 @@
  * sed: edits a stream line by line. Commands s d p q = y a i c n N h H g G x b t l with addresses (numbers, $, /re/, ranges,
  * steps, !) and groups; options -n -e -E -r -f -i -s.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { O_CREAT, O_TRUNC, O_WRONLY } from '../abi/fcntl.ts';
 import { close, eputs, fputs, open, readFile, writeAll } from './libc.ts';
 import { translate } from './grep.ts';

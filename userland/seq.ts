@@ -1,5 +1,5 @@
 /** seq: numbers from FIRST by INCREMENT to LAST. -s SEPARATOR, -w of equal width. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { eputs, writeAll } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';
 

@@ -2,7 +2,7 @@
  * sh: the shell. `sh`, `sh FILE [ARG…]`, `sh -c COMMAND [NAME [ARG…]]`, `-i` interactive, `-l` login, options of `set`.
  * POSIX.1-2017, Shell Command Language; messages and job control as bash words them.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { F_DUPFD_CLOEXEC } from '../abi/fcntl.ts';
 import { SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIG_IGN } from '../abi/signal.ts';
 import { ENOENT } from '../abi/errno.ts';

@@ -1,7 +1,7 @@
 /**
  * sleep: waits for the sum of its arguments, each a number of seconds or with a suffix s, m, h or d.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { eputs, nanosleep } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';
 

@@ -1,5 +1,5 @@
 /** sort: lines in order, by bytes. -n by number, -h by size with unit, -r reversed, -u once each, -f without case, -k FIELD, -t SEPARATOR, -o FILE. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { O_CREAT, O_TRUNC, O_WRONLY } from '../abi/fcntl.ts';
 import { close, open, writeAll } from './libc.ts';
 import { eachFile, linesOf } from './lib/input.ts';

@@ -3,7 +3,7 @@
  * Options: -f follow children and threads, -c count, -e trace=LIST (or -e LIST), -o FILE, -p PID attach, -s SIZE, -v in full,
  * -T time in calls, -tt time of day, -q quiet, -n numbers.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { EINTR } from '../abi/errno.ts';
 import { O_CREAT, O_TRUNC, O_WRONLY } from '../abi/fcntl.ts';
 import * as P from '../abi/ptrace.ts';

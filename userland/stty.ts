@@ -1,7 +1,7 @@
 /** stty: the terminal's settings. -a all of them; `raw`, `cooked`, `sane`, `-echo`, `size` and single flags change or show them. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import * as T from '../abi/termios.ts';
-import { type Of } from '../abi/struct.ts';
+import type { Of } from '../abi/struct.ts';
 import { Errno, eputs, fputs, tcgetattr, tcsetattr, windowSize } from './libc.ts';
 
 type Word = 'c_iflag' | 'c_oflag' | 'c_cflag' | 'c_lflag';

@@ -1,5 +1,5 @@
 /** tail: the last lines (-n, default 10) or bytes (-c) of files; `-n +N` from line N on; -f goes on as the file grows. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { decode, eputs, fputs, read, readAll, sleep, writeAll } from './libc.ts';
 import { eachFile } from './lib/input.ts';
 import { getopt, usageError } from './lib/options.ts';

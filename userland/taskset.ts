@@ -2,7 +2,7 @@
  * taskset: on which processors a process may run. `taskset MASK CMD…`, `taskset -c LIST CMD…`, `taskset -p [MASK] PID`,
  * `-a` for all threads of the process.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { ENOENT } from '../abi/errno.ts';
 import { Errno, eputs, execvp, puts, readdir, sched_getaffinity, sched_setaffinity } from './libc.ts';
 import { formatList, parseList, parseMask } from './lib/cpu-list.ts';

@@ -1,5 +1,5 @@
 /** tee: standard input to standard output and to files; -a appends. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { O_APPEND, O_CREAT, O_TRUNC, O_WRONLY } from '../abi/fcntl.ts';
 import { attempt } from './lib/main.ts';
 import { open, read, writeAll } from './libc.ts';

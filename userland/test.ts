@@ -1,5 +1,5 @@
 /** test, [: conditions, as the shell's built-ins of those names. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { eputs } from './libc.ts';
 import { runTest } from './lib/test-expression.ts';
 

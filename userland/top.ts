@@ -2,7 +2,7 @@
  * top: who uses the processors, refreshed. -b batch, -n COUNT, -d SECONDS, -H threads, -p PIDS; at a terminal q quits,
  * H switches threads, M and P choose the order.
  */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { POLLIN } from '../abi/poll.ts';
 import { ECHO, ICANON } from '../abi/termios.ts';
 import { eputs, fputs, isatty, poll, read, readFile, sleep, sprintf, tcgetattr, tcsetattr, windowSize } from './libc.ts';

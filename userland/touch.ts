@@ -1,5 +1,5 @@
 /** touch: makes files that are not there, and sets the times of those that are. -c makes none. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { O_CREAT, O_WRONLY } from '../abi/fcntl.ts';
 import { Errno, close, eputs, open, utime } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';

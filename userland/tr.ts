@@ -1,5 +1,5 @@
 /** tr: characters for others. -d deletes, -s squeezes repeats, -c takes the complement of the first set. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { decode, read, writeAll } from './libc.ts';
 import { unescape } from './lib/escapes.ts';
 import { getopt, usageError } from './lib/options.ts';

@@ -1,5 +1,5 @@
 /** umount: detaches file systems; -l at once though busy, -f by force. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { EBUSY, EINVAL, ENOENT } from '../abi/errno.ts';
 import { MNT_DETACH, MNT_FORCE } from '../abi/mount.ts';
 import { Errno, eputs, umount } from './libc.ts';

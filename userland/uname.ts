@@ -1,5 +1,5 @@
 /** uname: what the kernel calls itself. Options -a -s -n -r -v -m -p -i -o as GNU's. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { eputs, puts, uname } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';
 

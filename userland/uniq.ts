@@ -1,5 +1,5 @@
 /** uniq: neighbouring lines that are the same, once. -c counted, -d only repeated ones, -u only single ones, -i without case. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { fputs, sprintf } from './libc.ts';
 import { eachFile, linesOf } from './lib/input.ts';
 import { getopt, usageError } from './lib/options.ts';

@@ -1,5 +1,5 @@
 /** uptime: the time, how long the machine has run, its load. Options -p -s as procps's. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { puts, readFile, time } from './libc.ts';
 import { strftime } from './lib/clock.ts';
 import { getopt, usageError } from './lib/options.ts';

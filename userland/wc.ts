@@ -1,5 +1,5 @@
 /** wc: lines, words and bytes. Options -l -w -c -m -L as GNU's. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { Errno, close, decode, eputs, open, puts, readAll } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';
 

@@ -1,5 +1,5 @@
 /** which: the files that commands mean; -a all of them. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { S_ISREG } from '../abi/fcntl.ts';
 import { getenv, puts, stat } from './libc.ts';
 import { maybe } from './lib/main.ts';

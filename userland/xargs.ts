@@ -1,5 +1,5 @@
 /** xargs: runs a command with arguments read from standard input. -n MAX a run, -I REPLACE, -0, -r not without input, -t. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { WEXITSTATUS, WIFEXITED } from '../abi/wait.ts';
 import { decode, eputs, readAll, spawn, wait4 } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';

@@ -1,5 +1,5 @@
 /** yes: its arguments, or `y`, for ever. */
-import { type Sys } from '../abi/process.ts';
+import type { Sys } from '../abi/process.ts';
 import { writeAll } from './libc.ts';
 
 export function* main(argv: string[]): Sys<number> {

@@ -89,6 +89,7 @@ export class Terminal {
     return this.screen;
   }
   get screen(): string {
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
     return this.printed.replace(/\x1b\[[0-9;]*[A-Za-z]/g, '').replaceAll('\r', '');
   }
   get off(): boolean {

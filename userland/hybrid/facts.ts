@@ -1,14 +1,14 @@
 /**
  * What can be measured of one vCPU: KVM's counters in debugfs and the guest's own, and what /proc says of the thread.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { CLOCK_MONOTONIC } from '../../abi/time.ts';
 import { u32 } from '../../abi/struct.ts';
 import { clock_gettime, readFile, view } from '../libc.ts';
 import { maybe } from '../lib/main.ts';
 import { type TaskStat, USER_HZ, parseStat } from '../lib/procfs.ts';
 import { COUNTER } from './guests.ts';
-import { type Vmm } from './vmm.ts';
+import type { Vmm } from './vmm.ts';
 
 export const KVM_DEBUGFS = '/sys/kernel/debug/kvm';
 

@@ -2,7 +2,7 @@
  * The smallest VMM that shows the point: a process of its own with one VM, whose vCPU is one of its threads. What it
  * sees it writes to a page shared with `hybrid`; the guest's memory is shared too, as it is ordinary memory.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { EINTR } from '../../abi/errno.ts';
 import { O_CLOEXEC, O_RDWR } from '../../abi/fcntl.ts';
 import {

@@ -1,7 +1,7 @@
 /**
  * What filters share: the files named on the command line, or standard input, one after the other.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { Errno, close, decode, eputs, open, readAll } from '../libc.ts';
 
 /** Runs `each` on every file (`-` and none: standard input). A file that cannot be read is complained of; gives whether all could. */

@@ -1,7 +1,7 @@
 /**
  * What most programs do around their work: messages about a file that failed, going on with the next one.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { Errno, eputs } from '../libc.ts';
 
 /** Runs `body`; a failed system call prints "prefix: text" and gives false. */

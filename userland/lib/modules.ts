@@ -1,5 +1,5 @@
 /** Where modules lie, and what goes wrong with them, worded as kmod does. */
-import { type Errno } from '../libc.ts';
+import type { Errno } from '../libc.ts';
 import { EBUSY, EEXIST, EINVAL, ENOENT, ENOEXEC } from '../../abi/errno.ts';
 
 export const MODULES = '/lib/modules';

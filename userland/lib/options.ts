@@ -1,7 +1,7 @@
 /**
  * Option parsing as getopt_long(3) does it, and the messages GNU's programs print when it fails.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { eputs } from '../libc.ts';
 
 export interface Parsed {

@@ -1,7 +1,7 @@
 /**
  * What /proc says, read once and given as values: stat, status, meminfo. Linux: Documentation/filesystems/proc.rst.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { readFile, readdir } from '../libc.ts';
 import { maybe } from './main.ts';
 

@@ -1,7 +1,7 @@
 /**
  * The columns ps and top can show: heading, width and alignment as procps has them, and how a value is had.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { SCHED_BATCH, SCHED_DEADLINE, SCHED_FIFO, SCHED_IDLE, SCHED_OTHER, SCHED_RR } from '../../abi/sched.ts';
 import { readFile } from '../libc.ts';
 import { strftime } from './clock.ts';

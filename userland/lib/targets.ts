@@ -1,5 +1,5 @@
 /** Operands of cp, mv and ln: sources and one target, which may be a directory to put them into. */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { S_ISDIR } from '../../abi/fcntl.ts';
 import { eputs, stat } from '../libc.ts';
 import { maybe } from './main.ts';

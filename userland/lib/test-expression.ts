@@ -1,7 +1,7 @@
 /**
  * test(1) and `[`: conditions on files, strings and integers. POSIX.1-2017, test.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK } from '../../abi/fcntl.ts';
 import { access, isatty, lstat, stat, type FileStatus } from '../libc.ts';
 import { maybe } from './main.ts';

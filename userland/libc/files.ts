@@ -1,9 +1,9 @@
 /**
  * Files and descriptors: open(2), read(2), write(2), ioctl(2) and their neighbours.
  */
-import { type Sys } from '../../abi/process.ts';
-import { type Located, type Of } from '../../abi/struct.ts';
-import { type Ioctl } from '../../abi/ioctl.ts';
+import type { Sys } from '../../abi/process.ts';
+import type { Located, Of } from '../../abi/struct.ts';
+import type { Ioctl } from '../../abi/ioctl.ts';
 import { O_CREAT, O_DIRECTORY, O_RDONLY, O_TRUNC, O_WRONLY, dirent64, stat as stat_struct } from '../../abi/fcntl.ts';
 import { pollfd } from '../../abi/poll.ts';
 import * as NR from '../../abi/syscalls.ts';

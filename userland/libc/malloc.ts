@@ -5,7 +5,7 @@
  * one translation; larger ones are mappings of their own, 128 KiB and more unmapped when freed. Bookkeeping lies outside user memory: a stray store cannot
  * break the heap.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { type Field, type Located, addressOf, fill } from '../../abi/struct.ts';
 import { __NR_mmap, __NR_mprotect, __NR_mremap, __NR_munmap, __NR_madvise } from '../../abi/syscalls.ts';
 import { check } from './errno.ts';

@@ -4,7 +4,7 @@
  * fork takes the child's body: generators cannot be copied. The child sees a copy of memory, but a JavaScript variable
  * it closes over is the parent's own; values it needs are copied before the fork, and views are made anew.
  */
-import { type ProgramMain, type Sys } from '../../abi/process.ts';
+import type { ProgramMain, Sys } from '../../abi/process.ts';
 import { array, u64 } from '../../abi/struct.ts';
 import { PR_GET_NAME, PR_SET_NAME } from '../../abi/prctl.ts';
 import { PRIO_PROCESS } from '../../abi/sched.ts';

@@ -1,7 +1,7 @@
 /**
  * Threads: clone(2) with a shared address space, joined through the futex that the kernel clears at the thread's end.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { u32 } from '../../abi/struct.ts';
 import {
   CLONE_CHILD_CLEARTID, CLONE_FILES, CLONE_FS, CLONE_PARENT_SETTID, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_VM, FUTEX_WAIT, FUTEX_WAKE,

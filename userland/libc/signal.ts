@@ -4,7 +4,7 @@
  * A handler is a generator that runs between two steps of the thread it interrupts. Its code travels in the thread's
  * `body` register beside rt_sigaction, as a child's does beside fork; sa_handler holds a token in its place.
  */
-import { type SignalHandler, type Sys } from '../../abi/process.ts';
+import type { SignalHandler, Sys } from '../../abi/process.ts';
 import { u64 } from '../../abi/struct.ts';
 import * as NR from '../../abi/syscalls.ts';
 import { SA_RESTART, type SIG_DFL, type SIG_IGN, sigaction as sigaction_struct } from '../../abi/signal.ts';

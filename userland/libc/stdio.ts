@@ -4,7 +4,7 @@
  * Standard output is line buffered everywhere, as C has it on a terminal: what a killed program printed is there,
  * in the order of its system calls.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { read, writeAll } from './files.ts';
 import { SCRATCH, decode } from './syscall.ts';
 import { libc } from './state.ts';

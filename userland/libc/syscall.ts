@@ -2,7 +2,7 @@
  * Making a system call: registers are filled, one bare `yield` is the SYSCALL instruction, the value it gives is RAX.
  * Strings and out-parameters travel in scratch buffers in user memory, so real page tables carry them too.
  */
-import { type Sys, type Word } from '../../abi/process.ts';
+import type { Sys, Word } from '../../abi/process.ts';
 import { type Located, addressOf, copyIn, copyOut } from '../../abi/struct.ts';
 import { FlatSpace } from '../../abi/space.ts';
 import { ENAMETOOLONG } from '../../abi/errno.ts';

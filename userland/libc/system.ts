@@ -1,8 +1,8 @@
 /**
  * The machine and the time: clocks, sleep, uname(2), sysinfo(2), mount(2), modules, reboot(2).
  */
-import { type Sys } from '../../abi/process.ts';
-import { type Field, type Located, type Of } from '../../abi/struct.ts';
+import type { Sys } from '../../abi/process.ts';
+import type { Field, Located, Of } from '../../abi/struct.ts';
 import { EINTR } from '../../abi/errno.ts';
 import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from '../../abi/fcntl.ts';
 import * as NR from '../../abi/syscalls.ts';

@@ -1,7 +1,7 @@
 /**
  * Terminals: tcgetattr(3), tcsetpgrp(3), window size.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { type ArrayView, addressOf, array, bytesOf, copyOut, s32 } from '../../abi/struct.ts';
 import { TCGETS, TCSETS, TCSETSF, TCSETSW, TIOCGPGRP, TIOCGWINSZ, TIOCSPGRP, termios, winsize } from '../../abi/termios.ts';
 import { Errno } from './errno.ts';

@@ -1,13 +1,13 @@
 /**
  * Built-ins on jobs and signals: jobs, fg, bg, wait, kill, trap.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { SIGCONT, SIGTERM, SIG_DFL, SIG_IGN } from '../../abi/signal.ts';
 import { Errno, kill as killCall, sigaction, signal, writeAll } from '../libc.ts';
 import { parseSignal, shortName } from '../lib/signals.ts';
 import { maybe } from '../lib/main.ts';
-import { type Builtin } from './builtins-table.ts';
-import { quote } from './execute.ts';
+import type { Builtin } from './builtins-table.ts';
+import { quote } from './program.ts';
 import { describe, findJob, foreground, forget, reapJobs, signalJob, terminalSettings, waitJob } from './jobs.ts';
 import { type Job, ShellError, complain, print } from './state.ts';
 

@@ -1,12 +1,12 @@
 /**
  * The shell's built-in commands by name, one row each.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { echoText } from '../echo.ts';
 import { runTest } from '../lib/test-expression.ts';
 import { formatPrintf } from '../lib/printf-command.ts';
 import { Leave, ShellError, complain, print } from './state.ts';
-import { type Executor } from './execute.ts';
+import type { Executor } from './execute.ts';
 import * as job from './builtins-jobs.ts';
 import * as variable from './builtins-variables.ts';
 import * as general from './builtins.ts';

@@ -1,11 +1,11 @@
 /**
  * Built-ins on variables, parameters and options: export, local, read, set, shift, unset, getopts.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { read as readBytes, decode, writeAll } from '../libc.ts';
 import { evaluate } from './arithmetic.ts';
-import { type Builtin } from './builtins-table.ts';
-import { quote } from './execute.ts';
+import type { Builtin } from './builtins-table.ts';
+import { quote } from './program.ts';
 import { OPTIONS, type Shell, ShellError, complain, print } from './state.ts';
 
 const NAME = /^[A-Za-z_]\w*$/;

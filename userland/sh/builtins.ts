@@ -1,11 +1,12 @@
 /**
  * Built-ins that change the shell's place or reach back to its executor: cd, eval, `.`, command, type, alias, history.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { RUSAGE_CHILDREN, RUSAGE_SELF } from '../../abi/resource.ts';
 import { Errno, chdir, getcwd, getrusage, readFile, sprintf, umask as umaskCall } from '../libc.ts';
-import { type Builtin } from './builtins-table.ts';
-import { type Executor, findProgram, quote } from './execute.ts';
+import type { Builtin } from './builtins-table.ts';
+import type { Executor } from './execute.ts';
+import { findProgram, quote } from './program.ts';
 import { Leave, ShellError, complain, print } from './state.ts';
 
 /** The path with `.` and `..` taken away by name, as `cd` without -P goes. */

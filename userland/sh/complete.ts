@@ -1,13 +1,13 @@
 /**
  * What Tab may put at the end of a line: commands in the first place of a command, names of files elsewhere.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { S_ISDIR } from '../../abi/fcntl.ts';
 import { readdir, stat } from '../libc.ts';
 import { maybe } from '../lib/main.ts';
 import { builtinNames } from './builtins-table.ts';
-import { type Completion } from './edit.ts';
-import { type Shell } from './state.ts';
+import type { Completion } from './edit.ts';
+import type { Shell } from './state.ts';
 
 const unique = (names: readonly string[]): string[] => [...new Set(names)].sort();
 

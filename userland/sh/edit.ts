@@ -2,7 +2,7 @@
  * The line editor: emacs keys, history with search, completion. The terminal is in raw mode only while a line is
  * edited, and gives one byte a read, so that what is typed ahead stays for the program that runs next.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { EINTR } from '../../abi/errno.ts';
 import { ECHO, ICANON, ICRNL, IEXTEN, ISIG, IXON, VMIN, VTIME } from '../../abi/termios.ts';
 import { columns, inColumns } from '../lib/columns.ts';

@@ -4,34 +4,31 @@
  * A built-in and a compound command run in the shell's own process, their redirections are undone afterwards; a
  * program, a pipeline's member and what stands before `&` run in a child.
  */
-import { type Sys } from '../../abi/process.ts';
-import { EINVAL, ENOENT, ENOEXEC, ENOTDIR } from '../../abi/errno.ts';
-import { F_DUPFD_CLOEXEC, O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, S_ISDIR, S_ISREG } from '../../abi/fcntl.ts';
-import { RUSAGE_CHILDREN, RUSAGE_SELF } from '../../abi/resource.ts';
+import type { Sys } from '../../abi/process.ts';
+import { ENOENT, ENOEXEC, ENOTDIR } from '../../abi/errno.ts';
+import { S_ISDIR, } from '../../abi/fcntl.ts';
 import { SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIG_DFL } from '../../abi/signal.ts';
-import { CLOCK_MONOTONIC } from '../../abi/time.ts';
 import {
-  Errno, clock_gettime, close, decode, dup2, execve, fcntl, fork, getpid, getrusage, open, pipe, readAll, readFile, setpgid, signal, sprintf, stat, tcsetpgrp, writeAll,
+  Errno, close, decode, dup2, execve, fork, getpid, pipe, readAll, readFile, setpgid, signal, stat, tcsetpgrp, writeAll,
 } from '../libc.ts';
 import { maybe } from '../lib/main.ts';
 import { parseSignal } from '../lib/signals.ts';
-import { type AndOr, type Command, type List, type Pipeline, type Redirect } from './ast.ts';
-import { type Builtin } from './builtins-table.ts';
+import type { AndOr, Command, List, Pipeline, Redirect } from './ast.ts';
+import type { Builtin } from './builtins-table.ts';
 import { Expander } from './expand.ts';
 import { addJob, foreground, terminalSettings, waitJob, forget } from './jobs.ts';
 import { Parser, SyntaxError_ } from './parser.ts';
-import { patternToRegExp } from './pattern.ts';
+import { compound } from './compound.ts';
+import { findProgram, quote } from './program.ts';
+import { redirect, redirected } from './redirect.ts';
+import { report, times } from './timing.ts';
 import { Leave, type Shell, ShellError, complain } from './state.ts';
 
 /** Reaches the built-ins; a parameter, because they reach back to `run` and `source`. */
 export type Builtins = (name: string) => Builtin | undefined;
 
-const SAVED_FDS = 10;
 /** Built-ins whose redirections and assignments stay: POSIX's special built-ins that matter here. */
 const SPECIAL = new Set([':', '.', 'break', 'continue', 'eval', 'exec', 'exit', 'export', 'readonly', 'return', 'set', 'shift', 'trap', 'unset']);
-
-/** `set -C` forbids a `>` onto a file that is there. */
-class Clobber extends Error {}
 
 export class Executor {
   readonly sh: Shell;
@@ -205,86 +202,7 @@ export class Executor {
         const pid = yield* this.spawn(0, true, copy, (child) => child.redirected(command.redirects, () => child.list(command.body)));
         return yield* foreground(sh, addJob(sh, sh.monitor ? pid : 0, [pid], text), settings);
       }
-      default: return yield* this.redirected(command.redirects, () => this.compound(command));
-    }
-  }
-
-  private *compound(command: Command): Sys<number> {
-    const { sh, expander } = this;
-    switch (command.kind) {
-      case 'group': return yield* this.list(command.body);
-      case 'if':
-        for (const { condition, body } of command.arms) if ((yield* this.condition(condition)) === 0) return yield* this.list(body);
-        return command.otherwise ? yield* this.list(command.otherwise) : 0;
-      case 'while': {
-        let status = 0;
-        yield* this.loop(function* again(this: Executor) {
-          if (((yield* this.condition(command.condition)) === 0) === command.until) return false;
-          status = yield* this.list(command.body);
-          return true;
-        }.bind(this));
-        return status;
-      }
-      case 'for': {
-        const values = command.words ? yield* expander.fields(command.words) : [...sh.params];
-        let i = 0;
-        let status = 0;
-        yield* this.loop(function* again(this: Executor) {
-          if (i >= values.length) return false;
-          sh.set(command.name, values[i++] ?? '');
-          status = yield* this.list(command.body);
-          return true;
-        }.bind(this));
-        return status;
-      }
-      case 'case': {
-        const value = yield* expander.text(command.word);
-        let matched = false;
-        let status = 0;
-        for (const { patterns, body, fallThrough } of command.arms) {
-          for (const pattern of patterns) {
-            if (matched) break;
-            matched = patternToRegExp(yield* expander.pattern(pattern)).test(value);
-          }
-          if (!matched) continue;
-          status = body.length > 0 ? yield* this.list(body) : 0;
-          if (!fallThrough) break;
-        }
-        return status;
-      }
-      default: return 0;
-    }
-  }
-
-  private *condition(list: List): Sys<number> {
-    this.sh.conditional++;
-    try {
-      return yield* this.list(list);
-    } finally {
-      this.sh.conditional--;
-    }
-  }
-
-  /** Runs `again` until it says false or a break leaves the loop. */
-  private *loop(again: () => Sys<boolean>): Sys {
-    const { sh } = this;
-    sh.loops++;
-    try {
-      for (;;) {
-        try {
-          if (!(yield* again())) return;
-        } catch (e) {
-          if (!(e instanceof Leave) || (e.kind !== 'break' && e.kind !== 'continue')) throw e;
-          sh.status = 0;
-          if (e.count > 1 && sh.loops > 1) {
-            e.count--;
-            throw e;
-          }
-          if (e.kind === 'break') return;
-        }
-      }
-    } finally {
-      sh.loops--;
+      default: return yield* this.redirected(command.redirects, () => compound(this, command));
     }
   }
 
@@ -436,105 +354,11 @@ export class Executor {
 
   // -------------------------------------------------------------- redirections
 
-  /** Runs `body` with redirections in force and undoes them. */
-  *redirected(redirects: readonly Redirect[], body: () => Sys<number>): Sys<number> {
-    if (redirects.length === 0) return yield* body();
-    const saved = new Map<number, number>();
-    try {
-      return (yield* this.redirect(redirects, saved)) ? yield* body() : 1;
-    } finally {
-      for (const [fd, copy] of [...saved].reverse()) {
-        if (copy >= 0) {
-          yield* dup2(copy, fd);
-          yield* close(copy);
-        } else yield* maybe(close(fd));
-      }
-    }
+  redirected(redirects: readonly Redirect[], body: () => Sys<number>): Sys<number> {
+    return redirected(this, redirects, body);
   }
-
-  /** Makes redirections, keeping in `saved` what was there; false, with a message, when one fails. */
-  *redirect(redirects: readonly Redirect[], saved: Map<number, number> | undefined): Sys<boolean> {
-    for (const redirect of redirects) {
-      const keep = function* keep(fd: number): Sys {
-        if (saved && !saved.has(fd)) saved.set(fd, (yield* maybe(fcntl(fd, F_DUPFD_CLOEXEC, SAVED_FDS))) ?? -1);
-      };
-      let name = '';
-      try {
-        if (redirect.operator === '<<') {
-          yield* this.hereDocument(redirect, keep);
-          continue;
-        }
-        name = yield* this.expander.text(redirect.target);
-        if (redirect.operator === '<&' || redirect.operator === '>&') {
-          if (name === '-') {
-            yield* keep(redirect.fd);
-            yield* maybe(close(redirect.fd));
-            continue;
-          }
-          if (/^\d+$/.test(name)) {
-            yield* fcntl(Number(name), 1);
-            yield* keep(redirect.fd);
-            yield* dup2(Number(name), redirect.fd);
-            continue;
-          }
-        }
-        const both = redirect.operator === '&>' || redirect.operator === '>&';
-        const file = yield* this.openFor(redirect.operator, name);
-        yield* keep(redirect.fd);
-        if (both) yield* keep(2);
-        if (file !== redirect.fd) {
-          yield* dup2(file, redirect.fd);
-          yield* close(file);
-        }
-        if (both) yield* dup2(redirect.fd, 2);
-      } catch (e) {
-        if (e instanceof Clobber) {
-          yield* complain(this.sh, `${name}: cannot overwrite existing file`);
-          return false;
-        }
-        if (!(e instanceof Errno)) throw e;
-        const text = e.errno === EINVAL && name === '' ? 'No such file or directory' : e.text;
-        yield* complain(this.sh, `${name}: ${text}`);
-        return false;
-      }
-    }
-    return true;
-  }
-
-  private *openFor(operator: Redirect['operator'], name: string): Sys<number> {
-    switch (operator) {
-      case '<': return yield* open(name, O_RDONLY);
-      case '<>': return yield* open(name, O_RDWR | O_CREAT);
-      case '>>': return yield* open(name, O_WRONLY | O_CREAT | O_APPEND);
-      default: {
-        if (operator === '>' && this.sh.options.has('noclobber')) {
-          const there = yield* maybe(stat(name));
-          if (there === undefined) return yield* open(name, O_WRONLY | O_CREAT | O_EXCL);
-          if (S_ISREG(there.st_mode)) throw new Clobber();
-        }
-        return yield* open(name, O_WRONLY | O_CREAT | O_TRUNC);
-      }
-    }
-  }
-
-  /** The text comes out of a pipe; a child feeds it when the pipe might not hold it all. */
-  private *hereDocument({ fd, target }: Redirect, keep: (fd: number) => Sys): Sys {
-    const text = yield* this.expander.text(target);
-    const [reader, writer] = yield* pipe();
-    if (text.length <= 4096) yield* writeAll(writer, text);
-    else {
-      yield* fork(function* feed(): Sys<number> {
-        yield* close(reader);
-        yield* maybe(writeAll(writer, text));
-        return 0;
-      });
-    }
-    yield* close(writer);
-    yield* keep(fd);
-    if (reader !== fd) {
-      yield* dup2(reader, fd);
-      yield* close(reader);
-    }
+  redirect(redirects: readonly Redirect[], saved: Map<number, number> | undefined): Sys<boolean> {
+    return redirect(this, redirects, saved);
   }
 
   // -------------------------------------------------------------- traps
@@ -590,31 +414,4 @@ function* resetTraps(names: readonly string[]): Sys {
     const number = parseSignal(name);
     if (number) yield* signal(number, SIG_DFL);
   }
-}
-
-/** The file a command name means: itself with a slash, else the first in PATH that may be run. */
-export function* findProgram(sh: Shell, name: string): Sys<string | undefined> {
-  if (name.includes('/')) return (yield* maybe(stat(name))) ? name : undefined;
-  if (name === '') return undefined;
-  for (const directory of (sh.get('PATH') ?? '/bin').split(':')) {
-    const path = `${directory || '.'}/${name}`;
-    const status = yield* maybe(stat(path));
-    if (status && !S_ISDIR(status.st_mode) && (status.st_mode & 0o111) !== 0) return path;
-  }
-  return undefined;
-}
-
-/** A word as it can be read back. */
-export const quote = (text: string): string => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
-
-interface Times { real: bigint; user: bigint; system: bigint }
-function* times(): Sys<Times> {
-  const self = yield* getrusage(RUSAGE_SELF);
-  const children = yield* getrusage(RUSAGE_CHILDREN);
-  return { real: yield* clock_gettime(CLOCK_MONOTONIC), user: self.user + children.user, system: self.system + children.system };
-}
-function* report(start: Times): Sys {
-  const end = yield* times();
-  const shown = (ns: bigint) => sprintf('%dm%.3fs', ns / 60_000_000_000n, Number(ns % 60_000_000_000n) / 1e9);
-  yield* writeAll(2, `\nreal\t${shown(end.real - start.real)}\nuser\t${shown(end.user - start.user)}\nsys\t${shown(end.system - start.system)}\n`);
 }

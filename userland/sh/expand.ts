@@ -2,8 +2,8 @@
  * Expansion of words to fields: tilde, parameters, commands, arithmetic, then field splitting, path names and the
  * removal of quotes. POSIX.1-2017, Shell Command Language, section 2.6.
  */
-import { type Sys } from '../../abi/process.ts';
-import { type List, type Part, type Word } from './ast.ts';
+import type { Sys } from '../../abi/process.ts';
+import type { List, Part, Word } from './ast.ts';
 import { evaluate } from './arithmetic.ts';
 import { escapePattern, glob, hasPattern, substitute, trim } from './pattern.ts';
 import { type Shell, ShellError } from './state.ts';

@@ -2,7 +2,7 @@
  * Job control: a process group for each pipeline, the terminal handed to the one in the foreground and taken back
  * with its settings when it stops or dies.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { EINTR, ECHILD } from '../../abi/errno.ts';
 import { SIGINT, SIGKILL, SIGPIPE } from '../../abi/signal.ts';
 import { WCONTINUED, WCOREDUMP, WEXITSTATUS, WIFCONTINUED, WIFEXITED, WIFSIGNALED, WIFSTOPPED, WNOHANG, WSTOPSIG, WTERMSIG, WUNTRACED } from '../../abi/wait.ts';

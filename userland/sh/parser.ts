@@ -2,7 +2,7 @@
  * The grammar of sh: lists, pipelines, compound commands, redirections, here-documents, functions.
  * POSIX.1-2017, Shell Command Language, section 2.10.
  */
-import { type AndOr, type Assignment, type Command, type List, type ListItem, type Pipeline, type Redirect, type Word } from './ast.ts';
+import type { AndOr, Assignment, Command, List, ListItem, Pipeline, Redirect, Word } from './ast.ts';
 import { Incomplete, META, SyntaxError_, WordParser } from './word-parser.ts';
 
 const RESERVED = new Set(['!', '{', '}', 'case', 'do', 'done', 'elif', 'else', 'esac', 'fi', 'for', 'function', 'if', 'in', 'then', 'until', 'while']);

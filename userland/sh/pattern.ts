@@ -2,7 +2,7 @@
  * Shell patterns: `*`, `?`, `[…]`, with backslash before what stands for itself; and their expansion to path names.
  * POSIX.1-2017, Shell Command Language, section 2.13.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { lstat, readdir } from '../libc.ts';
 import { maybe } from '../lib/main.ts';
 

@@ -2,8 +2,8 @@
  * What one shell knows: variables, functions, options, jobs. A subshell gets a copy: it runs in a child that shares
  * this program's JavaScript objects with its parent, but not its memory.
  */
-import { type Sys } from '../../abi/process.ts';
-import { type Command } from './ast.ts';
+import type { Sys } from '../../abi/process.ts';
+import type { Command } from './ast.ts';
 import { writeAll } from '../libc.ts';
 
 export interface Variable { value: string; exported: boolean; readonly: boolean }

@@ -4,7 +4,7 @@
  * The hard part: a command substitution holds a whole program, so the parser of words and the parser of commands
  * call each other on one source text at one position.
  */
-import { type List, type Part, type Word } from './ast.ts';
+import type { List, Part, Word } from './ast.ts';
 
 /** The input is wrong: `message` names what stands where it must not. */
 export class SyntaxError_ extends Error {}

@@ -2,14 +2,14 @@
  * One argument of a system call as text, from its kind in abi/syscall-signatures.ts. What the kernel fills in is had
  * only when the call has returned.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { AT_FDCWD, iovec } from '../../abi/fcntl.ts';
 import * as POLL from '../../abi/poll.ts';
 import { signalName } from '../../abi/signal.ts';
 import * as SCHED from '../../abi/sched.ts';
 import { array, s32, u64 } from '../../abi/struct.ts';
 import { __NR_pipe2 } from '../../abi/syscalls.ts';
-import { type ArgKind, type Names } from '../../abi/syscall-signatures.ts';
+import type { ArgKind, Names } from '../../abi/syscall-signatures.ts';
 import { WCOREDUMP, WEXITSTATUS, WIFCONTINUED, WIFEXITED, WIFSIGNALED, WIFSTOPPED, WSTOPSIG, WTERMSIG } from '../../abi/wait.ts';
 import { encode } from '../libc.ts';
 import { shortName } from '../lib/signals.ts';

@@ -1,7 +1,7 @@
 /**
  * Names and types of ioctl requests, by the whole 32-bit number: everything abi/ declares.
  */
-import { type Ioctl } from '../../abi/ioctl.ts';
+import type { Ioctl } from '../../abi/ioctl.ts';
 import * as kvm from '../../abi/kvm/index.ts';
 import * as termios from '../../abi/termios.ts';
 

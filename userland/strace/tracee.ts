@@ -1,7 +1,7 @@
 /**
  * The tracer's hands: ptrace(2) by request, and the memory of the one traced.
  */
-import { type Sys } from '../../abi/process.ts';
+import type { Sys } from '../../abi/process.ts';
 import { iovec } from '../../abi/fcntl.ts';
 import { PTRACE_GETEVENTMSG, PTRACE_GETSIGINFO, PTRACE_GET_SYSCALL_INFO, PTRACE_SYSCALL_INFO_ENTRY, PTRACE_SYSCALL_INFO_EXIT, ptrace_syscall_info } from '../../abi/ptrace.ts';
 import { siginfo } from '../../abi/signal.ts';

@@ -1,7 +1,7 @@
 /**
  * How values are written: strings in C's notation, flags by name, structs member by member, as strace writes them.
  */
-import { type Names } from '../../abi/syscall-signatures.ts';
+import type { Names } from '../../abi/syscall-signatures.ts';
 
 /** A string in double quotes; three dots when there is more than is shown. */
 export function quoted(bytes: Uint8Array, limit: number, more = bytes.length > limit): string {
