@@ -20,21 +20,24 @@ export function runBare(row: GuestRow, folder = guestsFolder): BareResult {
   m.loadElf(imageOf(folder, row));
   const { bus } = m.cpu;
   const { portOut } = bus;
-  let chargedBefore = 0;
+  // Charges at the guest's two readings of the TSC.
+  const charges: number[] = [];
+  const { now } = bus;
+  bus.now = () => {
+    charges.push(m.charged);
+    return now();
+  };
   let began: NodeJS.CpuUsage | undefined, used: NodeJS.CpuUsage | undefined;
   bus.portOut = (cpu, port, size, value) => {
     portOut(cpu, port, size, value);
     if (port !== 0x3f8) return;
-    if (!began && value === 10) {
-      began = process.cpuUsage();
-      chargedBefore = m.charged;
-    }
+    if (!began && value === 10) began = process.cpuUsage();
     else if (!used && began && m.output.endsWith('\nE')) used = process.cpuUsage(began);
     if (used && value === 10 && m.output.includes('END ')) m.stop();
   };
   m.run(row.instructions * 3 + 1e8, SLICE);
   const [, checksum, cycles] = /END \w+ ([0-9a-f]+) tsc ([0-9a-f]+)/.exec(m.output) ?? [];
-  return { checksum, seconds: used ? (used.user + used.system) / 1e6 : Number.NaN, instructions: Number.parseInt(cycles ?? '0', 16) - (m.charged - chargedBefore) };
+  return { checksum, seconds: used ? (used.user + used.system) / 1e6 : Number.NaN, instructions: Number.parseInt(cycles ?? '0', 16) - (charges[1]! - charges[0]!) };
 }
 
 if (process.argv[1] && join(process.argv[1]) === fileURLToPath(import.meta.url)) {
