@@ -78,7 +78,19 @@ export function load_balance_tick(rq: rq): void {
   if (busiest === undefined) return;
   const imbalance = load_of(busiest) - load_of(rq);
   const from = busiest;
+  const movable = waiting(from).filter((t) => can_take(rq, from, t));
   // Moving a task changes the difference by twice its weight; more than that would only swap the roles.
-  const task = waiting(from).find((t) => can_take(rq, from, t) && t.se.weight * 2 <= imbalance);
-  if (task !== undefined) move(task, from, rq);
+  const better = movable.find((t) => t.se.weight * 2 <= imbalance);
+  if (better !== undefined) {
+    rq.nr_balance_failed = 0;
+    move(better, from, rq);
+    return;
+  }
+  // Three tasks on two processors: changing roles now and then makes it fair. Who ran most joins the other queue, so
+  // that who ran least has a processor to itself next.
+  const ran = (t: task_struct): number => t.se.sum_exec_runtime;
+  const swap = movable.find((t) => t.se.weight <= imbalance && ran(t) >= ran(from.curr) && movable.every((other) => ran(t) >= ran(other)));
+  if (++rq.nr_balance_failed < 2 || swap === undefined) return;
+  rq.nr_balance_failed = 0;
+  move(swap, from, rq);
 }

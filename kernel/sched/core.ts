@@ -51,7 +51,7 @@ function makeRunqueue(p: Processor): rq {
     rt: { queue: [] },
     tick: new hrtimer(() => scheduler_tick(rq)),
     hrtick: new hrtimer(() => class_of(rq.curr).task_tick(rq, rq.curr)),
-    next_balance: 0, idle_time: 0, idle_since: 0,
+    next_balance: 0, nr_balance_failed: 0, idle_time: 0, idle_since: 0,
     sched_count: 0, sched_goidle: 0, ttwu_count: 0, ttwu_local: 0, run_delay: 0, rq_cpu_time: 0,
   };
   return rq;

@@ -36,6 +36,8 @@ export interface rq {
   /** End of the running task's slice. */
   readonly hrtick: hrtimer;
   next_balance: number;
+  /** Times in a row that load balancing found nothing better than the uneven load there is. */
+  nr_balance_failed: number;
   /** Cycles spent idle, and since when. */
   idle_time: number;
   idle_since: number;

@@ -56,6 +56,10 @@ test('four busy processes on two processors get half of one each', () => {
   for (const got of shares([0, 0, 0, 0], 2)) withinPercent(got, 5e8, 5);
 });
 
+test('three busy processes on two processors take turns, each with two thirds of one', () => {
+  for (const got of shares([0, 0, 0], 2)) withinPercent(got, 2e9 / 3, 10);
+});
+
 test('SCHED_FIFO runs before every fair task, and a sleeping one preempts at once when it wakes', () => {
   let latency = Number.POSITIVE_INFINITY;
   let ran = 0;
