@@ -105,7 +105,7 @@ export function deliver(cpu: CpuState, vector: number, type: number, error: numb
     }
     // The handler of the second event returns to where the first one was to have been entered from.
     event.rip = cpu.rip;
-    event.flags = flags;
+    event.flags = cpu.engine.readFlags(cpu) | (next === DF_VECTOR ? 0 : X86_EFLAGS_RF);
     event.vector = first = next;
     event.type = INTR_TYPE_HARD_EXCEPTION;
     event.error = pushesError(next) ? second.error : NO_ERROR;

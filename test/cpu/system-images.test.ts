@@ -38,6 +38,49 @@ const SILICON32: readonly (readonly [string, string])[] = [
   ['c6 /1 v6 ip0 cs1b fl202 sp0 ss23 ds23 es23', UNDEFINED],
 ];
 
+const SEEN = 'seen on an Intel Xeon in ring 3';
+const STACK = 'a non-canonical stack address is #SS(0), seen on an Intel Xeon in ring 3';
+const TARGET = 'Intel parts look at the target before the transfer; seen on an Intel Xeon in ring 3 for jumps and calls';
+const IDT_ERROR = 'the index of an IDT error code is the vector, not 2 × the vector; seen on an Intel Xeon in ring 3';
+const RESERVED = 'a reserved bit is met in a present entry, so P is set';
+const IST = 'SS becomes null only when the privilege level changes (SDM 6.14.4)';
+const BASES = 'these registers hold canonical addresses only';
+
+const SILICON64: readonly (readonly [string, string])[] = [
+  ['mov ss null rpl3 vd e0 ip4 cs8 fl202 sp0 ss10 frame0 ax11110003 ds10 es10', 'a null SS must have RPL = CPL'],
+  ['small segment matters vd e0 ip6 cs6b fl202 sp0 ss1b hss0 ax111100ab ds1b es1b gsab', LIMITS],
+  ['write across the hole vd e0 ipa cs23 fl202 sp0 ss1b hss0 bx7ffffffffffe ds1b es1b', SEEN],
+  ['push not canonical vc e0 ipa cs23 fl202 sp7fffffef6008 ss1b hss0 ds1b es1b', STACK],
+  ['rbp not canonical vc e0 ipa cs23 fl202 sp0 ss1b hss0 bp800000000008 ds1b es1b', STACK],
+  ['jump not canonical vd e0 ipa cs23 fl202 sp0 ss1b hss0 bx800000000000 ds1b es1b', TARGET],
+  ['call not canonical vd e0 ipa cs23 fl202 sp0 ss1b hss0 bx800000000000 ds1b es1b', TARGET],
+  ['ret not canonical vd e0 ipb cs23 fl202 spfffffffffffffff8 ss1b hss0 bx800000000000 ds1b es1b st800000000000', TARGET],
+  ['fs base not canonical vd e0 ipa cs8 fl202 sp0 ss10 frame0 cxc0000100 dx8000 ds10 es10', BASES],
+  ['compatibility mode syscall v6 ip0 cs6b fl202 sp0 ss1b hss0 ds1b es1b', 'SYSCALL is #UD outside 64-bit mode on Intel parts'],
+  ['retfq not canonical vd e0 ipd cs8 fl202 spfffffffffffffff0 ss10 framefffffffffffffff0 ax800000000000 ds10 es10', TARGET],
+  ['int dpl0 vd e182 ip0 cs23 fl202 sp0 ss1b hss0 ds1b es1b', IDT_ERROR],
+  ['int absent vb e412 ip0 cs23 fl202 sp0 ss1b hss0 ds1b es1b', IDT_ERROR],
+  ['int 16-bit gate vd e42a ip0 cs23 fl202 sp0 ss1b hss0 ds1b es1b', IDT_ERROR],
+  ['int not canonical vd e0 ip0 cs23 fl202 sp0 ss1b hss0 ds1b es1b', TARGET],
+  ['int ist r0 v83 ip2 cs8 fl202 sp0 ss10 frame5000 ds10 es10', IST],
+  ['iretq not canonical vd e0 ip19 cs8 fl202 spffffffffffffffd8 ss10 frameffffffffffffffd0 ax800000000000 ds10 es10', TARGET],
+  ['sysret odd flags v80 ip16 cs23 fl3c7ed7 sp0 ss1b hss0 cx101c81 r11=3c7ed7 ds10 es10', 'SYSRET loads the bits of 3c7fd7h'],
+  ['sysenter vd e0 ip0 cs23 fl202 sp0 ss1b hss0 ds1b es1b', 'SYSENTER works in IA-32e mode on Intel parts, and SYSENTER_CS is 0'],
+  ['wrmsr lstar not canonical vd e0 ipc cs8 fl246 sp0 ss10 frame0 ax0 cxc0000082 dx8000 ds10 es10', BASES],
+  ['wrgsbase not canonical vd e0 ip15 cs8 fl202 sp0 ss10 frame0 ax800000000000 ds10 es10', BASES],
+  ['read rsv r0 ve e9 ip0 cs8 fl202 sp0 ss10 frame0 ds10 es10 cr2=406008', RESERVED],
+  ['write rsv r0 ve eb ip0 cs8 fl202 sp0 ss10 frame0 ds10 es10 cr2=406008', RESERVED],
+  ['jump rsv r0 ve e19 ip304277 cs8 fl202 sp0 ss10 frame0 bx406000 ds10 es10 cr2=406000', RESERVED],
+  ['read rsv r3 ve ed ip0 cs23 fl202 sp0 ss1b hss0 ds1b es1b cr2=406008', RESERVED],
+  ['write rsv r3 ve ef ip0 cs23 fl202 sp0 ss1b hss0 ds1b es1b cr2=406008', RESERVED],
+  ['jump rsv r3 ve e1d ip30425c cs23 fl202 sp0 ss1b hss0 bx406000 ds1b es1b cr2=406000', RESERVED],
+  ['fault on bad stack is double v8 e0 ipa cs8 fl202 sp7fffffef6000 ss10 frame7000 ds10 es10 cr2=7ffffffffff8', IST],
+  ['nested page faults v8 e0 ip5 cs8 fl202 sp2f6800 ss10 frame7000 ds10 es10 cr2=4007f8', IST],
+  ['mov cr8 reserved vd e0 ip5 cs8 fl202 sp0 ss10 frame0 ax10 ds10 es10', 'reserved bits of CR8 are #GP(0)'],
+  ['rex before prefix v80 ip6 cs23 fl206 sp0 ss1b hss0 ax11113333 ds1b es1b', SEEN],
+  ['call 16 v80 ip8 cs23 fl202 spfffffffffffffff8 ss1b hss0 ds1b es1b st101f36', SEEN],
+];
+
 const RF = 0x10000;
 /** Vectors of faults: silicon pushes RF with them, which TCG does not. #DF, traps and interrupts push it as it is. */
 const FAULTS = new Set([0, 5, 6, 7, 10, 11, 12, 13, 14, 16, 17]);
@@ -51,7 +94,7 @@ function withoutRf(line: string): string {
     return ` fl${(flags & ~RF).toString(16)}`;
   });
 }
-const nameOf = (line: string) => line.replace(/ (v|double).*/, '');
+const nameOf = (line: string) => line.replace(/ (v[0-9a-f]+|double tr28) .*/, '');
 
 function compare(image: string, silicon: readonly (readonly [string, string])[], atLeast: number): void {
   const want = goldenLines(image);
@@ -70,3 +113,4 @@ function compare(image: string, silicon: readonly (readonly [string, string])[],
 }
 
 test('32-bit protected mode: every system case ends as recorded', () => compare('system32', SILICON32, 369));
+test('64-bit and compatibility mode: every system case ends as recorded', () => compare('system64', SILICON64, 161));

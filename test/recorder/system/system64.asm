@@ -99,9 +99,9 @@ start64:
         mov     word [idt + 0x84 * 16 + 2], 0x10         ; not code
         mov     byte [idt + 0x85 * 16 + 5], 0xe6         ; a 16-bit gate
         mov     byte [idt + 0x86 * 16 + 5], 0xee
-        mov     word [idt + 0x86 * 16 + 2], 0x38         ; 32-bit code
+        mov     word [idt + 0x86 * 16 + 2], 0x40         ; 32-bit code
         mov     byte [idt + 0x87 * 16 + 5], 0xee
-        mov     word [idt + 0x87 * 16 + 2], 0x1b         ; ring 3 code
+        mov     word [idt + 0x87 * 16 + 2], 0x23         ; ring 3 code
         mov     byte [idt + 0x88 * 16 + 5], 0xee
         mov     word [idt + 0x88 * 16 + 2], 0
         mov     byte [idt + 0x89 * 16 + 5], 0xee
@@ -168,7 +168,7 @@ run_next:
         mov     eax, 0xd01
         wrmsr
         mov     ecx, 0xc0000081
-        mov     edx, 0x00130008         ; SYSRET: 0x13 + 16 = 0x23.. the user selectors below; SYSCALL: 0x08, 0x10
+        mov     edx, 0x00130008         ; SYSRET to 0x23 and 0x1b, SYSCALL to 0x08 and 0x10
         xor     eax, eax
         wrmsr
         inc     ecx
@@ -199,16 +199,16 @@ run_next:
         mov     edx, 0x10
         mov     ebp, 0x08
         jz      .ring0
-        mov     edx, 0x33
-        mov     ebp, 0x3b
+        mov     edx, 0x1b
+        mov     ebp, 0x23
         mov     ds, dx
         mov     es, dx
 .ring0: test    eax, 4
         jz      .wide
-        mov     ebp, 0x20
+        mov     ebp, 0x40
         test    ecx, ecx
         jz      .wide
-        mov     ebp, 0x2b + 0x40
+        mov     ebp, 0x6b
 .wide:  push    rdx
         push    qword user_stack
         push    qword 0x202
@@ -485,14 +485,14 @@ gdt_pristine:
         dq      0
         dq      0x00af9b000000ffff      ; 08 ring 0 code, 64-bit
         dq      0x00cf93000000ffff      ; 10 ring 0 data
-        dq      0x00affb000000ffff      ; 18 ring 3 code, 64-bit
-        dq      0x00cf9b000000ffff      ; 20 ring 0 code, 32-bit
+        dq      0x00cff3000000ffff      ; 18 ring 3 data
+        dq      0x00affb000000ffff      ; 20 ring 3 code, 64-bit
 tss_d:  dq      0x0000890000000067, 0   ; 28 TSS
-        dq      0x00affb000000ffff      ; 38 ring 3 code, 64-bit again
-        dq      0x00af9f000000ffff      ; 40 conforming code, 64-bit
+        dq      0x00af9f000000ffff      ; 38 conforming code, 64-bit
+        dq      0x00cf9b000000ffff      ; 40 ring 0 code, 32-bit
 gate_d: dw      0, 0x08, 0xec00, 0      ; 48 call gate
         dq      0
-gate2_d: dw     0, 0x20, 0xec00, 0      ; 58 call gate to 32-bit code
+gate2_d: dw     0, 0x40, 0xec00, 0      ; 58 call gate to 32-bit code
         dq      0
         dq      0x00cffb000000ffff      ; 68 ring 3 code, 32-bit
         dq      0x00ef9b000000ffff      ; 70 code with both L and D
@@ -507,7 +507,7 @@ gdt_pristine_end:
 tss_pristine:
         dd      0
         dq      kernel_stack, 0, 0, 0
-        dq      ist_stack, double_stack, 0x800000000000, PAGE_NP + 0x1000, 0, 0, 0
+        dq      ist_stack, double_stack, 0x900000000000, PAGE_NP + 0x1000, 0, 0, 0
         dq      0
         dw      0, 0x68
         dd      0, 0
