@@ -123,6 +123,7 @@ function rest_init(options: Options): void {
 function* sleep_forever(): MaySleep<number> {
   for (;;) {
     current().__state = TASK_INTERRUPTIBLE;
+    current().wchan = 'kthreadd';
     yield;
   }
 }

@@ -11,7 +11,7 @@ const SYSLOG_ACTION_CONSOLE_OFF = 6, SYSLOG_ACTION_CONSOLE_ON = 7, SYSLOG_ACTION
 const LOG_BUF_LEN = 1 << 18;
 
 const reader = kernelVariable(() => {
-  const wq = new wait_queue_head();
+  const wq = new wait_queue_head('do_syslog');
   log().listeners.push(() => wq.wake_up_interruptible());
   return { wq, seq: 0, saved_level: -1 };
 });

@@ -30,6 +30,9 @@ export const default_wake_function: wait_queue_func = (entry, mode) => try_to_wa
 
 export class wait_queue_head {
   readonly entries: wait_queue_entry[] = [];
+  /** What wchan shows of a task that waits here: the Linux function that would sleep. */
+  readonly wchan: string;
+  constructor(wchan = '') { this.wchan = wchan; }
 
   add(entry: wait_queue_entry): void {
     if (entry.exclusive) this.entries.push(entry);
@@ -61,6 +64,7 @@ function* wait_event_state(wq: wait_queue_head, cond: () => boolean, state: numb
   const entry = waiter();
   const task = entry.task!;
   wq.add(entry);
+  task.wchan = wq.wchan;
   let left = timeout;
   for (;;) {
     task.__state = state;
@@ -71,6 +75,7 @@ function* wait_event_state(wq: wait_queue_head, cond: () => boolean, state: numb
     else left = yield* schedule_timeout(left);
   }
   task.__state = TASK_RUNNING;
+  task.wchan = '';
   wq.remove(entry);
   if (left === 0 && cond()) return 1;
   return left;
