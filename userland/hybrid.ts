@@ -14,7 +14,9 @@ import { type Facts, KVM_DEBUGFS, measure, share } from './hybrid/facts.ts';
 import { type Vmm, startVmm } from './hybrid/vmm.ts';
 
 const SETTLE = 0.004;
-const LOOK = 0.02;
+const LOOK = 0.01;
+/** Long enough for a few of the scheduler's slices. */
+const LOOK_AT_SHARE = 0.04;
 
 const grouped = (n: number): string => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ',');
 const percent = (part: number): string => `${(part * 100).toFixed(1)} %`;
@@ -27,7 +29,8 @@ type Row = readonly [one: readonly [string, string], two: readonly [string, stri
 
 function rows({ guest, report, pid }: Vmm, before: Facts, now: Facts): Row[] {
   const elapsed = Number(now.at - before.at) / 1e9;
-  const inGuest = (now.guestTime - before.guestTime) / elapsed;
+  // Each guest instruction takes one cycle.
+  const inGuest = (guest.instructions(now.count) - guest.instructions(before.count)) / (elapsed * now.frequency);
   const entries = (now.kvm.get('pages_4k') ?? 0) + (now.kvm.get('pages_2m') ?? 0);
   return [
     [['instructions in guest mode', grouped(guest.instructions(now.count))], ['thread', `${now.stat.comm}, tid ${report.tid}`]],
@@ -73,10 +76,10 @@ function* changeNice(one: Vmm, other: Vmm): Sys {
   yield* sched_setaffinity(one.report.tid, 1n);
   yield* sched_setaffinity(other.report.tid, 1n);
   yield* sleep(SETTLE);
-  const before = yield* observe(one, LOOK);
+  const before = yield* observe(one, LOOK_AT_SHARE);
   yield* setpriority(PRIO_PROCESS, one.report.tid, 10);
   const nice = yield* getpriority(PRIO_PROCESS, one.report.tid);
-  const after = yield* observe(one, LOOK);
+  const after = yield* observe(one, LOOK_AT_SHARE);
   yield* puts(`nice      both on processor 0, the busy vCPU from nice 0 to ${nice}: it ran ${percent(before.share)} of the`);
   yield* puts(`          time, then ${percent(after.share)}; Linux's weights, 110 to 1024, say ${percent(110 / 1134)}`);
   yield* setpriority(PRIO_PROCESS, one.report.tid, 0);

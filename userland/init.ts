@@ -45,11 +45,11 @@ function jobOf(args: readonly string[]): Job {
   let i = 0;
   for (; i < args.length; i++) {
     const arg = args[i];
-    if (arg === '-c') return { argv: ['/bin/sh', '-c', args[i + 1] ?? ''], directory, interactive: false };
+    if (arg === '-c') return { argv: ['sh', '-c', args[i + 1] ?? ''], directory, interactive: false };
     if (arg === '-C') directory = args[++i] ?? directory;
     else if (arg === '--') return { argv: args.slice(i + 1), directory, interactive: false };
   }
-  return { argv: [dumb ? '/bin/sh' : '-sh'], directory, interactive: !dumb };
+  return { argv: [dumb ? 'sh' : '-sh'], directory, interactive: !dumb };
 }
 
 function* mountAll(): Sys {

@@ -58,6 +58,7 @@ import { main as top } from './top.ts';
 import { main as touch } from './touch.ts';
 import { main as tr } from './tr.ts';
 import { main as true_ } from './true.ts';
+import { main as tty } from './tty.ts';
 import { main as umount } from './umount.ts';
 import { main as uname } from './uname.ts';
 import { main as uniq } from './uniq.ts';
@@ -71,8 +72,8 @@ const mains: Readonly<Record<string, ProgramMain>> = {
   basename, cat, chmod, clear, cp, cut, date, dirname, dmesg, echo, env, false: false_, free, grep, head,
   help, hexdump, hybrid, id, init, insmod, kill, kvmtest, ln, ls, lsmod, mkdir, modprobe, mount, mv, nice,
   poweroff, halt: poweroff, reboot: poweroff, printf, ps, pwd, readlink, renice, rm, rmdir, rmmod, sed, seq,
-  sh, sleep, sort, strace, stty, tail, taskset, tee, test, '[': test, top, touch, tr, true: true_, umount,
-  uname, uniq, uptime, wc, which, xargs, yes,
+  sh, sleep, sort, strace, stty, tail, taskset, tee, test, '[': test, top, touch, tr, true: true_, tty,
+  umount, uname, uniq, uptime, wc, which, xargs, yes,
 };
 
 export const programs: readonly Program[] = Object.entries(mains).map(([name, main]) => ({ name, main: _start(main) }));

@@ -5,7 +5,7 @@
  */
 import type { Sys } from '../abi/process.ts';
 import { EINTR } from '../abi/errno.ts';
-import { O_CREAT, O_TRUNC, O_WRONLY } from '../abi/fcntl.ts';
+import { O_CLOEXEC, O_CREAT, O_TRUNC, O_WRONLY } from '../abi/fcntl.ts';
 import * as P from '../abi/ptrace.ts';
 import { SIGCHLD, SIGINT, SIGSEGV, SIGSTOP, SIGTRAP, signalName } from '../abi/signal.ts';
 import { type Signature, syscallSignature } from '../abi/syscall-signatures.ts';
@@ -214,7 +214,7 @@ export function* main(argv: string[]): Sys<number> {
   }
   const wanted = (call: string): boolean => tests.every((t) => typeof t === 'string' || t(call));
   const file = parsed.value('o');
-  const output = file === undefined ? 2 : yield* open(file, O_WRONLY | O_CREAT | O_TRUNC);
+  const output = file === undefined ? 2 : yield* open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
   const tracer = new Tracer(parsed, output, wanted);
   const options = P.PTRACE_O_TRACESYSGOOD | P.PTRACE_O_TRACEEXEC | (parsed.has('f', 'follow-forks') ? P.PTRACE_O_TRACEFORK | P.PTRACE_O_TRACEVFORK | P.PTRACE_O_TRACECLONE : 0);
   const first = attach !== undefined ? yield* attachTo(Number(attach), tracer) : yield* start(name ?? '', [name ?? '', ...rest], tracer);

@@ -6,7 +6,7 @@ import { CLOCK_MONOTONIC } from '../../abi/time.ts';
 import { u32 } from '../../abi/struct.ts';
 import { clock_gettime, readFile, view } from '../libc.ts';
 import { maybe } from '../lib/main.ts';
-import { type TaskStat, USER_HZ, parseStat } from '../lib/procfs.ts';
+import { type TaskStat, parseStat } from '../lib/procfs.ts';
 import { COUNTER } from './guests.ts';
 import type { Vmm } from './vmm.ts';
 
@@ -18,8 +18,8 @@ export interface Facts {
   readonly count: number;
   readonly kvm: ReadonlyMap<string, number>;
   readonly stat: TaskStat;
-  /** Seconds in guest mode, as the scheduler accounts them. */
-  readonly guestTime: number;
+  /** Cycles a second of a processor. */
+  readonly frequency: number;
   readonly runtime: bigint;
   readonly slices: number;
   readonly voluntary: number;
@@ -40,9 +40,6 @@ export function* kvmCounters(directory: string): Sys<Map<string, number>> {
 
 const field = (text: string, name: string): string => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(text)?.[1] ?? '-';
 
-/** Field 43 of stat, in clock ticks. */
-const guestTicks = (stat: string): number => Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[43 - 3] ?? 0);
-
 export function* measure({ pid, report, ram }: Vmm): Sys<Facts> {
   const task = `/proc/${pid}/task/${report.tid}`;
   const stat = yield* readFile(`${task}/stat`);
@@ -52,7 +49,7 @@ export function* measure({ pid, report, ram }: Vmm): Sys<Facts> {
     at: yield* clock_gettime(CLOCK_MONOTONIC),
     count: view(u32, ram + COUNTER),
     kvm: yield* kvmCounters(`${KVM_DEBUGFS}/${pid}-${report.vm_fd}`),
-    stat: parseStat(pid, stat), guestTime: guestTicks(stat) / USER_HZ,
+    stat: parseStat(pid, stat), frequency: Number(/^cpu MHz\s*:\s*(\S+)/m.exec(yield* readFile('/proc/cpuinfo'))?.[1] ?? 1000) * 1e6,
     runtime: BigInt(runtime), slices: Number(slices),
     voluntary: Number(field(status, 'voluntary_ctxt_switches')), involuntary: Number(field(status, 'nonvoluntary_ctxt_switches')),
     resident: field(yield* readFile(`/proc/${pid}/status`), 'VmRSS'),
