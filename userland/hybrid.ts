@@ -9,7 +9,7 @@ import { PRIO_PROCESS } from '../abi/sched.ts';
 import { Errno, decode, eputs, fputs, getpriority, kill, puts, sched_setaffinity, setpriority, sleep, stat, tgkill, wait4 } from './libc.ts';
 import { pids } from './lib/procfs.ts';
 import { maybe } from './lib/main.ts';
-import { type Guest, busy, talking } from './hybrid/guests.ts';
+import { type Guest, TEXT, busy, talking } from './hybrid/guests.ts';
 import { type Facts, KVM_DEBUGFS, measure, share } from './hybrid/facts.ts';
 import { type Vmm, startVmm } from './hybrid/vmm.ts';
 
@@ -141,7 +141,7 @@ export function* main(): Sys<number> {
   yield* puts('Two VMs have run for a while. Each vCPU executes guest code on the processor itself,\nand is a thread of an ordinary process.');
   yield* table(one, before[0], now[0]);
   yield* table(other, before[1], now[1]);
-  const said = decode(Uint8Array.from({ length: 24 }, (_, i) => other.report.text.get(i)));
+  const said = decode(Uint8Array.from({ length: TEXT.length }, (_, i) => other.report.text.get(i)));
   yield* fputs(`it says: ${said.trim()}\n\nWhat one can do to any thread, done to a vCPU:\n`);
   yield* changeNice(one, other);
   yield* changeAffinity(one);

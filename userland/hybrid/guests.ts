@@ -26,7 +26,7 @@ export const busy: Guest = {
   instructions: (count) => 2 * count,
 };
 
-const TEXT = 'Hello from guest mode. ';
+export const TEXT = 'Hello from guest mode. ';
 const PAUSE = 0x4000;
 
 /** Writes a text to the serial port over and over, a pause after each character. */

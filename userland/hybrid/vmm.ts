@@ -14,7 +14,7 @@ import { SIGUSR1 } from '../../abi/signal.ts';
 import { type Of, array, assign, struct, u32, u64, u8 } from '../../abi/struct.ts';
 import { __NR_ioctl } from '../../abi/syscalls.ts';
 import { alloc, arm, fork, getpid, gettid, ioctl, mmap, open, pthread_create, pthread_join, sigaction, storeBytes, view } from '../libc.ts';
-import { CODE, type Guest, MEMORY } from './guests.ts';
+import { CODE, type Guest, MEMORY, TEXT } from './guests.ts';
 
 /** What the VMM tells of itself, in a page it shares with whoever started it. */
 export const vmm_report = struct('vmm_report', {
@@ -84,7 +84,7 @@ function* vcpuThread({ fd, shared }: Vcpu, page: number): Sys<number> {
       report.error = result < 0 ? -result : 0x10000 + run.exit_reason;
       return 1;
     }
-    report.text.set(report.said % 64, view(u8, shared + Number(run.io.data_offset)));
+    report.text.set(report.said % TEXT.length, view(u8, shared + Number(run.io.data_offset)));
     report.said++;
   }
 }
