@@ -7,7 +7,7 @@
  */
 import { GP_VECTOR, NP_VECTOR, PFERR_USER, SS_VECTOR, TS_VECTOR, raise } from './exceptions.ts';
 import { INTR_TYPE_PRIV_SW_EXCEPTION, INTR_TYPE_SOFT_EXCEPTION, INTR_TYPE_SOFT_INTR } from './hooks.ts';
-import { isCanonical, readTable, readTable64, toLinear } from './memory.ts';
+import { isCanonical, readImplicitWords, readTable, readTable64, tableAddress, toLinear } from './memory.ts';
 import {
   type Descriptor, TYPE_INT16, TYPE_INT32, TYPE_TASK, TYPE_TRAP16, TYPE_TRAP32, TYPE_TSS16_BUSY, checkStackSegment, descriptorBase, descriptorDpl, descriptorLimit,
   fetchDescriptor, installDescriptor, installStackSegment, isCode, isConforming, isPresent, loadNull, markAccessed,
@@ -33,6 +33,7 @@ export interface Event {
 
 const isSoftware = (type: number) => type === INTR_TYPE_SOFT_INTR || type === INTR_TYPE_SOFT_EXCEPTION || type === INTR_TYPE_PRIV_SW_EXCEPTION;
 const frame = new StackFrame();
+const gate = new Uint32Array(3);
 
 /** Delivers through the table that the current mode uses. Throws a Fault before any register has changed. */
 export function enterHandler(cpu: CpuState, event: Event): void {
@@ -73,8 +74,8 @@ function enterProtected(cpu: CpuState, event: Event): void {
   const gateError = event.vector * 8 + 2 + ext;
   if (event.vector * 8 + 7 > cpu.u32[STATE.idtr_limit >>> 2]!) raise(cpu, GP_VECTOR, gateError);
   const idt = cpu.u64[STATE.idtr_base >>> 3]!;
-  const low = readTable(cpu, idt, event.vector * 8, 4);
-  const high = readTable(cpu, idt, event.vector * 8 + 4, 4);
+  readImplicitWords(cpu, tableAddress(cpu, idt, event.vector * 8), 2, gate);
+  const low = gate[0]!, high = gate[1]!;
   const type = high >>> 8 & 0x1f;
   if (type !== TYPE_TASK && (type & ~8) !== TYPE_INT16 && (type & ~8) !== TYPE_TRAP16) raise(cpu, GP_VECTOR, gateError);
   const cpl = cpu.cpl;
@@ -132,14 +133,14 @@ function enterLong(cpu: CpuState, event: Event): void {
   const at = event.vector * 16;
   if (at + 15 > cpu.u32[STATE.idtr_limit >>> 2]!) raise(cpu, GP_VECTOR, gateError);
   const idt = cpu.u64[STATE.idtr_base >>> 3]!;
-  const low = readTable(cpu, idt, at, 4);
-  const high = readTable(cpu, idt, at + 4, 4);
+  readImplicitWords(cpu, tableAddress(cpu, idt, at), 3, gate);
+  const low = gate[0]!, high = gate[1]!;
   const type = high >>> 8 & 0x1f;
   if (type !== TYPE_INT32 && type !== TYPE_TRAP32) raise(cpu, GP_VECTOR, gateError);
   const cpl = cpu.cpl;
   if (software && event.type !== INTR_TYPE_PRIV_SW_EXCEPTION && (high >>> 13 & 3) < cpl) raise(cpu, GP_VECTOR, gateError);
   if (!(high & 0x8000)) raise(cpu, NP_VECTOR, gateError);
-  const offset = BigInt(readTable(cpu, idt, at + 8, 4)) << 32n | BigInt((high & 0xffff_0000 | low & 0xffff) >>> 0);
+  const offset = BigInt(gate[2]!) << 32n | BigInt((high & 0xffff_0000 | low & 0xffff) >>> 0);
   const selector = low >>> 16;
   const code = handlerCode(cpu, selector, ext, cpl);
   if ((code.high & 0x60_0000) !== 0x20_0000) raise(cpu, GP_VECTOR, selector & 0xfffc | ext);

@@ -82,7 +82,6 @@ function iretProtected(cpu: CpuState, insn: Insn): void {
   loadCode(cpu, d, rpl, rip);
   loadFlags(cpu, image, size, cpl, extra);
   loadOuterStack(cpu, ssSelector, ss, rsp, size);
-  updateMode(cpu);
   if (rpl !== cpl) dropInnerSegments(cpu, rpl);
 }
 

@@ -137,6 +137,22 @@ export function writeBlock(cpu: CpuState, linear: number, bytes: Uint8Array, acc
 export const tableAddress = (cpu: CpuState, base: bigint, offset: number): number =>
   cpu.longMode ? toLinear(base) + offset : (Number(BigInt.asUintN(32, base)) + offset) % FOUR_GIB;
 
+/**
+ * `count` doublewords that the processor reads for itself, into `out`: a descriptor or a gate, which lies in one page as
+ * a rule and then costs one translation.
+ */
+export function readImplicitWords(cpu: CpuState, linear: number, count: number, out: Uint32Array): void {
+  if (pageOffset(linear) + 4 * count <= 4096 && (linear & 3) === 0) {
+    const physical = translate(cpu, linear, ACCESS_IMPLICIT);
+    if (physical + 4 * count <= cpu.ramSize) {
+      const at = (cpu.ram + physical) / 4;
+      for (let i = 0; i < count; i++) out[i] = cpu.mem.u32[at + i]!;
+      return;
+    }
+  }
+  for (let i = 0; i < count; i++) out[i] = readImplicit(cpu, next(cpu, linear, 4 * i), 4);
+}
+
 /** 1, 2 or 4 bytes that the processor reads for itself. */
 export const readImplicit = (cpu: CpuState, linear: number, size: 1 | 2 | 4): number => readLinear32(cpu, linear, size, ACCESS_IMPLICIT);
 export const readTable = (cpu: CpuState, base: bigint, offset: number, size: 1 | 2 | 4): number => readImplicit(cpu, tableAddress(cpu, base, offset), size);

@@ -5,7 +5,7 @@
  * selector with its RPL cleared; the caller adds the EXT bit when an event is being delivered.
  */
 import { GP_VECTOR, NP_VECTOR, SS_VECTOR, raise } from './exceptions.ts';
-import { isCanonical, readImplicit, tableAddress, writeLinear } from './memory.ts';
+import { isCanonical, readImplicit, readImplicitWords, tableAddress, writeLinear } from './memory.ts';
 import { ACCESS_IMPLICIT } from './paging.ts';
 import {
   CS, type CpuState, DS, ES, FS, GS, LDTR, MODE_PROTECTED, SEG_DB, SEG_DPL_SHIFT, SEG_L, SEG_P, SEG_S, SEG_UNUSABLE, SS, STATE,
@@ -38,6 +38,8 @@ export const isConforming = (d: Descriptor): boolean => (d.high & 0x1c00) === 0x
 export const TYPE_TSS16 = 1, TYPE_LDT = 2, TYPE_TSS16_BUSY = 3, TYPE_CALL16 = 4, TYPE_TASK = 5, TYPE_INT16 = 6, TYPE_TRAP16 = 7;
 export const TYPE_TSS32 = 9, TYPE_TSS32_BUSY = 11, TYPE_CALL32 = 12, TYPE_INT32 = 14, TYPE_TRAP32 = 15;
 
+const words = new Uint32Array(2);
+
 /** Where a selector's descriptor lies, undefined if it is outside its table. */
 function descriptorAddress(cpu: CpuState, selector: number, size: number): number | undefined {
   const offset = selector & 0xfff8;
@@ -54,7 +56,8 @@ export function findDescriptor(cpu: CpuState, selector: number): Descriptor | un
   if ((selector & 0xfffc) === 0) return undefined;
   const at = descriptorAddress(cpu, selector, 8);
   if (at === undefined) return undefined;
-  return { selector, at, low: readImplicit(cpu, at, 4), high: readImplicit(cpu, at + 4, 4) };
+  readImplicitWords(cpu, at, 2, words);
+  return { selector, at, low: words[0]!, high: words[1]! };
 }
 
 /** The descriptor of a selector; outside its table or null: `vector` with the selector as error code. */
