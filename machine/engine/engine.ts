@@ -11,7 +11,7 @@ import { linearAddress, readPhysical, writePhysical } from '../cpu/memory.ts';
 import type { Exec } from '../cpu/opcode-row.ts';
 import { opcodeTable } from '../cpu/opcode-table.ts';
 import { walk } from '../cpu/paging.ts';
-import { CS, type CpuState, MODE_64, MODE_ALIGN, MODE_SIZE, MODE_USER, SEGMENT_SIZE, SS, STATE, updateMode } from '../cpu/state.ts';
+import { CS, type CpuState, MODE_64, MODE_ALIGN, MODE_FLAT, MODE_SIZE, MODE_USER, SEGMENT_SIZE, SS, STATE, updateMode } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
 import { CodeCache } from './code-cache.ts';
 import { readFlags, writeFlags } from './flags.ts';
@@ -25,7 +25,7 @@ import { JUMP_ENTRIES, JUMP_ENTRY_SHIFT, Tlb, type TlbCosts } from './tlb.ts';
 const FOUR_GIB = 0x1_0000_0000;
 const MAX_BUDGET = 0x4000_0000;
 
-const BUDGET = STATE.budget >>> 2, RETIRED = STATE.retired >>> 3, RIP = STATE.rip >>> 2, MODE = STATE.mode >>> 2;
+const BUDGET = STATE.budget >>> 2, RETIRED = STATE.retired >>> 2, RIP = STATE.rip >>> 2, MODE = STATE.mode >>> 2;
 const GRANTED = ENGINE.granted >>> 2, HELD = ENGINE.held >>> 2, CHARGED = ENGINE.charged >>> 2;
 const ADDRESS = ENGINE.access_address >>> 2, BOUNDARY = ENGINE.boundary >>> 2, RIP_PAGE = ENGINE.rip_page >>> 2;
 const CS_BASE = (STATE.seg + CS * SEGMENT_SIZE) >>> 2, CS_LIMIT = (STATE.seg + CS * SEGMENT_SIZE + 8) >>> 2;
@@ -35,8 +35,9 @@ export class Engine implements EngineHooks {
   fault: Fault | undefined;
   /** Cycles the last run used, charges included. */
   used = 0;
-  /** The charges among them. */
+  /** The charges among them; the rest is what retired. */
   charged = 0;
+  retired = 0;
   readonly tlb: Tlb;
   readonly code: CodeCache;
   private readonly ram: Ram;
@@ -91,7 +92,10 @@ export class Engine implements EngineHooks {
     if (thrown !== undefined && w[BOUNDARY] === 0) w[BUDGET] = w[BUDGET]! + 1;
     this.used = elapsed(cpu);
     this.charged = w[CHARGED]!;
-    cpu.u64[RETIRED] = cpu.u64[RETIRED]! + BigInt(this.used - this.charged);
+    this.retired = this.used - this.charged;
+    const low = w[RETIRED]! + this.retired;
+    w[RETIRED] = low;
+    if (low >= FOUR_GIB) w[RETIRED + 1] = w[RETIRED + 1]! + 1;
     const held = w[HELD]!;
     w[BUDGET] = w[HELD] = w[GRANTED] = w[CHARGED] = 0;
     if (thrown === undefined) return held > 0 ? STOP_EVENT : STOP_LIMIT;
@@ -240,10 +244,13 @@ export class Engine implements EngineHooks {
       linear = (w[ADDRESS + 1]! | 0) * FOUR_GIB + low;
       wide = true;
       if (linear < -(2 ** 47) || linear + size - 1 >= 2 ** 47) {
-        const seg = access & ACCESS_SEGMENT ? access >> 12 & 7 : (ram.mem.u16[(record + REC_SEG) >>> 1]! - STATE.seg) / SEGMENT_SIZE;
-        raise(cpu, seg === SS ? SS_VECTOR : GP_VECTOR);
+        raise(cpu, this.segmentOf(record, access) === SS ? SS_VECTOR : GP_VECTOR);
       }
-    } else linear = low;
+    } else {
+      linear = low;
+      // A flat segment ends at 4 GiB.
+      if (low + size > FOUR_GIB && mode & MODE_FLAT) raise(cpu, this.segmentOf(record, access) === SS ? SS_VECTOR : GP_VECTOR);
+    }
     if (mode & MODE_ALIGN && size <= 8 && (low & (size - 1)) !== 0) raise(cpu, AC_VECTOR);
     const here = 4096 - (low & 0xfff);
     const first = this.tlb.translate(cpu, linear, write);
@@ -263,6 +270,11 @@ export class Engine implements EngineHooks {
       this.windowSecond = second;
     }
     return window;
+  }
+
+  /** The segment register an access goes through. */
+  private segmentOf(record: number, access: number): number {
+    return access & ACCESS_SEGMENT ? access >> 12 & 7 : (this.ram.mem.u16[(record + REC_SEG) >>> 1]! - STATE.seg) / SEGMENT_SIZE;
   }
 
   private commit(): void {
