@@ -7,9 +7,9 @@
 import type { Sys } from '../../abi/process.ts';
 import { ENOENT, ENOEXEC, ENOTDIR } from '../../abi/errno.ts';
 import { S_ISDIR, } from '../../abi/fcntl.ts';
-import { SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIG_DFL } from '../../abi/signal.ts';
+import { SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIG_DFL, SIG_IGN } from '../../abi/signal.ts';
 import {
-  Errno, close, decode, dup2, execve, fork, getpid, pipe, readAll, readFile, setpgid, signal, stat, tcsetpgrp, writeAll,
+  Errno, close, decode, dup2, execve, fork, getpid, open, pipe, readAll, readFile, setpgid, signal, stat, tcsetpgrp, writeAll,
 } from '../libc.ts';
 import { maybe } from '../lib/main.ts';
 import { parseSignal } from '../lib/signals.ts';
@@ -82,7 +82,17 @@ export class Executor {
   private *background(andOr: AndOr, text: string): Sys {
     const { sh } = this;
     const copy = sh.clone();
-    const pid = yield* this.spawn(0, false, copy, (child) => child.only(andOr));
+    const { monitor } = sh;
+    const pid = yield* this.spawn(0, false, copy, function* inBackground(child) {
+      // Without job control nothing keeps it from the shell's own input and keys: POSIX, 2.9.3.
+      if (!monitor) {
+        for (const n of [SIGINT, SIGQUIT]) yield* signal(n, SIG_IGN);
+        const nothing = yield* open('/dev/null');
+        yield* dup2(nothing, 0);
+        yield* close(nothing);
+      }
+      return yield* child.only(andOr);
+    });
     sh.lastBackground = pid;
     sh.status = 0;
     const job = addJob(sh, sh.monitor ? pid : 0, [pid], text);
