@@ -9,7 +9,7 @@
 import { EBADF, EMFILE } from '../../abi/errno.ts';
 import { RLIMIT_NOFILE } from '../../abi/resource.ts';
 import type { task_struct } from '../sched/types.ts';
-import type { file } from './types.ts';
+import type { file, mount, super_block } from './types.ts';
 
 /** The largest file: below what a number holds exactly. */
 export const MAX_FILE_SIZE = 2 ** 52;
@@ -56,13 +56,23 @@ export function fput(f: file): void {
   if (--f.f_count > 0) return;
   if (f.f_ep !== undefined) for (const watch of [...f.f_ep]) watch.detach();
   f.f_op.release?.(f.f_inode, f);
-  f.f_path.mnt.mnt_count--;
-  iput(f);
+  unhold(f);
 }
 
-function iput(f: file): void {
+/** Drops what hold took. */
+export function unhold(f: file): void {
   const inode = f.f_inode;
   if (--inode.i_count === 0 && inode.i_nlink === 0) inode.evict?.(inode);
+  mntput(f.f_path.mnt);
+}
+
+/** One user of a mount fewer; the last one of a mount that is out of the tree lets its file system go. */
+export function mntput(m: mount): void {
+  if (--m.mnt_count === 0 && m.mnt_detached) deactivate_super(m.mnt_sb);
+}
+
+export function deactivate_super(sb: super_block): void {
+  if (--sb.s_active === 0) sb.s_type.kill_sb?.(sb);
 }
 
 /** The lowest free descriptor from `start` on, reserved for fd_install, or -EMFILE when it would reach `limit`. */

@@ -8,6 +8,7 @@ import {
   F_ADD_SEALS, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE, MFD_ALLOW_SEALING, MFD_CLOEXEC, O_RDWR, S_IFREG, S_ISDIR, S_ISFIFO, S_ISREG,
 } from '../../abi/fcntl.ts';
 import { kernelVariable } from '../current.ts';
+import { nr_free_pages, totalram_pages } from '../mm/page-alloc.ts';
 import { PAGE_SIZE, VM_MAYWRITE, VM_SHARED, VM_WRITE } from '../mm/types.ts';
 import { strncpy_from_user } from '../mm/uaccess.ts';
 import type { task_struct } from '../sched/types.ts';
@@ -15,13 +16,18 @@ import { alloc_file_pseudo, pseudo_mount } from './anon-inodes.ts';
 import { MAX_FILE_SIZE, alloc_fd, fd_install, fd_lookup, nofile } from './file.ts';
 import { address_space } from './filemap.ts';
 import { current_time } from './inode.ts';
-import { makeFile, ramfs_file_operations } from './ramfs.ts';
+import { TMPFS_MAGIC, limit_pages, makeFile, ramfs_file_operations } from './ramfs.ts';
 import { FMODE_LSEEK, FMODE_PREAD, FMODE_PWRITE, FMODE_STREAM, FMODE_WRITE, type file, type file_operations, type inode } from './types.ts';
 
 const MFD_NAME_MAX = 249;
 const ALL_SEALS = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
 
-const shmem = kernelVariable(() => pseudo_mount({ name: 'tmpfs', nodev: true, mount: () => -EINVAL }, 0x01021994));
+/** The home of memory files; as in a tmpfs, half of RAM is theirs. */
+const shmem = kernelVariable(() => {
+  const mnt = pseudo_mount({ name: 'tmpfs', nodev: true, mount: () => -EINVAL }, TMPFS_MAGIC);
+  limit_pages(mnt.mnt_sb, Math.floor(totalram_pages() / 2));
+  return mnt;
+});
 
 /** Seals by inode. */
 const seals = kernelVariable(() => new WeakMap<inode, number>());
@@ -83,6 +89,21 @@ export function memfd_fcntl(f: file, cmd: number, arg: number): number {
   return 0;
 }
 
+/** Makes the pages [first, last) exist, all or none. */
+function reserve(mapping: address_space, first: number, last: number): boolean {
+  if (last - first - mapping.pages.size > nr_free_pages()) return false;
+  const fresh: number[] = [];
+  for (let index = first; index < last; index++) {
+    const known = mapping.pages.has(index);
+    if (mapping.grab(index) < 0) {
+      for (const page of fresh) mapping.punch(page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
+      return false;
+    }
+    if (!known) fresh.push(index);
+  }
+  return true;
+}
+
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 
@@ -105,7 +126,7 @@ export function sys_fallocate(task: task_struct, fd: number, mode: number, offse
     mapping.punch(offset, offset + length);
   } else {
     if ((sealsOf(node) & F_SEAL_GROW) !== 0 && offset + length > node.i_size) return -EPERM;
-    for (let index = Math.floor(offset / PAGE_SIZE); index * PAGE_SIZE < offset + length; index++) if (mapping.grab(index) < 0) return -ENOSPC;
+    if (!reserve(mapping, Math.floor(offset / PAGE_SIZE), Math.ceil((offset + length) / PAGE_SIZE))) return -ENOSPC;
     if ((mode & FALLOC_FL_KEEP_SIZE) === 0 && offset + length > node.i_size) node.i_size = offset + length;
   }
   node.i_mtime = node.i_ctime = current_time();

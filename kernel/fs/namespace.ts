@@ -10,6 +10,7 @@ import {
 } from '../../abi/mount.ts';
 import { kernelVariable } from '../current.ts';
 import type { task_struct } from '../sched/types.ts';
+import { deactivate_super, mntput } from './file.ts';
 import { d_add, d_path, is_subdir, samePath } from './dcache.ts';
 import { LOOKUP_DIRECTORY, LOOKUP_FOLLOW, strndup_user, user_path_at } from './namei.ts';
 import { type file_system_type, type fs_struct, type path, type super_block, mount } from './types.ts';
@@ -51,6 +52,7 @@ export const kern_mount = (sb: super_block): mount => new mount(sb, 'none', 0, u
 
 /** Mounts a file system of a registered type over `at`, for the kernel itself. */
 export function do_new_mount(at: path, typeName: string, source: string, flags: number, data: string): number {
+  if (at.mnt.mnt_detached) return -EINVAL;
   const type = namespaceState().filesystems.get(typeName);
   if (type === undefined) return -ENODEV;
   if (!type.nodev) return -ENOTBLK;
@@ -115,8 +117,12 @@ function do_umount(m: mount, flags: number): number {
   const over = m.mnt_mountpoint.d_mounts!;
   over.splice(over.indexOf(m), 1);
   if (over.length === 0) m.mnt_mountpoint.d_mounts = undefined;
-  m.mnt_parent.mnt_count--;
-  if (--m.mnt_sb.s_active === 0) m.mnt_sb.s_type.kill_sb?.(m.mnt_sb);
+  mntput(m.mnt_parent);
+  // whoever is still inside sees a tree of its own from now on
+  m.mnt_parent = m;
+  m.mnt_mountpoint = m.mnt_root;
+  m.mnt_detached = true;
+  if (m.mnt_count === 0) deactivate_super(m.mnt_sb);
   return 0;
 }
 
@@ -142,20 +148,20 @@ export function copy_fs_struct(fs: fs_struct): fs_struct {
 /** One task fewer uses it. */
 export function exit_fs(fs: fs_struct): void {
   if (--fs.users > 0) return;
-  fs.root.mnt.mnt_count--;
-  fs.pwd.mnt.mnt_count--;
+  mntput(fs.root.mnt);
+  mntput(fs.pwd.mnt);
 }
 
 export function set_fs_pwd(fs: fs_struct, to: path): void {
   if (samePath(fs.pwd, to)) return;
   to.mnt.mnt_count++;
-  fs.pwd.mnt.mnt_count--;
+  mntput(fs.pwd.mnt);
   fs.pwd = to;
 }
 
 export function set_fs_root(fs: fs_struct, to: path): void {
   to.mnt.mnt_count++;
-  fs.root.mnt.mnt_count--;
+  mntput(fs.root.mnt);
   fs.root = to;
 }
 

@@ -14,7 +14,7 @@ import { MS_RDONLY } from '../../abi/mount.ts';
 import { chrdev_open } from '../drivers/chrdev.ts';
 import type { MaySleep, task_struct } from '../sched/types.ts';
 import { d_add, d_lookup, follow_mount } from './dcache.ts';
-import { MAX_FILE_SIZE, alloc_fd, close_fd, fd_install, fd_lookup, fput, hold, nofile } from './file.ts';
+import { MAX_FILE_SIZE, alloc_fd, close_fd, fd_install, fd_lookup, fput, hold, nofile, unhold } from './file.ts';
 import { current_time, notify_change } from './inode.ts';
 import {
   LOOKUP_DIRECTORY, LOOKUP_FOLLOW, LOOKUP_PARENT, MAY_EXEC, MAY_READ, MAY_WRITE, getname, inode_permission, isDots, nameidata_at, user_path_at,
@@ -115,7 +115,7 @@ export function filp_open(task: task_struct, name: string, flags: number, mode: 
   const f = path_openat(task, AT_FDCWD, name, flags, mode);
   if (typeof f === 'number') return f;
   const opened = driver_open(f);
-  if (typeof opened !== 'number' || opened < 0) { discard(f); return typeof opened === 'number' ? opened : -ENODEV; }
+  if (typeof opened !== 'number' || opened < 0) { unhold(f); return typeof opened === 'number' ? opened : -ENODEV; }
   return f;
 }
 
@@ -132,26 +132,20 @@ function do_sys_openat(task: task_struct, dfd: number, address: number, flags: n
   if (typeof f === 'number') return f;
   const opened = driver_open(f);
   if (typeof opened !== 'number') return finishOpen(task, f, opened, flags);
-  if (opened < 0) { discard(f); return opened; }
+  if (opened < 0) { unhold(f); return opened; }
   fd_install(files, fd, f, (flags & O_CLOEXEC) !== 0);
   return fd;
 }
 
 function* finishOpen(task: task_struct, f: file, opening: MaySleep<number>, flags: number): MaySleep<number> {
   const opened = yield* opening;
-  if (opened < 0) { discard(f); return opened; }
+  if (opened < 0) { unhold(f); return opened; }
   const fd = alloc_fd(task.files!, 0, nofile(task));
   if (fd < 0) { fput(f); return fd; }
   fd_install(task.files!, fd, f, (flags & O_CLOEXEC) !== 0);
   return fd;
 }
 
-/** A file whose driver refused to open it: its release must not run. */
-function discard(f: file): void {
-  f.f_path.mnt.mnt_count--;
-  const inode = f.f_inode;
-  if (--inode.i_count === 0 && inode.i_nlink === 0) inode.evict?.(inode);
-}
 
 export const sys_open = (task: task_struct, name: number, flags: number, mode: number) => do_sys_openat(task, AT_FDCWD, name, flags, mode);
 export const sys_openat = (task: task_struct, dfd: number, name: number, flags: number, mode: number) => do_sys_openat(task, dfd | 0, name, flags, mode);

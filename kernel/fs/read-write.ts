@@ -10,6 +10,8 @@ import { EBADF, EFAULT, EFBIG, EINVAL, EISDIR, ENXIO, ESPIPE } from '../../abi/e
 import { O_APPEND, O_PATH, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET, S_ISDIR, S_ISFIFO, S_ISREG } from '../../abi/fcntl.ts';
 import { TASK_SIZE } from '../mm/types.ts';
 import { copy_from_user, copy_to_user } from '../mm/uaccess.ts';
+import { current } from '../current.ts';
+import { cond_resched, fatal_signal_pending } from '../sched/core.ts';
 import type { MaySleep, task_struct } from '../sched/types.ts';
 import { fd_lookup, fput, get_file, MAX_FILE_SIZE } from './file.ts';
 import { iov_iter, kernelIter } from './iov-iter.ts';
@@ -201,6 +203,8 @@ function* do_sendfile(from: file, to: file, offset: number, pos: number, count: 
     const sent = yield* writeAll(to, buffer.subarray(0, n));
     if (sent > 0) { done += sent; pos += sent; }
     if (sent < n) { error = sent; break; }
+    if (fatal_signal_pending(current())) break;
+    yield* cond_resched();
   }
   if (offset === 0) from.f_pos = pos;
   else if (copy_to_user(offset, new Uint8Array(BigInt64Array.of(BigInt(pos)).buffer)) !== 0) error = -EFAULT;
@@ -253,6 +257,8 @@ function* copy_range(from: file, to: file, offIn: number, readAt: number, offOut
     const sent = typeof put === 'number' ? put : yield* put;
     if (sent <= 0) { error = sent; break; }
     done += sent;
+    if (fatal_signal_pending(current())) break;
+    yield* cond_resched();
   }
   for (const [address, f, start] of [[offIn, from, readAt], [offOut, to, writeAt]] as const) {
     if (address === 0) f.f_pos = start + done;

@@ -170,6 +170,8 @@ export class mount {
   mnt_mountpoint: dentry;
   /** Open files, working directories and mounts below: busy when not 0. */
   mnt_count = 0;
+  /** Out of the tree; its file system is let go with the last user. */
+  mnt_detached = false;
   constructor(sb: super_block, devname: string, flags: number, at: path | undefined) {
     this.mnt_sb = sb;
     this.mnt_root = sb.s_root;
