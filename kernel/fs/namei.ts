@@ -12,7 +12,7 @@ import { strncpy_from_user } from '../mm/uaccess.ts';
 import type { task_struct } from '../sched/types.ts';
 import { d_lookup, follow_mount, follow_up } from './dcache.ts';
 import { fd_lookup } from './file.ts';
-import type { dentry, inode, path } from './types.ts';
+import type { inode, path } from './types.ts';
 
 const MAXSYMLINKS = 40;
 

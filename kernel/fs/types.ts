@@ -10,7 +10,7 @@
  */
 import type { Word } from '../../abi/process.ts';
 import type { vm_area_struct } from '../mm/types.ts';
-import type { MaySleep, task_struct } from '../sched/types.ts';
+import type { MaySleep } from '../sched/types.ts';
 import type { wait_queue_head } from '../sched/wait.ts';
 import type { iov_iter } from './iov-iter.ts';
 
