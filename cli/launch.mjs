@@ -25,6 +25,12 @@ if (version[0] < 20 || (version[0] === 20 && version[1] < 19)) {
   fail('Node ' + process.versions.node + ' is too old: 20.19 or newer is needed (https://nodejs.org)');
 }
 
+/** esbuild's first complaint as one line. */
+function firstError(error) {
+  const first = error.errors?.[0];
+  return first ? (first.location ? first.location.file + ':' + first.location.line + ': ' : '') + first.text : String(error.message ?? error).split('\n')[0];
+}
+
 const mtime = (file) => (existsSync(file) ? statSync(file).mtimeMs : 0);
 
 /** npm leaves node_modules/.package-lock.json behind each install: older than the lock file means stale. */
@@ -66,7 +72,7 @@ async function bundle() {
       absWorkingDir: root,
       entryPoints: { main: 'cli/main.ts', libc: 'userland/libc.ts', abi: 'abi/index.ts', watchdog: 'cli/watchdog.ts' },
       outdir: fresh, outExtension: { '.js': '.mjs' }, bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20',
-      packages: 'external', sourcemap: 'linked', metafile: true, logLevel: 'error', keepNames: false,
+      packages: 'external', sourcemap: 'linked', metafile: true, logLevel: 'silent',
     });
     const inputs = Object.keys(result.metafile.inputs).filter((file) => !file.startsWith('node_modules'));
     writeFileSync(join(fresh, 'inputs.json'), JSON.stringify(inputs));
@@ -74,7 +80,7 @@ async function bundle() {
     renameSync(fresh, cache);
   } catch (error) {
     rmSync(fresh, { recursive: true, force: true });
-    if (!bundleIsFresh()) fail('the sources do not build: ' + String(error.message ?? error).split('\n')[0]);
+    if (!bundleIsFresh()) fail('the sources do not build: ' + firstError(error));
   }
 }
 
