@@ -23,7 +23,6 @@ export const KVM_MAX_VCPUS = 1024;
 export const KVM_MAX_VCPU_IDS = 4 * KVM_MAX_VCPUS;
 /** Slots of user space in one address space; three more are KVM's own. */
 export const KVM_USER_MEM_SLOTS = 32764;
-export const KVM_MEM_SLOTS_NUM = 32767;
 /** Address space 1 is what a processor in system management mode sees. */
 export const KVM_MAX_NR_ADDRESS_SPACES = 2;
 export const KVM_MEM_MAX_NR_PAGES = 2 ** 31 - 1;

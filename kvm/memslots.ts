@@ -12,7 +12,7 @@ import type { kvm_clear_dirty_log, kvm_dirty_log } from '../abi/kvm/index.ts';
 import { bytesOfWords } from './words.ts';
 import { PAGE_SIZE, copy_from_user, copy_to_user } from '../kernel/exports.ts';
 import {
-  KVM_MAX_NR_ADDRESS_SPACES, KVM_MEM_MAX_NR_PAGES, KVM_MEM_SLOTS_NUM, KVM_USER_MEM_SLOTS, type kvm, type kvm_memory_slot, type kvm_memslots, type kvm_vcpu,
+  KVM_MAX_NR_ADDRESS_SPACES, KVM_MEM_MAX_NR_PAGES, KVM_USER_MEM_SLOTS, type kvm, type kvm_memory_slot, type kvm_memslots, type kvm_vcpu,
 } from './kvm_host.ts';
 import { cpuid_maxphyaddr } from './cpuid.ts';
 import { kvm_mmu_slot_remove_write_access, kvm_mmu_zap_gfns } from './mmu/tdp.ts';
@@ -29,13 +29,15 @@ export function kvm_set_memory_region(kvm: kvm, mem: region): number {
   if ((mem.flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)) !== 0) return -EINVAL;
   const as_id = mem.slot >>> 16;
   const id = mem.slot & 0xffff;
+  // The last three slots are for KVM itself.
+  if (id >= KVM_USER_MEM_SLOTS) return -EINVAL;
   const misaligned = (value: bigint) => (value & BigInt(PAGE_SIZE - 1)) !== 0n;
   if (misaligned(mem.memory_size) || misaligned(mem.guest_phys_addr) || misaligned(mem.userspace_addr)) return -EINVAL;
   if (mem.userspace_addr + mem.memory_size > BigInt(TASK_SIZE_MAX)) return -EINVAL;
-  if (as_id >= KVM_MAX_NR_ADDRESS_SPACES || id >= KVM_MEM_SLOTS_NUM) return -EINVAL;
+  if (as_id >= KVM_MAX_NR_ADDRESS_SPACES) return -EINVAL;
   if (mem.guest_phys_addr + mem.memory_size >= 1n << 64n) return -EINVAL;
   const npages = Number(mem.memory_size / BigInt(PAGE_SIZE));
-  if (id < KVM_USER_MEM_SLOTS && npages > KVM_MEM_MAX_NR_PAGES) return -EINVAL;
+  if (npages > KVM_MEM_MAX_NR_PAGES) return -EINVAL;
 
   const slots = kvm.memslots[as_id]!;
   const old = slots.byId.get(id);

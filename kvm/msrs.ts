@@ -304,7 +304,10 @@ export function msr_io(at: number, write: boolean, one: (msr: number, data: bigi
   let done = 0;
   for (; done < n; done++) {
     const value = one(Number(entries[2 * done]! & 0xffff_ffffn), entries[2 * done + 1]!);
-    if (value === undefined) break;
+    if (value === undefined) {
+      if (!write) entries[2 * done + 1] = 0n;
+      break;
+    }
     entries[2 * done + 1] = value;
   }
   if (!write && copy_to_user(at + 8, bytesOfWords(entries)) !== 0) return -EFAULT;

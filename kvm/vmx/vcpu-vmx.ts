@@ -25,8 +25,9 @@ export class vcpu_vmx {
   /** Instruction length of the event being reinjected. */
   event_exit_inst_len = 0;
   guest_msrs_loaded = false;
-  spec_ctrl = 0n;
-  star = 0n; lstar = 0n; cstar = 0n; fmask = 0n; kernel_gs_base = 0n; tsc_aux = 0n;
+  /** The MSRs the processor holds while the guest runs, in the order of vmx-msrs.ts; as 64-bit and as 32-bit words. */
+  readonly msrs = new BigUint64Array(8);
+  readonly msr_words = new Uint32Array(this.msrs.buffer);
   msr_ia32_feature_control = 0n;
   constructor(vmcs_pfn: number, msr_bitmap_pfn: number, vpid: number) {
     this.vmcs_pfn = vmcs_pfn;
