@@ -16,7 +16,7 @@ bench: setup
 lab:
 	@node cli/launch.mjs lab $(N)
 grade:
-	@node cli/launch.mjs grade $(N)
+	@node cli/launch.mjs grade $(N) $(if $(FILE),--file '$(FILE)') $(if $(JSON),--json '$(JSON)')
 setup:
 	@node cli/launch.mjs --setup
 clean:

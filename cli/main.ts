@@ -23,6 +23,8 @@ async function run(): Promise<number> {
   switch (command) {
     case 'script': return (await import('./script-command.ts')).script(rest);
     case 'qemu-lite': return (await import('./qemu-lite.ts')).qemuLite(rest);
+    case 'lab': return (await import('./lab.ts')).lab(rest);
+    case 'grade': return (await import('./grade.ts')).grade(rest);
     case 'bench': return (await import('./bench.ts')).bench(rest);
   }
   const options = yargs(argv)

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { type Plugin, build } from 'esbuild';
 import type { Program } from '../abi/process.ts';
+import { _start } from '../userland/libc.ts';
 
 /** Where launch.mjs puts the bundle this file is part of: libc.mjs and abi.mjs lie beside it. */
 const shared = new URL('.', import.meta.url);
@@ -20,6 +21,9 @@ const bindVitrine: Plugin = {
     });
   },
 };
+
+/** Node keeps a module by its URL: each load of a script that has changed needs one of its own. */
+let loads = 0;
 
 /** Bundles and loads a script. Throws an Error whose message is the line to print. */
 export async function loadScript(file: string, cwd: string): Promise<Program> {
@@ -41,12 +45,12 @@ export async function loadScript(file: string, cwd: string): Promise<Program> {
   }
   let loaded: { main?: unknown };
   try {
-    loaded = await import(output.href);
+    loaded = await import(`${output.href}?${loads++}`);
   } catch (error) {
     throw new Error(`${file}: fails while it is loaded: ${(error as Error).message}`);
   }
   if (typeof loaded.main !== 'function' || loaded.main.constructor.name !== 'GeneratorFunction') throw new Error(`${file}: has no \`export function* main(argv)\``);
-  return { name: basename(path).replace(/\.[cm]?[jt]s$/, ''), main: loaded.main as Program['main'] };
+  return { name: basename(path).replace(/\.[cm]?[jt]s$/, ''), main: _start(loaded.main as Program['main']) };
 }
 
 const firstScript = `// A user program: it has system calls, nothing else. Run it with: npm run script -- FILE.ts
@@ -70,23 +74,25 @@ export function newScript(file: string, cwd: string, root: string): string {
   if (existsSync(path)) throw new Error(`${file}: exists already`);
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, firstScript);
-  const config = join(dirname(path), 'tsconfig.json');
-  const made = [path];
-  if (!existsSync(config)) {
-    const to = (target: string): string => {
-      const way = relative(dirname(path), join(root, target)).split('\\').join('/');
-      return way.startsWith('.') ? way : `./${way}`;
-    };
-    writeFileSync(config, `${JSON.stringify({
-      compilerOptions: {
-        target: 'es2023', lib: ['es2023', 'dom'], module: 'esnext', moduleResolution: 'bundler', noEmit: true, allowImportingTsExtensions: true,
-        strict: true, skipLibCheck: true, types: [],
-        paths: { 'vitrine/libc': [to('userland/libc.ts')], 'vitrine/abi': [to('abi/index.ts')] },
-      },
-      include: ['*.ts'],
-    }, null, 2)}\n`);
-    made.push(config);
-  }
+  const made = [path, ...writeTsconfig(dirname(path), root)];
   return made.map((name) => `wrote ${relative(cwd, name) || name}`).join('\n');
 }
 
+/** The tsconfig.json that gives an editor full types in a folder of scripts. Gives what was written: never overwrites. */
+export function writeTsconfig(folder: string, root: string): string[] {
+  const config = join(folder, 'tsconfig.json');
+  if (existsSync(config)) return [];
+  const to = (target: string): string => {
+    const way = relative(folder, join(root, target)).split('\\').join('/');
+    return way.startsWith('.') ? way : `./${way}`;
+  };
+  writeFileSync(config, `${JSON.stringify({
+    compilerOptions: {
+      target: 'es2023', lib: ['es2023', 'dom'], module: 'esnext', moduleResolution: 'bundler', noEmit: true, allowImportingTsExtensions: true,
+      strict: true, skipLibCheck: true, types: [],
+      paths: { 'vitrine/libc': [to('userland/libc.ts')], 'vitrine/abi': [to('abi/index.ts')] },
+    },
+    include: ['*.ts'],
+  }, null, 2)}\n`);
+  return [config];
+}

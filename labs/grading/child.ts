@@ -1,0 +1,99 @@
+/**
+ * The child process of a grader: loads one program of a student, boots a machine for it, runs it to its end or to a
+ * limit, and writes what was seen to descriptor 3, a JSON text a line. While the machine moves it writes `{"alive":…}`
+ * now and then, so that the parent can tell a program that computes for ever from one that is only slow.
+ */
+import { writeSync } from 'node:fs';
+import type { Program, ProgramMain } from '../../abi/process.ts';
+import { FIXED_DATE } from '../../cli/platform-node.ts';
+import { loadScript } from '../../cli/script.ts';
+import type { ConsolePort } from '../../machine/platform.ts';
+import { type System, bootSystem } from '../../system/boot.ts';
+import { Observer } from './observe.ts';
+import { type End, type Seen, nothingSeen } from './seen.ts';
+
+export interface ChildRequest {
+  readonly file: string;
+  readonly name: string;
+  readonly args: readonly string[];
+  /** Seconds of this computer's time for the run itself. */
+  readonly seconds: number;
+}
+
+const MEMORY = 64 << 20;
+/** Cycles between two looks at the clock. */
+const CHUNK = 1_000_000;
+/** Seconds of the machine's time after which a program is stopped in any case. */
+const VIRTUAL_SECONDS = 20;
+const MAX_OUTPUT = 1 << 18;
+
+const tell = (message: object): void => void writeSync(3, `${JSON.stringify(message)}\n`);
+
+/** Keeps what is printed; there is no input. */
+class Paper implements ConsolePort {
+  readonly isTerminal = false;
+  output = '';
+  readonly #decoder = new TextDecoder();
+  size() { return { cols: 80, rows: 24 }; }
+  write(bytes: Uint8Array): void { if (this.output.length <= MAX_OUTPUT) this.output += this.#decoder.decode(bytes, { stream: true }); }
+  read(): 'eof' { return 'eof'; }
+}
+
+/** The program, with what it throws noted on its way to the kernel. */
+function noting(main: ProgramMain, note: (text: string) => void): ProgramMain {
+  return function* noted(argv, envp) {
+    try {
+      return yield* main(argv, envp);
+    } catch (error) {
+      if (error instanceof Error && error.name !== 'Errno') note(`${error.name}: ${error.message}`);
+      throw error;
+    }
+  };
+}
+
+export async function runChild(request: ChildRequest): Promise<void> {
+  let script: Program;
+  try {
+    script = await loadScript(request.file, process.cwd());
+  } catch (error) {
+    tell({ seen: nothingSeen({ how: 'load', message: (error as Error).message }) });
+    return;
+  }
+  let thrown = '';
+  const paper = new Paper();
+  const observer = new Observer();
+  const system = bootSystem({
+    machine: { cpus: 2, memory: MEMORY, seed: 1, platform: { console: paper, startDate: FIXED_DATE } },
+    quiet: true, init: ['-C', '/root', '--', `/bin/${request.name}`, ...request.args],
+    programs: [{ name: request.name, main: noting(script.main, (text) => { thrown = text; }) }],
+  });
+  observer.attach(system);
+  const end = drive(system, paper, observer, request.seconds);
+  const { calls, runs, runCount, memory, mapped } = observer;
+  const seen: Seen = {
+    end, output: paper.output, thrown, calls, runs, runCount, memory, mapped,
+    guestInstructions: system.machine.processors.reduce((sum, p) => sum + p.retired.guest, 0),
+  };
+  tell({ seen });
+}
+
+function drive(system: System, paper: Paper, observer: Observer, seconds: number): End {
+  const { machine } = system;
+  const stopAt = performance.now() + seconds * 1000;
+  tell({ alive: true });
+  let told = performance.now();
+  for (;;) {
+    const from = machine.now();
+    const wake = machine.nextWake();
+    const state = machine.run(Math.max(from, Number.isFinite(wake) ? wake : from) + CHUNK);
+    if (state === 'off') return { how: 'exit', status: machine.status };
+    if (state === 'idle') return { how: 'sleeps' };
+    if (paper.output.length > MAX_OUTPUT) return { how: 'output' };
+    const now = performance.now();
+    if (now > stopAt || machine.now() > VIRTUAL_SECONDS * system.cyclesPerMs * 1000) return { how: 'time', doing: observer.doing() };
+    if (now - told > 200) {
+      told = now;
+      tell({ alive: true });
+    }
+  }
+}
