@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { boot } from '../support/boot.ts';
+import { BAD_POINTER, CLOSE, CREATE, type Call, type Fuzz, GOOD, NOISE, NUMBER, RUN, fuzzProgram } from './fuzz-program.ts';
+
+const CALLS = 100_000;
+const BATCH = 500;
+
+const call: fc.Arbitrary<Call> = fc.record({
+  kind: fc.constantFrom('system', 'vm', 'vcpu'),
+  which: fc.nat(1000),
+  request: fc.nat(0xffff),
+  argument: fc.oneof(
+    { weight: 40, arbitrary: fc.constant(GOOD) }, { weight: 30, arbitrary: fc.constant(NOISE) }, { weight: 8, arbitrary: fc.constant(BAD_POINTER) },
+    { weight: 12, arbitrary: fc.constant(NUMBER) }, { weight: 1, arbitrary: fc.constant(RUN) }, { weight: 3, arbitrary: fc.constant(CREATE) }, { weight: 2, arbitrary: fc.constant(CLOSE) },
+  ),
+  noise: fc.uint8Array({ minLength: 16, maxLength: 16 }),
+});
+
+test(`random ioctls on all kinds of descriptors never hurt the kernel: ${CALLS} calls, and nothing is left behind`, () => {
+  const fuzz: Fuzz = { batch: undefined, end: false, calls: 0, succeeded: 0, before: '', after: '' };
+  const { system, port } = boot({ init: ['-c', 'fuzz'], programs: [fuzzProgram(fuzz)], cpus: 2 });
+  const { machine } = system;
+  const second = system.cyclesPerMs * 1000;
+  /** Runs until the batch is done. A machine that stops, or a batch without an end, fails. */
+  const settle = (done: () => boolean): void => {
+    for (let i = 0; i < 20_000 && !done(); i++) {
+      const state = machine.run(machine.now() + second / 1000);
+      if (state === 'off') break;
+    }
+    assert.ok(done(), `the kernel did not finish; it printed:\n${port.output}`);
+  };
+  fc.assert(fc.property(fc.array(call, { minLength: BATCH, maxLength: BATCH }), (batch) => {
+    fuzz.batch = batch;
+    settle(() => fuzz.batch === undefined);
+  }), { numRuns: CALLS / BATCH, endOnFailure: true, seed: 1 });
+  // Good calls come in pairs, so there were more than that.
+  while (fuzz.calls < CALLS) {
+    fuzz.batch = fc.sample(call, { numRuns: BATCH, seed: fuzz.calls });
+    settle(() => fuzz.batch === undefined);
+  }
+  fuzz.end = true;
+  settle(() => fuzz.after !== '');
+  console.log(`ioctl fuzz: ${fuzz.calls} calls, ${fuzz.succeeded} succeeded`);
+  assert.ok(fuzz.calls >= CALLS);
+  assert.ok(fuzz.succeeded >= fuzz.calls / 3, `${fuzz.succeeded} of ${fuzz.calls} succeeded`);
+  assert.equal(fuzz.after, fuzz.before);
+});
