@@ -22,6 +22,7 @@ import { do_signal, force_fatal_sig, force_sig_info, restore_frame } from './sig
 import { siginfo } from './siginfo.ts';
 import { syscall_table } from './syscall-table.ts';
 import { sys_enter, sys_exit } from './trace/events-sched.ts';
+import { run_machine_code, set_result } from './user-mode.ts';
 
 /** One step of the running task: kernel code up to its next yield, or user code up to its next system call. */
 export function run_task(task: task_struct, p: Processor): void {
@@ -51,6 +52,10 @@ function run_user(task: task_struct, p: Processor): void {
   }
   if (frame.lost !== undefined) return force_fatal_sig(frame.lost);
   const user = task.user!;
+  if (frame.gen === undefined) {
+    if (run_machine_code(task, p)) do_syscall(task, p);
+    return;
+  }
   cpu.current = user;
   try {
     const step = frame.gen.next(frame.result);
@@ -106,12 +111,14 @@ function make_call(task: task_struct): number | MaySleep<number> {
 }
 
 export function syscall_exit(task: task_struct, p: Processor, result: number): void {
-  if (sys_exit.enabled) sys_exit.trace({ id: task.user!.nr, ret: result });
+  // exit has taken the registers away: it has no return to trace.
+  if (sys_exit.enabled && task.user !== undefined) sys_exit.trace({ id: task.user.nr, ret: result });
   vtime_account(task, p);
   const frame = task.frames[task.frames.length - 1];
   // execve and exit have put other frames in place, or none.
   if (frame !== undefined) {
     frame.result = result;
+    if (task.regs !== undefined) set_result(task.regs, result);
     if (result <= -512 && result >= -516) {
       frame.restart = result;
       task.notify_resume = true;

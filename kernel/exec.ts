@@ -3,7 +3,7 @@
  *
  * Linux: fs/exec.c, fs/binfmt_script.c
  *
- * Two formats: a file that begins with PROGRAM_MAGIC stands for a registered TypeScript program, one that begins with
+ * Three formats: ELF (binfmt-elf.ts); a file that begins with PROGRAM_MAGIC stands for a registered TypeScript program, one that begins with
  * "#!" for its interpreter. The new address space is complete before the old one goes, so a failure leaves the caller
  * as it was.
  */
@@ -11,7 +11,8 @@ import { PROGRAM_MAGIC, type Program } from '../abi/process.ts';
 import { E2BIG, EACCES, EFAULT, ELOOP, ENAMETOOLONG, ENOENT, ENOEXEC } from '../abi/errno.ts';
 import { O_RDONLY, S_IFMT, S_IFREG } from '../abi/fcntl.ts';
 import { SIG_IGN, sigmask } from '../abi/signal.ts';
-import { current, kernelVariable } from './current.ts';
+import { AT_RANDOM } from '../abi/elf.ts';
+import { current, kernelVariable, machine } from './current.ts';
 import { do_close_on_exec, dup_fd, exit_files, fput, get_file } from './fs/file.ts';
 import { getname } from './fs/namei.ts';
 import { filp_open } from './fs/open.ts';
@@ -19,6 +20,8 @@ import { kernel_read } from './fs/read-write.ts';
 import type { file } from './fs/types.ts';
 import { mm_release, release_task } from './exit.ts';
 import { fresh_thread } from './fork.ts';
+import { is_elf, load_elf_binary } from './binfmt-elf.ts';
+import { type pt_regs, start_thread } from './user-mode.ts';
 import { mm_alloc, mmput } from './mm/mm.ts';
 import { space_of } from './mm/space.ts';
 import { PAGE_SIZE, TASK_SIZE, VM_GROWSDOWN, VM_MAYEXEC, VM_MAYREAD, VM_MAYWRITE, VM_READ, VM_WRITE, type mm_struct, vm_area_struct } from './mm/types.ts';
@@ -46,7 +49,7 @@ const START_BRK = 0x55_5555_5560_00;
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
-interface Binary { readonly program: Program; readonly exe: file; readonly argv: string[]; readonly comm: string }
+interface Binary { /** Undefined: machine code. */ readonly program: Program | undefined; readonly exe: file; readonly argv: string[]; readonly comm: string }
 
 /** A NULL-terminated array of strings in user memory, or -errno. */
 function read_strings(address: number): string[] | number {
@@ -78,6 +81,7 @@ function open_exec(task: task_struct, name: string, argv: string[]): Binary | nu
       fput(f);
       return error;
     }
+    if (is_elf(head)) return { program: undefined, exe: f, argv, comm };
     const line = decoder.decode(head.subarray(0, error)).split('\n', 1)[0]!;
     if (line.startsWith(PROGRAM_MAGIC)) {
       const program = programs().get(line.slice(PROGRAM_MAGIC.length).trim());
@@ -95,12 +99,12 @@ function open_exec(task: task_struct, name: string, argv: string[]): Binary | nu
 }
 
 /** The stack of a new image as the ABI lays it out: argc, argv, envp, then the strings at the top. */
-function setup_stack(mm: mm_struct, argv: readonly string[], envp: readonly string[]): number {
+function setup_stack(mm: mm_struct, argv: readonly string[], envp: readonly string[], auxv: readonly (readonly [number, number])[]): number {
   const flags = VM_READ | VM_WRITE | VM_GROWSDOWN | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
   const bytes = (list: readonly string[]) => encoder.encode(list.map((s) => `${s}\0`).join(''));
   const args = bytes(argv);
   const env = bytes(envp);
-  const pointers = (argv.length + envp.length + 3) * 8;
+  const pointers = (argv.length + envp.length + 3 + (auxv.length + 2) * 2) * 8;
   const room = args.length + env.length + pointers + 64;
   const size = Math.max(STACK_SIZE, Math.ceil(room / PAGE_SIZE) * PAGE_SIZE + STACK_SIZE);
   const vma = new vm_area_struct(mm, STACK_TOP - size, STACK_TOP, flags, 0, undefined, undefined);
@@ -110,7 +114,8 @@ function setup_stack(mm: mm_struct, argv: readonly string[], envp: readonly stri
   mm.env_start = mm.env_end - env.length;
   mm.arg_end = mm.env_start;
   mm.arg_start = mm.arg_end - args.length;
-  mm.start_stack = Math.floor((mm.arg_start - pointers) / 16) * 16;
+  const random = Math.floor((mm.arg_start - 16) / 16) * 16;
+  mm.start_stack = Math.floor((random - pointers) / 16) * 16;
   const words = new BigUint64Array(pointers / 8);
   let i = 0;
   words[i++] = BigInt(argv.length);
@@ -122,8 +127,14 @@ function setup_stack(mm: mm_struct, argv: readonly string[], envp: readonly stri
     }
     i++;
   }
+  for (const [type, value] of [...auxv, [AT_RANDOM, random] as const]) {
+    words[i++] = BigInt(type);
+    words[i++] = BigInt(value);
+  }
+  const seed = new Uint8Array(16);
+  if (auxv.length > 0) machine().random.fill(seed);
   const space = space_of(mm);
-  for (const [address, data] of [[mm.start_stack, new Uint8Array(words.buffer)], [mm.arg_start, args], [mm.env_start, env]] as const) {
+  for (const [address, data] of [[mm.start_stack, new Uint8Array(words.buffer)], [mm.arg_start, args], [mm.env_start, env], [random, seed]] as const) {
     for (let done = 0; done < data.length; ) {
       const at = space.translate(address + done, true);
       if (at < 0) return -E2BIG;
@@ -136,17 +147,20 @@ function setup_stack(mm: mm_struct, argv: readonly string[], envp: readonly stri
 }
 
 /** A complete new image of the program. */
-function load(binary: Binary, argv: readonly string[], envp: readonly string[]): mm_struct | number {
+function load(binary: Binary, argv: readonly string[], envp: readonly string[]): { mm: mm_struct; regs: pt_regs | undefined } | number {
   const mm = mm_alloc();
   if (typeof mm === 'number') return mm;
   mm.start_brk = mm.brk = START_BRK;
-  const error = setup_stack(mm, argv, envp);
+  const image = binary.program === undefined ? load_elf_binary(mm, binary.exe) : undefined;
+  const error = typeof image === 'number' ? image : setup_stack(mm, argv, envp, image?.auxv ?? []);
   if (error < 0) {
     mmput(mm);
     return error;
   }
   mm.exe_file = get_file(binary.exe);
-  return mm;
+  if (typeof image !== 'object') return { mm, regs: undefined };
+  space_of(mm).machine_code = true;
+  return { mm, regs: start_thread(image.entry, mm.start_stack) };
 }
 
 /** Makes the current task run that program. 0 or -errno; after 0 the old image is gone. */
@@ -154,12 +168,16 @@ export function* do_execve(task: task_struct, name: string, argv: string[], envp
   if (argv.length === 0) argv = [''];
   const binary = open_exec(task, name, argv);
   if (typeof binary === 'number') return binary;
-  const mm = load(binary, binary.argv, envp);
-  if (typeof mm === 'number') {
-    fput(binary.exe);
-    return mm;
-  }
+  const image = load(binary, binary.argv, envp);
   fput(binary.exe);
+  if (typeof image === 'number') return image;
+  const { mm, regs } = image;
+  const { program } = binary;
+  const gen = program === undefined ? undefined : start_body(() => program.main([...binary.argv], [...envp]));
+  if (gen === undefined && regs === undefined) {
+    mmput(mm);
+    return -ENOEXEC;
+  }
   if (task.signal.threads.length > 1) {
     const alone = yield* de_thread(task);
     if (alone < 0) {
@@ -169,8 +187,7 @@ export function* do_execve(task: task_struct, name: string, argv: string[], envp
   }
   begin_new_exec(task, mm, binary.comm);
   task.frames.length = 0;
-  const gen = start_body(() => binary.program.main([...binary.argv], [...envp]));
-  if (gen === undefined) return -ENOEXEC;
+  task.regs = regs;
   task.frames.push({ gen, result: 0, burn: 0, calling: false, restart: 0, lost: undefined, saved: undefined });
   ptrace_exec(task);
   return 0;

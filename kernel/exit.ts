@@ -81,6 +81,7 @@ export function do_exit(code: number): void {
   if (task.fs !== undefined) exit_fs(task.fs);
   task.fs = undefined;
   task.user = undefined;
+  task.regs = undefined;
   if (groupDead && signal.leader) disassociate(task);
   task.sighand.count--;
   task.preempt_notifiers = [];

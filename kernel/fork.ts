@@ -5,7 +5,7 @@
 import type { UserThread } from '../abi/process.ts';
 import { EAGAIN, EFAULT, EINVAL } from '../abi/errno.ts';
 import {
-  CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_FILES, CLONE_FS, CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_SIGHAND, CLONE_THREAD, CLONE_VFORK, CLONE_VM, CSIGNAL, clone_args,
+  CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_FILES, CLONE_FS, CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_SETTLS, CLONE_SIGHAND, CLONE_THREAD, CLONE_VFORK, CLONE_VM, CSIGNAL, clone_args,
 } from '../abi/sched.ts';
 import { SIGCHLD } from '../abi/signal.ts';
 import { MAX_CPUS } from '../machine/machine.ts';
@@ -24,6 +24,7 @@ import { type MaySleep, PF_FORKNOEXEC, PF_KTHREAD, type k_sigaction, type sighan
 import { wait_event_killable, wait_queue_head } from './sched/wait.ts';
 import { default_action, recalc_sigpending, start_body } from './signal.ts';
 import { default_rlimits } from './sys.ts';
+import { copy_thread } from './user-mode.ts';
 import { sched_process_fork } from './trace/events-sched.ts';
 
 const CPU_MASK_ALL = (1 << MAX_CPUS) - 1;
@@ -40,6 +41,9 @@ export interface clone_request {
   exit_signal: number;
   parent_tid: number;
   child_tid: number;
+  /** Of machine code: its own stack pointer, 0 for the parent's, and the base of its thread-local storage. */
+  stack: number;
+  tls: number;
   body: UserThread['body'];
 }
 
@@ -51,8 +55,8 @@ function copy_process(parent: task_struct, r: clone_request): task_struct | numb
   if (has(CLONE_SIGHAND) && !has(CLONE_VM)) return -EINVAL;
   if (has(CLONE_PARENT) && parent.tgid === 1) return -EINVAL;
   // A TypeScript program cannot return twice: the child's code must be named.
-  const gen = start_body(r.body);
-  if (gen === undefined) return -EINVAL;
+  const gen = parent.regs === undefined ? start_body(r.body) : undefined;
+  if (gen === undefined && parent.regs === undefined) return -EINVAL;
   const nproc = parent.signal.rlim[6]?.cur ?? Number.POSITIVE_INFINITY;
   if (pid_state().tasks.size >= nproc) return -EAGAIN;
   const mm = has(CLONE_VM) ? parent.mm! : dup_mm(parent.mm!);
@@ -66,6 +70,7 @@ function copy_process(parent: task_struct, r: clone_request): task_struct | numb
   child.mm = mm;
   child.user = { ...fresh_thread(mm), libc: has(CLONE_VM) ? parent.user!.libc : parent.user!.libc.clone() };
   child.frames.push({ gen, result: 0, burn: 0, calling: false, restart: 0, lost: undefined, saved: undefined });
+  if (parent.regs !== undefined) child.regs = copy_thread(parent.regs, r.stack, has(CLONE_SETTLS) ? BigInt.asUintN(64, BigInt(r.tls)) : undefined);
   if (has(CLONE_FILES)) (child.files = parent.files!).count++;
   else child.files = dup_fd(parent.files!);
   if (has(CLONE_FS)) (child.fs = parent.fs!).users++;
@@ -146,19 +151,22 @@ function* wait_for_vfork_done(child: task_struct, done: wait_queue_head, pid: nu
   return pid;
 }
 
+const PLAIN_FORK = { flags: 0, exit_signal: SIGCHLD, parent_tid: 0, child_tid: 0, stack: 0, tls: 0 } as const;
+
 export const sys_fork = (task: task_struct): number | MaySleep<number> =>
-  kernel_clone(task, { flags: 0, exit_signal: SIGCHLD, parent_tid: 0, child_tid: 0, body: task.user!.body });
+  kernel_clone(task, { ...PLAIN_FORK, body: task.user!.body });
 export const sys_vfork = (task: task_struct): number | MaySleep<number> =>
-  kernel_clone(task, { flags: CLONE_VFORK | CLONE_VM, exit_signal: SIGCHLD, parent_tid: 0, child_tid: 0, body: task.user!.body });
-export const sys_clone = (task: task_struct, flags: number, _stack: number, parent_tid: number, child_tid: number): number | MaySleep<number> =>
-  kernel_clone(task, { flags: flags & ~CSIGNAL, exit_signal: flags & CSIGNAL, parent_tid, child_tid, body: task.user!.body });
+  kernel_clone(task, { ...PLAIN_FORK, flags: CLONE_VFORK | CLONE_VM, body: task.user!.body });
+export const sys_clone = (task: task_struct, flags: number, stack: number, parent_tid: number, child_tid: number, tls: number): number | MaySleep<number> =>
+  kernel_clone(task, { flags: flags & ~CSIGNAL, exit_signal: flags & CSIGNAL, parent_tid, child_tid, stack, tls, body: task.user!.body });
 
 export function sys_clone3(task: task_struct, address: number, size: number): number | MaySleep<number> {
   if (size < 64) return -EINVAL;
   const args = clone_args.make();
   if (get_user_struct(args, address) < 0) return -EFAULT;
   return kernel_clone(task, {
-    flags: Number(args.flags & 0xffff_ffffn) | 0, exit_signal: Number(args.exit_signal & 0xffn), parent_tid: Number(args.parent_tid), child_tid: Number(args.child_tid), body: task.user!.body,
+    flags: Number(args.flags & 0xffff_ffffn) | 0, exit_signal: Number(args.exit_signal & 0xffn), parent_tid: Number(args.parent_tid), child_tid: Number(args.child_tid),
+    stack: Number(args.stack + args.stack_size), tls: Number(args.tls), body: task.user!.body,
   });
 }
 

@@ -6,6 +6,7 @@
 import { O_RDWR } from '../abi/fcntl.ts';
 import { MS_RDONLY } from '../abi/mount.ts';
 import { PROGRAM_MAGIC } from '../abi/process.ts';
+import { is_elf } from './binfmt-elf.ts';
 import { console_log_init } from './console-log.ts';
 import { current, machine, set_current, this_processor } from './current.ts';
 import { fd_install, files_struct } from './fs/file.ts';
@@ -103,8 +104,13 @@ function initial_tree(options: Options): InitialEntry[] {
   }
   tree.push({ path: `/lib/modules/${RELEASE}`, target: '.' });
   tree.push({ path: '/lib/modules/modules.dep', contents: options.modules.map((m) => `${m.name}.ko:${m.depends.map((d) => ` ${d}.ko`).join('')}\n`).join('') });
-  for (const [path, contents] of options.files ?? []) tree.push({ path, contents });
+  for (const [path, contents] of options.files ?? []) tree.push({ path, contents, mode: is_program(contents) ? 0o755 : 0o644 });
   return tree;
+}
+
+/** Files that execve would take are given the right to be executed. */
+function is_program(contents: string | Uint8Array): boolean {
+  return typeof contents === 'string' ? contents.startsWith('#!') : is_elf(contents) || (contents[0] === 0x23 && contents[1] === 0x21);
 }
 
 function rest_init(options: Options): void {

@@ -1,13 +1,14 @@
 /** The system calls about signals. Linux: kernel/signal.c */
-import { EAGAIN, EFAULT, EINTR, EINVAL, EPERM, ESRCH } from '../abi/errno.ts';
-import { SIGCONT, SIGKILL, SIGSTOP, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SI_TKILL, SS_DISABLE, _NSIG, sigaction, sigaltstack, siginfo as siginfo_struct, sigmask } from '../abi/signal.ts';
+import { EAGAIN, EFAULT, EINTR, EINVAL, ESRCH } from '../abi/errno.ts';
+import { SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SI_TKILL, SS_DISABLE, _NSIG, sigaction, sigaltstack, siginfo as siginfo_struct, sigmask } from '../abi/signal.ts';
 import { this_processor } from './current.ts';
 import { ERESTARTNOHAND } from './errno-internal.ts';
 import { get_user_struct, put_user_struct } from './fs/user.ts';
 import { get_user64, put_user64 } from './mm/uaccess.ts';
 import { find_task_by_vpid, for_each_process } from './pid.ts';
 import { action_of, dequeue_signal, flush_sigqueue_mask, kill_pgrp, recalc_sigpending, send_signal, set_current_blocked, set_temporary_sigmask } from './signal.ts';
-import { user_siginfo } from './siginfo.ts';
+import { SEND_SIG_PRIV, user_siginfo } from './siginfo.ts';
+import { restore_rt_frame } from './user-mode.ts';
 import { schedule_timeout } from './sched/core.ts';
 import { type MaySleep, PF_KTHREAD, TASK_INTERRUPTIBLE, TASK_RUNNING, type kernel_siginfo, type task_struct } from './sched/types.ts';
 import { get_timespec, timespec_to_cycles } from './time/timespec.ts';
@@ -55,7 +56,7 @@ export function sys_rt_sigaction(task: task_struct, sig: number, fresh: number, 
   const before = sigaction.make({ sa_handler, sa_flags, sa_restorer, sa_mask });
   if (fresh !== 0) {
     const isCode = act.sa_handler !== SIG_DFL && act.sa_handler !== SIG_IGN;
-    if (isCode && task.user!.body === undefined) return -EFAULT;
+    if (isCode && task.regs === undefined && task.user!.body === undefined) return -EFAULT;
     task.sighand.action[sig] = {
       sa_handler: act.sa_handler, sa_flags: act.sa_flags, sa_restorer: act.sa_restorer,
       sa_mask: act.sa_mask & ~(sigmask(SIGKILL) | sigmask(SIGSTOP)),
@@ -163,5 +164,10 @@ export function sys_sigaltstack(_task: task_struct, ss: number, old: number): nu
   return old === 0 ? 0 : put_user_struct(old, sigaltstack.make({ ss_sp: 0n, ss_flags: SS_DISABLE, ss_size: 0n }));
 }
 
-/** A handler's generator returns by itself; the call as such has no frame to restore. */
-export const sys_rt_sigreturn = (): number => -EPERM;
+/** The end of a handler that is machine code. One of a TypeScript program ends by returning, and has no frame for this call. */
+export function sys_rt_sigreturn(task: task_struct): number {
+  const mask = task.regs === undefined ? -EFAULT : restore_rt_frame(task.regs);
+  if (typeof mask === 'number') return send_signal(SIGSEGV, SEND_SIG_PRIV(SIGSEGV), task, 'thread');
+  set_current_blocked(mask);
+  return 0;
+}

@@ -9,7 +9,7 @@
  */
 import { signalfd_notify } from './fs/signalfd.ts';
 import {
-  CLD_CONTINUED, CLD_STOPPED, SA_NOCLDSTOP, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH, SIG_DFL, SIG_IGN,
+  CLD_CONTINUED, CLD_STOPPED, SA_NOCLDSTOP, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIGCHLD, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH, SIG_DFL, SIG_IGN,
   sigmask,
 } from '../abi/signal.ts';
 import { __NR_restart_syscall } from '../abi/syscalls.ts';
@@ -20,6 +20,7 @@ import { do_group_exit } from './exit.ts';
 import { is_orphaned_pgrp, pid_tasks } from './pid.ts';
 import { ptrace_resumed, ptrace_signal } from './ptrace.ts';
 import { siginfo } from './siginfo.ts';
+import { back_up_syscall, set_result, setup_rt_frame } from './user-mode.ts';
 import { fatal_signal_pending, resched_curr, task_rq, wake_up_state } from './sched/core.ts';
 import {
   EXIT_ZOMBIE, PF_EXITING, PF_KTHREAD, type SavedRegs, TASK_INTERRUPTIBLE, TASK_STOPPED, TASK_TRACED, TASK_WAKEKILL, __TASK_STOPPED, type kernel_siginfo, type k_sigaction, type sigpending, type task_struct,
@@ -258,7 +259,7 @@ export function do_signal(task: task_struct): boolean {
     const action = action_of(task, sig);
     if (action.sa_handler === SIG_IGN) continue;
     if (action.sa_handler !== SIG_DFL) {
-      setup_frame(task, sig, action);
+      setup_frame(task, info, action);
       continue;
     }
     if (in_mask(sig, KERNEL_IGNORE)) continue;
@@ -292,22 +293,39 @@ function restart_call(task: task_struct): void {
 }
 
 /** Puts the handler on top of what it interrupts. */
-function setup_frame(task: task_struct, sig: number, action: k_sigaction): void {
+function setup_frame(task: task_struct, info: kernel_siginfo, action: k_sigaction): void {
+  const sig = info.si_signo;
   const below = task.frames.at(-1)!;
+  let again = false;
   if (below.restart !== 0) {
-    const again = -below.restart === ERESTARTSYS ? (action.sa_flags & BigInt(SA_RESTART)) !== 0n : -below.restart !== ERESTARTNOHAND && below.restart !== -516;
+    again = -below.restart === ERESTARTSYS ? (action.sa_flags & BigInt(SA_RESTART)) !== 0n : -below.restart !== ERESTARTNOHAND && below.restart !== -516;
     below.restart = 0;
-    if (again) below.calling = true;
-    else below.result = -EINTR;
+    if (!again) {
+      below.result = -EINTR;
+      if (task.regs !== undefined) set_result(task.regs, -EINTR);
+    }
   }
+  if (task.regs !== undefined) return machine_frame(task, info, action, again);
+  if (again) below.calling = true;
   const { nr, a0, a1, a2, a3, a4, a5, body } = task.user!;
   const regs: SavedRegs = { nr, a0, a1, a2, a3, a4, a5, body };
   const gen = start_body(action.body);
   if (gen === undefined) {
-    do_group_exit(11);
+    do_group_exit(SIGSEGV);
     return;
   }
   task.frames.push({ gen, result: 0, burn: 0, calling: false, restart: 0, lost: undefined, saved: { mask: task.saved_sigmask ?? task.blocked, regs } });
+  block_for_handler(task, sig, action);
+}
+
+/** The same on the stack of a program that is machine code. */
+function machine_frame(task: task_struct, info: kernel_siginfo, action: k_sigaction, again: boolean): void {
+  if (again) back_up_syscall(task.regs!, task.user!.nr);
+  if (setup_rt_frame(task, info, action, task.saved_sigmask ?? task.blocked)) block_for_handler(task, info.si_signo, action);
+  else do_group_exit(SIGSEGV);
+}
+
+function block_for_handler(task: task_struct, sig: number, action: k_sigaction): void {
   task.saved_sigmask = undefined;
   const flags = action.sa_flags;
   let blocked = task.blocked | action.sa_mask;

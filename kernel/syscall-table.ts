@@ -17,6 +17,7 @@ import * as eventpoll from './fs/eventpoll.ts';
 import * as fcntl from './fs/fcntl.ts';
 import * as fsIoctl from './fs/ioctl.ts';
 import * as nameiCalls from './fs/namei-calls.ts';
+import * as locks from './fs/locks.ts';
 import * as memfd from './fs/memfd.ts';
 import * as namespace from './fs/namespace.ts';
 import * as open from './fs/open.ts';
@@ -39,6 +40,7 @@ import * as signal from './signal-calls.ts';
 import * as sys from './sys.ts';
 import * as itimer from './time/itimer.ts';
 import * as clock from './time/posix-clock.ts';
+import * as userMode from './user-mode.ts';
 
 type Answer = number | MaySleep<number>;
 // biome-ignore lint/suspicious/noExplicitAny: handlers take from none to six integers
@@ -59,7 +61,7 @@ const handlers: Readonly<Record<string, Handler>> = {
   getpid: sys.sys_getpid, gettid: sys.sys_gettid, getppid: sys.sys_getppid, getpgid: sys.sys_getpgid, getpgrp: sys.sys_getpgrp, getsid: sys.sys_getsid,
   setpgid: sys.sys_setpgid, setsid: sys.sys_setsid, set_tid_address: sys.sys_set_tid_address,
   getuid: root, geteuid: root, getgid: root, getegid: root, setuid: sys.sys_setuid, setgid: sys.sys_setuid, getgroups: sys.sys_getgroups,
-  futex: futex.sys_futex, ptrace: ptrace.sys_ptrace, process_vm_readv: ptrace.sys_process_vm_readv, process_vm_writev: ptrace.sys_process_vm_writev,
+  futex: futex.sys_futex, set_robust_list: futex.sys_set_robust_list, arch_prctl: userMode.sys_arch_prctl, ptrace: ptrace.sys_ptrace, process_vm_readv: ptrace.sys_process_vm_readv, process_vm_writev: ptrace.sys_process_vm_writev,
   // signals
   kill: signal.sys_kill, tkill: signal.sys_tkill, tgkill: signal.sys_tgkill, rt_sigaction: signal.sys_rt_sigaction, rt_sigprocmask: signal.sys_rt_sigprocmask,
   rt_sigpending: signal.sys_rt_sigpending, rt_sigsuspend: signal.sys_rt_sigsuspend, rt_sigtimedwait: signal.sys_rt_sigtimedwait, rt_sigreturn: signal.sys_rt_sigreturn,
@@ -83,7 +85,7 @@ const handlers: Readonly<Record<string, Handler>> = {
   getrlimit: sys.sys_getrlimit, setrlimit: sys.sys_setrlimit, prlimit64: sys.sys_prlimit64, getrusage: sys.sys_getrusage,
   syslog: printk.sys_syslog, reboot: sys.sys_reboot, init_module: module.sys_init_module, finit_module: module.sys_finit_module, delete_module: module.sys_delete_module,
   // files: in these every sys_NAME is the call NAME
-  ...named(open, readWrite, readdir, stat, fcntl, fsIoctl, nameiCalls, namespace, pipe, eventfd, select, eventpoll, timerfd, signalfd, memfd, utimes),
+  ...named(open, readWrite, readdir, stat, fcntl, fsIoctl, nameiCalls, namespace, pipe, eventfd, select, eventpoll, timerfd, signalfd, memfd, utimes, locks),
   umount2: namespace.sys_umount, fdatasync: readWrite.sys_fsync,
 };
 

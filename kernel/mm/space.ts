@@ -27,6 +27,8 @@ export class UserSpace implements Space {
   readonly mem: Mem;
   gen = 0;
   wgen = 0;
+  /** Processors translate through these tables too, and remember. */
+  machine_code = false;
   private readonly mm: mm_struct;
   private readonly base: number;
 
@@ -38,9 +40,15 @@ export class UserSpace implements Space {
   }
 
   /** A present translation went away or changed. */
-  narrowed(): void { this.gen++; this.wgen++; }
+  narrowed(): void {
+    this.gen++;
+    this.write_protected();
+  }
   /** Only writes must ask again. */
-  write_protected(): void { this.wgen++; }
+  write_protected(): void {
+    this.wgen++;
+    if (this.machine_code) for (const { id } of machine().processors) this.mm.tlb_stale.add(id);
+  }
 
   resolve(address: number, write: boolean): number {
     if (current().user_fault !== undefined) throw new UserFault(address, write);

@@ -99,6 +99,8 @@ export class mm_struct {
   /** The program file, for /proc/<pid>/exe. Holds one reference. */
   exe_file: file | undefined;
   readonly notifiers: mmu_notifier[] = [];
+  /** Processors that may hold translations which are no longer true: they flush before they run code of this space. */
+  readonly tlb_stale = new Set<number>();
   owner: task_struct | undefined;
   constructor(pgd: number, space: (mm: mm_struct) => Space) {
     this.pgd = pgd;

@@ -10,6 +10,7 @@
 import type { Sys, UserThread } from '../../abi/process.ts';
 import type { files_struct, fs_struct } from '../fs/types.ts';
 import type { mm_struct } from '../mm/types.ts';
+import type { pt_regs } from '../user-mode.ts';
 import type { wait_queue_head } from './wait.ts';
 
 /** Kernel code that may sleep. A plain function cannot. */
@@ -42,7 +43,8 @@ export const PF_KTHREAD = 0x200000;
 
 /** What runs when the task is in user mode: the program and, above it, the signal handlers it was interrupted by. */
 export interface UserFrame {
-  readonly gen: Sys<unknown>;
+  /** Undefined: the program is machine code, in task.regs. */
+  readonly gen: Sys<unknown> | undefined;
   /** Return value of the last system call, which `gen` is to be resumed with. */
   result: number;
   /** Cycles of computing left before the next call. */
@@ -250,6 +252,8 @@ export class task_struct {
   /** Registers and memory of the program; undefined for kernel threads. */
   user: UserThread | undefined;
   readonly frames: UserFrame[] = [];
+  /** Registers of a program that is machine code; its one frame has no generator. */
+  regs: pt_regs | undefined;
   /** The system call in progress that may sleep, or a kernel thread's body. */
   kernel_gen: MaySleep<number> | undefined;
   /** Number of the system call in progress, -1 in user mode. */
