@@ -8,7 +8,7 @@ import { O_CREAT, O_DIRECTORY, O_RDONLY, O_TRUNC, O_WRONLY, dirent64, stat as st
 import { pollfd } from '../../abi/poll.ts';
 import * as NR from '../../abi/syscalls.ts';
 import { check } from './errno.ts';
-import { self } from './state.ts';
+import { libc, self } from './state.ts';
 import { SCRATCH, arm, call, encode, decode, getScratch, loadBytes, loadString, pathCall, putScratch, storeBytes, twoPathCall, userAddress } from './syscall.ts';
 import { free, malloc, view } from './malloc.ts';
 
@@ -24,6 +24,9 @@ export const fsync = (fd: number): Sys<number> => call('fsync', NR.__NR_fsync, f
 
 // ---------------------------------------------------------------- bytes
 
+/** Tried before getScratch, which is a generator: reading and writing are hot. */
+const scratchPool = (): number[] => libc().scratch;
+
 /** Up to `count` bytes; none at the end of the file. */
 export function read(fd: number, count: number): Sys<Uint8Array>;
 /** As in C: up to `count` bytes to an address or view in user memory; gives how many. */
@@ -35,7 +38,7 @@ export function* read(fd: number, a: number | Located, b?: number): Sys<number |
   }
   const count = a as number;
   const small = count <= SCRATCH;
-  const buffer = small ? yield* getScratch() : yield* malloc(count);
+  const buffer = small ? (scratchPool().pop() ?? (yield* getScratch())) : yield* malloc(count);
   arm(NR.__NR_read, fd, buffer, count);
   const result = yield;
   const bytes = result > 0 ? loadBytes(buffer, result) : new Uint8Array(0);
@@ -56,7 +59,7 @@ export function* write(fd: number, data: string | Uint8Array | number | Located,
   }
   const bytes = typeof data === 'string' ? encode(data) : data;
   const small = bytes.length <= SCRATCH;
-  const buffer = small ? yield* getScratch() : yield* malloc(bytes.length);
+  const buffer = small ? (scratchPool().pop() ?? (yield* getScratch())) : yield* malloc(bytes.length);
   storeBytes(buffer, bytes);
   arm(NR.__NR_write, fd, buffer, bytes.length);
   const result = yield;

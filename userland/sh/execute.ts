@@ -28,7 +28,7 @@ import { Leave, type Shell, ShellError, complain } from './state.ts';
 export type Builtins = (name: string) => Builtin | undefined;
 
 /** Built-ins whose redirections and assignments stay: POSIX's special built-ins that matter here. */
-const SPECIAL = new Set([':', '.', 'break', 'continue', 'eval', 'exec', 'exit', 'export', 'readonly', 'return', 'set', 'shift', 'trap', 'unset']);
+const SPECIAL: ReadonlySet<string> = new Set([':', '.', 'break', 'continue', 'eval', 'exec', 'exit', 'export', 'readonly', 'return', 'set', 'shift', 'trap', 'unset']);
 
 export class Executor {
   readonly sh: Shell;

@@ -5,7 +5,7 @@
 import type { AndOr, Assignment, Command, List, ListItem, Pipeline, Redirect, Word } from './ast.ts';
 import { Incomplete, META, SyntaxError_, WordParser } from './word-parser.ts';
 
-const RESERVED = new Set(['!', '{', '}', 'case', 'do', 'done', 'elif', 'else', 'esac', 'fi', 'for', 'function', 'if', 'in', 'then', 'until', 'while']);
+const RESERVED: ReadonlySet<string> = new Set(['!', '{', '}', 'case', 'do', 'done', 'elif', 'else', 'esac', 'fi', 'for', 'function', 'if', 'in', 'then', 'until', 'while']);
 const REDIRECT = /([0-9]*)(<<-|<<|<&|<>|<|>>|>&|>\||>|&>)/y;
 
 export class Parser extends WordParser {
@@ -377,6 +377,6 @@ export class Parser extends WordParser {
   }
 }
 
-const CLOSING = new Set(['}', 'do', 'done', 'elif', 'else', 'esac', 'fi', 'then']);
+const CLOSING: ReadonlySet<string> = new Set(['}', 'do', 'done', 'elif', 'else', 'esac', 'fi', 'then']);
 
 export { Incomplete, SyntaxError_ };
