@@ -344,7 +344,7 @@ function layout<F extends Fields>(name: string, fields: F, kind: 'struct' | 'uni
   const type: Struct<F> = {
     name: name === '' ? kind : name,
     kind, size, align, members,
-    get offset() { return (table ??= offsets(members)) as Struct<F>['offset']; },
+    get offset() { return (table ??= { ...offsets(members) }) as Struct<F>['offset']; },
     at, load: at,
     store: (space, address, value: object) => {
       if (storeView(space, address, value, size)) return;
