@@ -25,7 +25,7 @@ export class eventfd_ctx {
   count: bigint;
   readonly semaphore: boolean;
   readonly id: number;
-  readonly wqh = new wait_queue_head();
+  readonly wqh = new wait_queue_head('eventfd_read');
   constructor(count: bigint, semaphore: boolean, id: number) {
     this.count = count;
     this.semaphore = semaphore;

@@ -73,7 +73,7 @@ export class eventpoll {
   /** Watches that may have events, in the order they became ready. */
   readonly rdllist = new Set<epitem>();
   /** epoll_wait waits here; poll of the epoll file there. */
-  readonly wq = new wait_queue_head();
+  readonly wq = new wait_queue_head('ep_poll');
   readonly poll_wait = new wait_queue_head();
 
   ready(item: epitem): void {

@@ -5,10 +5,11 @@
  */
 import { EBADF, EINVAL } from '../../abi/errno.ts';
 import {
-  FD_CLOEXEC, F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_GETOWN, F_GETPIPE_SZ, F_GETSIG, F_GET_SEALS, F_SETFD, F_SETFL, F_SETOWN, F_SETPIPE_SZ, F_SETSIG, O_APPEND,
+  FD_CLOEXEC, F_ADD_SEALS, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_GETLK, F_GETOWN, F_GETPIPE_SZ, F_GETSIG, F_GET_SEALS, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW, F_SETFD, F_SETFL, F_SETLK, F_SETLKW, F_SETOWN, F_SETPIPE_SZ, F_SETSIG, O_APPEND,
   O_ASYNC, O_CLOEXEC, O_DIRECT, O_NOATIME, O_NONBLOCK, O_PATH,
 } from '../../abi/fcntl.ts';
-import type { task_struct } from '../sched/types.ts';
+import { fcntl_lock } from './locks.ts';
+import type { MaySleep, task_struct } from '../sched/types.ts';
 import { alloc_fd, fd_install, fd_lookup, filp_close, get_file, nofile } from './file.ts';
 import { memfd_fcntl } from './memfd.ts';
 import { pipe_fcntl } from './pipe.ts';
@@ -36,7 +37,7 @@ function do_dup3(task: task_struct, oldfd: number, newfd: number, cloexec: boole
   if (f === null) return -EBADF;
   const replaced = fd_lookup(files, newfd);
   fd_install(files, newfd, get_file(f), cloexec);
-  if (replaced !== null) filp_close(replaced);
+  if (replaced !== null) filp_close(replaced, files);
   return newfd;
 }
 
@@ -50,7 +51,7 @@ export function sys_dup3(task: task_struct, oldfd: number, newfd: number, flags:
   return do_dup3(task, oldfd, newfd, flags !== 0);
 }
 
-export function sys_fcntl(task: task_struct, fd: number, cmd: number, arg: number): number {
+export function sys_fcntl(task: task_struct, fd: number, cmd: number, arg: number): number | MaySleep<number> {
   const files = task.files!;
   const f = fd_lookup(files, fd);
   if (f === null) return -EBADF;
@@ -63,6 +64,7 @@ export function sys_fcntl(task: task_struct, fd: number, cmd: number, arg: numbe
     case F_GETFL: return f.f_flags;
     case F_SETFL: f.f_flags = (f.f_flags & ~SETFL_MASK) | (arg & SETFL_MASK); return 0;
     case F_GETOWN: case F_SETOWN: case F_GETSIG: case F_SETSIG: return cmd === F_GETOWN || cmd === F_GETSIG ? 0 : -EINVAL;
+    case F_GETLK: case F_SETLK: case F_SETLKW: case F_OFD_GETLK: case F_OFD_SETLK: case F_OFD_SETLKW: return fcntl_lock(task, f, cmd, arg);
     case F_ADD_SEALS: case F_GET_SEALS: return memfd_fcntl(f, cmd, arg);
     case F_SETPIPE_SZ: case F_GETPIPE_SZ: return pipe_fcntl(f, cmd, arg);
     default: return -EINVAL;

@@ -9,6 +9,7 @@
 import { EBADF, EMFILE } from '../../abi/errno.ts';
 import { RLIMIT_NOFILE } from '../../abi/resource.ts';
 import type { task_struct } from '../sched/types.ts';
+import { locks_remove_file, locks_remove_posix } from './locks.ts';
 import type { file, mount, super_block } from './types.ts';
 
 /** The largest file: below what a number holds exactly. */
@@ -55,6 +56,7 @@ export function get_file(f: file): file {
 export function fput(f: file): void {
   if (--f.f_count > 0) return;
   if (f.f_ep !== undefined) for (const watch of [...f.f_ep]) watch.detach();
+  if (f.f_inode.i_flctx !== undefined) locks_remove_file(f);
   f.f_op.release?.(f.f_inode, f);
   unhold(f);
 }
@@ -110,11 +112,13 @@ export function fd_remove(files: files_struct, fd: number): file | null {
 export function close_fd(files: files_struct, fd: number): number {
   const f = fd_remove(files, fd);
   if (f === null) return -EBADF;
-  filp_close(f);
+  filp_close(f, files);
   return 0;
 }
 
-export function filp_close(f: file): void {
+/** One descriptor of `files` fewer. */
+export function filp_close(f: file, files: files_struct): void {
+  if (f.f_inode.i_flctx !== undefined) locks_remove_posix(f.f_inode, files);
   f.f_op.flush?.(f);
   fput(f);
 }
@@ -133,7 +137,7 @@ export function exit_files(files: files_struct): void {
   for (let fd = 0; fd < files.fd.length; fd++) {
     const f = files.fd[fd]!;
     files.fd[fd] = null;
-    if (f !== null) filp_close(f);
+    if (f !== null) filp_close(f, files);
   }
   files.fd.length = files.close_on_exec.length = files.next_fd = 0;
 }

@@ -38,8 +38,8 @@ class pipe_inode_info {
   /** Times an end was opened, so that a FIFO's opener notices a partner that came and went. */
   r_counter = 0;
   w_counter = 0;
-  readonly rd_wait = new wait_queue_head();
-  readonly wr_wait = new wait_queue_head();
+  readonly rd_wait = new wait_queue_head('pipe_read');
+  readonly wr_wait = new wait_queue_head('pipe_write');
 
   /** Moves waiting bytes to the reader. Bytes moved, or -EFAULT. */
   take(to: iov_iter): number {

@@ -48,6 +48,7 @@ function* wait_for_events(scan: (table: poll_wqueues | undefined) => number, tim
   const task = current();
   let left = timeout;
   let count: number;
+  task.wchan = 'poll_schedule_timeout';
   for (let first = true; ; first = false) {
     task.__state = TASK_INTERRUPTIBLE;
     count = scan(first ? table : undefined);
@@ -56,6 +57,7 @@ function* wait_for_events(scan: (table: poll_wqueues | undefined) => number, tim
     left = yield* schedule_timeout(left);
   }
   task.__state = TASK_RUNNING;
+  task.wchan = '';
   table.free();
   return { count, left };
 }

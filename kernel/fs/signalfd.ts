@@ -20,7 +20,7 @@ import { noop_llseek } from './read-write.ts';
 import { type file, type file_operations, poll_wait } from './types.ts';
 
 /** Who waits on any signalfd. All are woken by every signal sent, and look whether it is theirs. */
-const signalfd_wqh = kernelVariable(() => new wait_queue_head());
+const signalfd_wqh = kernelVariable(() => new wait_queue_head('signalfd_dequeue'));
 
 /** A signal has become pending somewhere. */
 export function signalfd_notify(): void {

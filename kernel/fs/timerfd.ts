@@ -21,7 +21,7 @@ import { get_user_struct, put_user_struct } from './user.ts';
 
 class timerfd_ctx {
   readonly clockid: number;
-  readonly wqh = new wait_queue_head();
+  readonly wqh = new wait_queue_head('timerfd_read');
   /** Cycles between expirations, 0 for a single one. */
   interval = 0;
   /** Cycle of the first expiration not yet counted; 0 when the timer is off. */

@@ -13,6 +13,7 @@ import type { vm_area_struct } from '../mm/types.ts';
 import type { MaySleep } from '../sched/types.ts';
 import type { wait_queue_head } from '../sched/wait.ts';
 import type { iov_iter } from './iov-iter.ts';
+import type { file_lock_context } from './locks.ts';
 
 /** A result of 0 or more, or -errno. */
 export type Result = number;
@@ -124,6 +125,8 @@ export class inode {
   i_private: unknown;
   /** Open files and names that keep the data of an unlinked file alive. */
   i_count = 0;
+  /** Locks on the file, once there was one. */
+  i_flctx: file_lock_context | undefined;
   /** Called when neither name nor user is left. */
   evict: ((inode: inode) => void) | undefined;
   constructor(sb: super_block, mode: number, op: inode_operations, fop: file_operations, ino = sb.s_nextIno++) {

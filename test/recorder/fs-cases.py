@@ -6,7 +6,7 @@ A case is a list of calls made one after the other by a fresh process in an empt
 0, 1 and 2. An argument is a number, a string (a pointer to it), R(i) (what call i answered), B(bytes) (a pointer to
 them), O(n) (a pointer to n zero bytes; what is in them afterwards is recorded) or O(n, (offset, size)…) (only those).
 """
-import ctypes, json, os, sys, tempfile, platform, signal
+import ctypes, json, os, struct, sys, tempfile, platform, signal
 from fcntl import *
 from os import *
 
@@ -34,8 +34,11 @@ class P:
     """A pointer to pointers: iovecs of (bytes or O-size)."""
     def __init__(self, *parts): self.parts = parts
 
+class F(B):
+    """Bytes that the call may change: a struct flock, whose pid is not recorded."""
 def i32(*n): return B(b''.join(int(x).to_bytes(4, 'little', signed=True) for x in n))
 def pollfd(*rows): return [r for r in rows]
+def FL(type, whence, start, length, pid=0): return F(struct.pack('hhxxxxqqixxxx', type, whence, start, length, pid))
 W = 0o102  # O_RDWR|O_CREAT
 
 long_name = 'n' * 256
@@ -115,6 +118,9 @@ cases = {
  'memfd': [('memfd_create', 'x', 0), ('fstat', R(0), O(144, *MODE_NLINK_SIZE)), ('write', R(0), B(b'abc'), 3), ('pread64', R(0), O(4), 4, 0), ('fcntl', R(0), 1034, 0), ('fcntl', R(0), 1033, 2), ('memfd_create', 'y', 2), ('fcntl', R(6), 1034, 0), ('ftruncate', R(6), 10), ('fcntl', R(6), 1033, 2), ('ftruncate', R(6), 5), ('ftruncate', R(6), 20), ('fcntl', R(6), 1033, 4), ('ftruncate', R(6), 30), ('pwrite64', R(6), B(b'zz'), 2, 19), ('fcntl', R(6), 1033, 8), ('write', R(6), B(b'a'), 1), ('fcntl', R(6), 1033, 1), ('fcntl', R(6), 1033, 2), ('fcntl', R(6), 1034, 0), ('fcntl', R(6), 1033, 64), ('memfd_create', 'x' * 250, 0), ('memfd_create', 'x' * 249, 0), ('memfd_create', BAD, 0), ('memfd_create', 'z', 0x100), ('fcntl', R(0), 3, 0), ('open', 'f', W, 0o644), ('lseek', R(0), 0, 2)],
  'fallocate': [('open', 'f', W, 0o644), ('fallocate', R(0), 0, 0, 5000), ('fstat', R(0), O(144, (48, 8))), ('fallocate', R(0), 1, 0, 9000), ('fstat', R(0), O(144, (48, 8))), ('pwrite64', R(0), B(b'x' * 40), 40, 4090), ('fallocate', R(0), 3, 4092, 10), ('pread64', R(0), O(20), 20, 4088), ('fallocate', R(0), 2, 0, 10), ('fallocate', R(0), 0, 0, 0), ('fallocate', R(0), 0, -1, 10), ('fallocate', 99, 0, 0, 10), ('open', 'f', 0, 0), ('fallocate', R(12), 0, 0, 10), ('pipe2', O(8), 0), ('fallocate', 6, 0, 0, 10), ('fallocate', R(0), 0x80, 0, 10)],
  'copy-file-range': [('open', 'a', W, 0o644), ('write', R(0), B(b'0123456789'), 10), ('open', 'b', W, 0o644), ('copy_file_range', R(0), 0, R(2), 0, 10, 0), ('lseek', R(0), 2, 0), ('copy_file_range', R(0), 0, R(2), 0, 5, 0), ('lseek', R(0), 0, 1), ('lseek', R(2), 0, 1), ('copy_file_range', R(0), B(bytes(8)), R(2), 0, 3, 0), ('pread64', R(2), O(12), 12, 0), ('copy_file_range', R(0), 0, R(2), 0, 1, 1), ('copy_file_range', R(0), 0, 99, 0, 1, 0), ('pipe2', O(8), 0), ('copy_file_range', 5, 0, R(2), 0, 1, 0), ('open', '.', 0, 0), ('copy_file_range', R(14), 0, R(2), 0, 1, 0)],
+ 'flock': [('open', 'f', W, 0o644), ('open', 'f', O_RDONLY, 0), ('flock', R(0), 2), ('flock', R(1), 1 | 4), ('flock', R(1), 2 | 4), ('flock', R(0), 1), ('flock', R(1), 1 | 4), ('flock', R(0), 2 | 4), ('flock', R(1), 8), ('flock', R(0), 2 | 4), ('dup', R(0)), ('close', R(0)), ('flock', R(1), 2 | 4), ('close', R(10)), ('flock', R(1), 2 | 4), ('flock', 99, 1), ('flock', R(1), 3), ('flock', R(1), 0), ('open', 'f', O_PATH, 0), ('flock', R(18), 1)],
+ 'ofd-locks': [('open', 'f', W, 0o644), ('open', 'f', O_RDWR, 0), ('fcntl', R(0), 37, FL(1, 0, 10, 20)), ('fcntl', R(1), 37, FL(0, 0, 15, 1)), ('fcntl', R(1), 37, FL(0, 0, 0, 10)), ('fcntl', R(1), 37, FL(0, 0, 30, 0)), ('fcntl', R(0), 37, FL(2, 0, 15, 5)), ('fcntl', R(1), 37, FL(1, 0, 15, 5)), ('fcntl', R(1), 37, FL(1, 0, 14, 5)), ('fcntl', R(0), 37, FL(1, 0, 0, 5)), ('fcntl', R(1), 36, FL(1, 0, 10, 1)), ('fcntl', R(1), 36, FL(1, 0, 25, 1)), ('fcntl', R(0), 36, FL(1, 0, 100, 1)), ('fcntl', R(0), 36, FL(2, 0, 0, 0)), ('fcntl', R(0), 37, FL(9, 0, 0, 0)), ('fcntl', R(0), 37, FL(1, 9, 0, 0)), ('fcntl', R(0), 37, FL(1, 0, -1, 0)), ('fcntl', R(0), 37, FL(1, 0, 5, -3, 1)), ('fcntl', R(0), 37, FL(1, 0, 5, -30)), ('fcntl', R(0), 37, BAD), ('fcntl', 99, 37, FL(1, 0, 0, 0)), ('open', 'f', 0, 0), ('fcntl', R(21), 37, FL(1, 0, 200, 1)), ('fcntl', R(21), 37, FL(0, 0, 5, 1)), ('open', 'f', O_WRONLY, 0), ('fcntl', R(24), 37, FL(0, 0, 400, 1)), ('close', R(1)), ('fcntl', R(0), 37, FL(1, 0, 0, 0))],
+ 'posix-locks-of-one-process': [('open', 'f', W, 0o644), ('fcntl', R(0), 6, FL(1, 0, 0, 0)), ('fcntl', R(0), 6, FL(0, 0, 0, 10)), ('fcntl', R(0), 5, FL(1, 0, 0, 0)), ('open', 'f', O_RDWR, 0), ('fcntl', R(4), 37, FL(1, 0, 5, 1)), ('fcntl', R(4), 37, FL(0, 0, 5, 1)), ('fcntl', R(4), 36, FL(0, 0, 20, 1)), ('fcntl', R(0), 6, FL(2, 0, 0, 0)), ('fcntl', R(4), 37, FL(1, 0, 20, 1)), ('close', R(4)), ('fcntl', R(0), 5, FL(1, 0, 0, 0)), ('write', R(0), B(b'0123456789'), 10), ('fcntl', R(0), 6, FL(1, 1, -4, 2)), ('fcntl', R(0), 6, FL(1, 2, -2, 0)), ('fcntl', R(0), 7, FL(2, 0, 0, 0)), ('eventfd2', 0, 0), ('fcntl', R(16), 6, FL(1, 0, 0, 0))],
  'fadvise': [('open', 'f', W, 0o644), ('fadvise64', R(0), 0, 0, 3), ('fadvise64', R(0), 0, 0, 9), ('fadvise64', R(0), 0, -1, 0), ('fadvise64', 99, 0, 0, 0), ('pipe2', O(8), 0), ('fadvise64', 4, 0, 0, 0)],
  'signalfd': [('rt_sigprocmask', 0, B((1 << 9 | 1 << 11).to_bytes(8, 'little')), 0, 8), ('signalfd4', -1, B((1 << 9).to_bytes(8, 'little')), 8, O_NONBLOCK), ('read', R(1), O(128, (0, 4)), 128), ('getpid', 0), ('kill', R(3), 10), ('kill', R(3), 12), ('poll', B(bytes([3, 0, 0, 0, 1, 0, 0, 0])), 1, 0), ('read', R(1), O(128, (0, 4), (8, 4)), 100), ('read', R(1), O(128, (0, 4), (8, 4)), 128), ('read', R(1), O(128, (0, 4)), 128), ('signalfd4', R(1), B((1 << 11).to_bytes(8, 'little')), 8, 0), ('read', R(1), O(256, (0, 4), (128, 4)), 256), ('signalfd4', 99, B(bytes(8)), 8, 0), ('signalfd4', 1, B(bytes(8)), 8, 0), ('signalfd4', -1, B(bytes(8)), 4, 0), ('signalfd4', -1, B(bytes(8)), 8, 1), ('signalfd4', -1, BAD, 8, 0)],
  # ---- devices
@@ -138,7 +144,7 @@ def run(steps):
             elif isinstance(a, R): words.append(ctypes.c_long(answers[a.i][0]))
             elif isinstance(a, str): buf = ctypes.create_string_buffer(a.encode()); keep.append(buf); words.append(buf)
             elif isinstance(a, B):
-                buf = ctypes.create_string_buffer(bytes(a.b), max(1, len(a.b))); keep.append(buf); words.append(buf); outs.append((buf, None) if name in ('poll', 'select') else None)
+                buf = ctypes.create_string_buffer(bytes(a.b), max(1, len(a.b))); keep.append(buf); words.append(buf); outs.append((buf, ((0, 4), (8, 16))) if isinstance(a, F) else (buf, None) if name in ('poll', 'select') else None)
             elif isinstance(a, O): buf = ctypes.create_string_buffer(a.n); keep.append(buf); words.append(buf); outs.append((buf, a.show))
             elif isinstance(a, P):
                 vec = (ctypes.c_uint64 * (2 * len(a.parts) + 2))()
@@ -186,6 +192,7 @@ def ask(steps):
 
 def encode(a):
     if isinstance(a, R): return {'r': a.i}
+    if isinstance(a, F): return {'b': bytes(a.b).hex(), 'show': ((0, 4), (8, 16))}
     if isinstance(a, B): return {'b': bytes(a.b).hex()} if len(set(a.b)) > 1 or len(a.b) < 64 else {'fill': [a.b[0], len(a.b)]}
     if isinstance(a, O): return {'o': a.n, **({'show': a.show} if a.show else {})}
     if isinstance(a, P): return {'iov': [{'b': p.hex()} if isinstance(p, bytes) else {'o': p} for p in a.parts]}

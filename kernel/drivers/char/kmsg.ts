@@ -20,7 +20,7 @@ const decoder = new TextDecoder();
 
 /** Readers that wait for the next record. */
 const log_wait = kernelVariable(() => {
-  const wq = new wait_queue_head();
+  const wq = new wait_queue_head('devkmsg_read');
   log().listeners.push(() => wq.wake_up_all(POLLIN | POLLRDNORM));
   return wq;
 });

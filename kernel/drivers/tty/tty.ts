@@ -48,8 +48,8 @@ export class tty_struct implements controlling_tty {
   exclusive = false;
   /** Changes when the terminal is hung up: files opened before are dead. */
   generation = 0;
-  readonly read_wait = new wait_queue_head();
-  readonly write_wait = new wait_queue_head();
+  readonly read_wait = new wait_queue_head('wait_woken');
+  readonly write_wait = new wait_queue_head('wait_woken');
   readonly ldisc: NTty;
 
   constructor(name: string, dev: number, ops: tty_operations) {

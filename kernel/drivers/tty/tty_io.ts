@@ -88,10 +88,12 @@ function* wait_for_input(priv: tty_file_private, timeout: number): MaySleep<numb
   const { tty } = priv;
   const entry = waiter();
   tty.read_wait.add(entry);
+  current().wchan = tty.read_wait.wchan;
   current().__state = TASK_INTERRUPTIBLE;
   tty.ops.unthrottle();
   if (!tty.ldisc.available() && !tty.inputEnded && !priv.hung_up && !signal_pending(current())) timeout = yield* schedule_timeout(timeout);
   current().__state = TASK_RUNNING;
+  current().wchan = '';
   tty.read_wait.remove(entry);
   return timeout;
 }

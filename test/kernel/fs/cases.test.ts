@@ -7,7 +7,7 @@ import type { Sys } from '../../../abi/process.ts';
 import { answer, call, fork, get, put, runInit, waitFor } from './program.ts';
 
 /** What real Linux answered: test/recorder/fs-cases.py made the file. */
-type Arg = number | string | { r: number } | { b: string } | { fill: [number, number] } | { o: number; show?: [number, number][] } | { iov: ({ b: string } | { o: number })[] };
+type Arg = number | string | { r: number } | { b: string; show?: [number, number][] } | { fill: [number, number] } | { o: number; show?: [number, number][] } | { iov: ({ b: string } | { o: number })[] };
 interface Step { call: string; args: Arg[]; answer: number; out?: string[] }
 interface Case { id: string; steps: Step[] }
 const { cases } = JSON.parse(readFileSync(new URL('../../golden/fs-cases.json', import.meta.url), 'utf8')) as { cases: Case[] };
@@ -27,7 +27,7 @@ function* make(step: Step, before: number[]): Sys<{ result: number; out: string[
     if ('b' in a) {
       const data = bytes(a.b);
       const at = put(data);
-      if (step.call === 'poll' || step.call === 'select') outs.push({ at, size: Math.max(1, data.length) });
+      if (a.show !== undefined || step.call === 'poll' || step.call === 'select') outs.push({ at, size: Math.max(1, data.length), show: a.show });
       return at;
     }
     if ('o' in a) {

@@ -1,11 +1,11 @@
-import { namespaceState } from '../../../kernel/fs/namespace.ts';
-import { file_pages } from '../../../kernel/fs/filemap.ts';
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { buffer, call, fork, mapArena, put, runInit, text, waitFor } from './program.ts';
+import { file_pages } from '../../../kernel/fs/filemap.ts';
+import { namespaceState } from '../../../kernel/fs/namespace.ts';
 import { log } from '../../../kernel/printk.ts';
 import type { Sys } from '../../../abi/process.ts';
 import * as NR from '../../../abi/syscalls.ts';
-import { buffer, call, fork, mapArena, put, runInit, text, waitFor } from './program.ts';
 
 /**
  * Calls that take files, names or descriptors, with what their arguments are meant to be: f descriptor, n name, b buffer, s small
