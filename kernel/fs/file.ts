@@ -9,7 +9,6 @@
 import { EBADF, EMFILE } from '../../abi/errno.ts';
 import { RLIMIT_NOFILE } from '../../abi/resource.ts';
 import type { task_struct } from '../sched/types.ts';
-import { locks_remove_file, locks_remove_posix } from './locks.ts';
 import type { file, mount, super_block } from './types.ts';
 
 /** The largest file: below what a number holds exactly. */
@@ -56,7 +55,7 @@ export function get_file(f: file): file {
 export function fput(f: file): void {
   if (--f.f_count > 0) return;
   if (f.f_ep !== undefined) for (const watch of [...f.f_ep]) watch.detach();
-  if (f.f_inode.i_flctx !== undefined) locks_remove_file(f);
+  f.f_inode.i_flctx?.remove_file(f);
   f.f_op.release?.(f.f_inode, f);
   unhold(f);
 }
@@ -118,7 +117,7 @@ export function close_fd(files: files_struct, fd: number): number {
 
 /** One descriptor of `files` fewer. */
 export function filp_close(f: file, files: files_struct): void {
-  if (f.f_inode.i_flctx !== undefined) locks_remove_posix(f.f_inode, files);
+  f.f_inode.i_flctx?.remove_posix(files);
   f.f_op.flush?.(f);
   fput(f);
 }

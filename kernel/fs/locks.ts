@@ -32,6 +32,20 @@ export class file_lock_context {
   readonly wait = new wait_queue_head('locks_lock_inode_wait');
   /** Who waits for whom among processes, to find circles. */
   readonly waiting = new Map<Owner, Lock>();
+
+  /** A process closes a descriptor: all its record locks on the file go, whatever descriptor they were made through. */
+  remove_posix(owner: Owner): void {
+    if (!this.posix.some((held) => held.owner === owner)) return;
+    this.posix = this.posix.filter((held) => held.owner !== owner);
+    this.wait.wake_up_all();
+  }
+
+  /** The open file is released: its own locks go. */
+  remove_file(f: file): void {
+    this.remove_posix(f);
+    this.flock = this.flock.filter((held) => held.owner !== f);
+    this.wait.wake_up_all();
+  }
 }
 
 const contextOf = (node: inode): file_lock_context => (node.i_flctx ??= new file_lock_context());
@@ -163,23 +177,4 @@ function* flock_wait(f: file, ctx: file_lock_context, lock: Lock): MaySleep<numb
   if (error === 0) ctx.flock.push(lock);
   fput(f);
   return error;
-}
-
-// ---- closing
-
-/** A process closes a descriptor: all its record locks on the file go, whatever descriptor they were made through. */
-export function locks_remove_posix(node: inode, owner: Owner): void {
-  const ctx = node.i_flctx;
-  if (ctx === undefined || !ctx.posix.some((held) => held.owner === owner)) return;
-  ctx.posix = ctx.posix.filter((held) => held.owner !== owner);
-  ctx.wait.wake_up_all();
-}
-
-/** The open file is released: its own locks go. */
-export function locks_remove_file(f: file): void {
-  const ctx = f.f_inode.i_flctx;
-  if (ctx === undefined) return;
-  locks_remove_posix(f.f_inode, f);
-  ctx.flock = ctx.flock.filter((held) => held.owner !== f);
-  ctx.wait.wake_up_all();
 }
