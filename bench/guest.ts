@@ -20,7 +20,7 @@ class StopwatchConsole implements ConsolePort {
   write(bytes: Uint8Array): void {
     this.output += Buffer.from(bytes).toString('latin1');
     if (!this.started && this.output.includes('START ')) this.started = process.cpuUsage();
-    else if (this.started && this.seconds === undefined && /END \w+ [0-9a-f]+/.test(this.output)) {
+    else if (this.started && this.seconds === undefined && /END \w+ [0-9a-f]{8} /.test(this.output)) {
       const used = process.cpuUsage(this.started);
       this.seconds = (used.user + used.system) / 1e6;
     }

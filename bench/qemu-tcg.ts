@@ -26,7 +26,7 @@ export function timeTcg(image: string): Promise<number> {
     qemu.stdout.on('data', (bytes: Buffer) => {
       output += bytes.toString('latin1');
       if (started === undefined && output.includes('START ')) started = cpuSeconds(qemu.pid!);
-      if (started !== undefined && seconds === undefined && /END \w+ [0-9a-f]+/.test(output)) seconds = cpuSeconds(qemu.pid!) - started;
+      if (started !== undefined && seconds === undefined && /END \w+ [0-9a-f]{8} /.test(output)) seconds = cpuSeconds(qemu.pid!) - started;
     });
     qemu.on('error', reject);
     qemu.on('close', () => {
