@@ -5,11 +5,11 @@
 import type { Sys } from '../abi/process.ts';
 import { F_DUPFD_CLOEXEC } from '../abi/fcntl.ts';
 import { SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIG_IGN } from '../abi/signal.ts';
-import { ENOENT } from '../abi/errno.ts';
-import { Errno, fcntl, getcwd, getpgrp, getpid, getppid, isatty, kill, open, readAll, close, setpgid, sigaction, signal, tcgetpgrp, tcsetpgrp, uname, writeAll, decode } from './libc.ts';
+import { EINTR, ENOENT } from '../abi/errno.ts';
+import { Errno, fcntl, getcwd, getpgrp, getpid, getppid, isatty, kill, open, readAll, close, setpgid, signal, tcgetpgrp, tcsetpgrp, uname, writeAll, decode } from './libc.ts';
 import { maybe } from './lib/main.ts';
 import { builtin } from './sh/builtins-table.ts';
-import { ignoreQuietly } from './sh/builtins-jobs.ts';
+import { catchInterrupt } from './sh/builtins-jobs.ts';
 import { readLine } from './sh/builtins-variables.ts';
 import { complete } from './sh/complete.ts';
 import { editLine } from './sh/edit.ts';
@@ -148,7 +148,7 @@ function* takeTerminal(sh: Shell): Sys {
     yield* kill(0, SIGTTIN);
   }
   for (const ignored of [SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU]) yield* signal(ignored, SIG_IGN);
-  yield* sigaction(SIGINT, ignoreQuietly);
+  yield* catchInterrupt(sh);
   yield* maybe(setpgid(0, 0));
   sh.pgrp = yield* getpgrp();
   yield* maybe(tcsetpgrp(terminal, sh.pgrp));
@@ -173,8 +173,16 @@ function* guarded(executor: Executor, body: Sys<unknown>): Sys {
   } catch (e) {
     if (e instanceof Leave && e.kind === 'exit') throw e;
     if (e instanceof Leave) return;
-    if (e instanceof ShellError || e instanceof SyntaxError_) {
-      if (e.message !== '') yield* complain(sh, e.message);
+    if (e instanceof Errno && e.errno === EINTR && sh.interrupted) {
+      yield* writeAll(2, '\n');
+      sh.status = 130;
+    } else if (e instanceof RangeError) {
+      // Calls nested deeper than the host's stack.
+      yield* complain(sh, 'too deeply nested');
+      sh.status = 2;
+    } else if (e instanceof ShellError || e instanceof SyntaxError_) {
+      if (e.message === '') yield* writeAll(2, '\n');
+      else yield* complain(sh, e.message);
       sh.status = e instanceof ShellError ? e.status : 2;
     } else if (e instanceof Errno) {
       yield* complain(sh, e.message);
@@ -192,6 +200,7 @@ function* converse(executor: Executor): Sys<number> {
   try {
     for (;;) {
       yield* tellChanges(sh);
+      sh.interrupted = false;
       const lists = yield* readCommand(executor);
       if (lists === 'eof') {
         if (!warned && sh.jobs.some((job) => job.state === 'stopped')) {
@@ -243,9 +252,9 @@ function* readCommand(executor: Executor): Sys<ReturnType<Parser['whole']>[] | '
       return lists;
     } catch (e) {
       if (e instanceof Incomplete) continue;
-      if (!(e instanceof SyntaxError_)) throw e;
+      if (!(e instanceof SyntaxError_) && !(e instanceof RangeError)) throw e;
       remember(sh, text.trimEnd());
-      yield* complain(sh, e.message);
+      yield* complain(sh, e instanceof SyntaxError_ ? e.message : 'too deeply nested');
       sh.status = 2;
       return undefined;
     }

@@ -33,6 +33,10 @@ test('Ctrl-C ends the whole line, Ctrl-Z stops a job, fg and bg take it up again
   t.type('for i in 1 2; do sleep 100; done; echo no\r');
   assert.equal(t.type('\x03'), `^C\n${PROMPT}`);
   assert.equal(answer(t.type('echo $?\r')), '130\n');
+  t.type('while :; do :; done; echo no\r');
+  assert.equal(t.type('\x03'), `^C\n${PROMPT}`);
+  t.type('read x\r');
+  assert.equal(t.type('\x03'), `^C\n${PROMPT}`);
   t.type('sleep 50\r');
   assert.match(t.type('\x1a'), /\^Z\n\[1\]\+ {2}Stopped {17}sleep 50\n/);
   assert.match(t.type('bg\r'), /\[1\]\+ sleep 50 &\n/);

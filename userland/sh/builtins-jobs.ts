@@ -2,14 +2,14 @@
  * Built-ins on jobs and signals: jobs, fg, bg, wait, kill, trap.
  */
 import type { Sys } from '../../abi/process.ts';
-import { SIGCONT, SIGTERM, SIG_DFL, SIG_IGN } from '../../abi/signal.ts';
+import { SIGCONT, SIGINT, SIGTERM, SIG_DFL, SIG_IGN } from '../../abi/signal.ts';
 import { Errno, kill as killCall, sigaction, signal, writeAll } from '../libc.ts';
 import { parseSignal, shortName } from '../lib/signals.ts';
 import { maybe } from '../lib/main.ts';
 import type { Builtin } from './builtins-table.ts';
 import { quote } from './program.ts';
 import { describe, findJob, foreground, forget, reapJobs, signalJob, terminalSettings, waitJob } from './jobs.ts';
-import { type Job, ShellError, complain, print } from './state.ts';
+import { type Job, type Shell, ShellError, complain, print } from './state.ts';
 
 export const jobs: Builtin = function* jobs({ sh }, argv) {
   yield* reapJobs(sh);
@@ -150,7 +150,7 @@ export const trap: Builtin = function* trap({ sh }, argv) {
     if (action === undefined) sh.traps.delete(name);
     else sh.traps.set(name, action);
     if (number === 0) continue;
-    if (action === undefined) yield* signal(number, sh.interactive && number === 2 ? ignoreQuietly : SIG_DFL);
+    if (action === undefined) yield* sh.interactive && number === SIGINT ? catchInterrupt(sh) : signal(number, SIG_DFL);
     else if (action === '') yield* signal(number, SIG_IGN);
     else {
       yield* sigaction(number, function* caught() {
@@ -161,5 +161,9 @@ export const trap: Builtin = function* trap({ sh }, argv) {
   return status;
 };
 
-/** The interactive shell's own SIGINT: interrupts what waits, and nothing more. */
-export function* ignoreQuietly(): Sys {}
+/** The interactive shell's own SIGINT: ends the line that is being run, not the shell. */
+export function* catchInterrupt(sh: Shell): Sys {
+  yield* sigaction(SIGINT, function* onInterrupt() {
+    sh.interrupted = true;
+  });
+}

@@ -2,6 +2,7 @@
  * Compound commands: groups, if, while, until, for, case. They run in the shell's own process.
  */
 import type { Sys } from '../../abi/process.ts';
+import { getpid } from '../libc.ts';
 import type { Command, List } from './ast.ts';
 import type { Executor } from './execute.ts';
 import { patternToRegExp } from './pattern.ts';
@@ -70,6 +71,8 @@ function* loop(sh: Shell, again: () => Sys<boolean>): Sys {
   sh.loops++;
   try {
     for (;;) {
+      // A loop of built-ins makes no system call: this one lets the kernel preempt it.
+      yield* getpid();
       try {
         if (!(yield* again())) return;
       } catch (e) {

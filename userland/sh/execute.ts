@@ -9,7 +9,7 @@ import { ENOENT, ENOEXEC, ENOTDIR } from '../../abi/errno.ts';
 import { S_ISDIR, } from '../../abi/fcntl.ts';
 import { SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIG_DFL, SIG_IGN } from '../../abi/signal.ts';
 import {
-  Errno, close, decode, dup2, execve, fork, getpid, open, pipe, readAll, readFile, setpgid, signal, stat, tcsetpgrp, writeAll,
+  Errno, burn, close, decode, dup2, execve, fork, getpid, open, pipe, readAll, readFile, setpgid, signal, stat, tcsetpgrp, writeAll,
 } from '../libc.ts';
 import { maybe } from '../lib/main.ts';
 import { parseSignal } from '../lib/signals.ts';
@@ -30,6 +30,9 @@ export type Builtins = (name: string) => Builtin | undefined;
 /** Built-ins whose redirections and assignments stay: POSIX's special built-ins that matter here. */
 const SPECIAL: ReadonlySet<string> = new Set([':', '.', 'break', 'continue', 'eval', 'exec', 'exit', 'export', 'readonly', 'return', 'set', 'shift', 'trap', 'unset']);
 
+/** What reading and expanding one command costs a processor, about. */
+const COMMAND_CYCLES = 2000;
+
 export class Executor {
   readonly sh: Shell;
   readonly expander: Expander;
@@ -47,6 +50,7 @@ export class Executor {
       if (background) yield* this.background(andOr, text);
       else yield* this.andOr(andOr);
       yield* this.traps();
+      this.sh.checkInterrupt();
     }
     return this.sh.status;
   }
@@ -219,6 +223,7 @@ export class Executor {
   private *simple(command: Command & { kind: 'simple' }, text: string, last: boolean): Sys<number> {
     const { sh, expander } = this;
     sh.substituted = false;
+    burn(COMMAND_CYCLES);
     const argv = yield* expander.fields(command.words);
     const assigned = new Map<string, string>();
     for (const { name, value, append } of command.assignments) {

@@ -58,6 +58,7 @@ export function* waitJob(sh: Shell, job: Job, interruptible = false): Sys<number
     } catch (e) {
       if (!(e instanceof Errno)) throw e;
       if (e.errno === EINTR) {
+        sh.checkInterrupt();
         if (interruptible && sh.caught.length > 0) return 128 + SIGINT;
         continue;
       }
@@ -100,7 +101,6 @@ export function* foreground(sh: Shell, job: Job, settings: TerminalSettings | un
     if (signal === SIGINT || signal === SIGPIPE) {
       if (sh.interactive && signal === SIGINT) {
         // Ctrl-C ends the whole line that was typed, not only the program it reached.
-        yield* writeAll(2, '\n');
         throw new ShellError('', status);
       }
     } else if (sh.interactive || signal === SIGKILL || WCOREDUMP(last)) {

@@ -75,6 +75,8 @@ export class Shell {
   traps = new Map<string, string>();
   /** Signals caught and not yet acted on. */
   caught: string[] = [];
+  /** Ctrl-C has reached the interactive shell itself. */
+  interrupted = false;
   history: string[] = [];
   /** Variables to put back when the function returns (`local`), one map a call. */
   locals: Map<string, Variable | undefined>[] = [];
@@ -95,6 +97,13 @@ export class Shell {
     copy.interactive = false;
     copy.monitor = false;
     return copy;
+  }
+
+  /** Leaves the line that is being run when Ctrl-C was typed. */
+  checkInterrupt(): void {
+    if (!this.interrupted) return;
+    this.interrupted = false;
+    throw new ShellError('', 130);
   }
 
   get(name: string): string | undefined {
