@@ -3,7 +3,7 @@
  */
 import { alloc_flex, free, ioctl } from '../userland/libc.ts';
 import type { Sys } from '../abi/process.ts';
-import { KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2, kvm_cpuid2 } from '../abi/kvm/index.ts';
+import { KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2, kvm_cpuid2, type kvm_cpuid_entry2 } from '../abi/kvm/index.ts';
 
 interface CpuModel {
   readonly description: string;
@@ -16,7 +16,6 @@ interface CpuModel {
 }
 
 const CPUID_EXT_HYPERVISOR = 2 ** 31;
-const KVM_CPUID_SIGNATURE = 0x4000_0000;
 /** Room for what KVM reports; it answers E2BIG when that is not enough. */
 const MAX_ENTRIES = 256;
 
@@ -39,10 +38,45 @@ export const cpuModels: Readonly<Record<string, CpuModel>> = {
   },
 };
 
+/** Leaves whose ECX and EDX, and EBX of those in the second list, are feature bits. */
+const FEATURE_LEAVES: readonly number[] = [0x1, 0x6, 0x7, 0xd, 0x14, 0x8000_0001, 0x8000_0007, 0x8000_0008];
+const EBX_FEATURE_LEAVES: readonly number[] = [0x7, 0x14, 0x8000_0007, 0x8000_0008];
+
+/** Four characters of a text as a register holds them. */
 const word = (text: string, at: number): number => [3, 2, 1, 0].reduce((value, i) => value * 256 + (text.charCodeAt(at + i) || 0), 0);
 
-/** Leaves of features; with a model's own list, one it does not name shows none. */
-const FEATURE_LEAVES: readonly number[] = [0x1, 0x6, 0x7, 0xd, 0x14, 0x8000_0001, 0x8000_0007, 0x8000_0008];
+/** Hides what the model does not have and says what it calls itself. */
+function narrow(entry: kvm_cpuid_entry2, { vendor, signature, brand, features }: CpuModel): void {
+  const leaf = entry.function;
+  if (features !== undefined && FEATURE_LEAVES.includes(leaf)) {
+    const { ebx = 0, ecx = 0, edx = 0 } = features[leaf] ?? {};
+    if (EBX_FEATURE_LEAVES.includes(leaf)) entry.ebx = (entry.ebx & ebx) >>> 0;
+    entry.ecx = (entry.ecx & ecx) >>> 0;
+    entry.edx = (entry.edx & edx) >>> 0;
+  }
+  if (leaf === 0x0 && vendor !== undefined) {
+    entry.ebx = word(vendor, 0);
+    entry.edx = word(vendor, 4);
+    entry.ecx = word(vendor, 8);
+  }
+  if (leaf === 0x1 && signature !== undefined) entry.eax = signature;
+  if (leaf >= 0x8000_0002 && leaf <= 0x8000_0004 && brand !== undefined) {
+    const at = (leaf - 0x8000_0002) * 16;
+    entry.eax = word(brand, at);
+    entry.ebx = word(brand, at + 4);
+    entry.ecx = word(brand, at + 8);
+    entry.edx = word(brand, at + 12);
+  }
+}
+
+/** Which of the VM's processors this one is. */
+function identify(entry: kvm_cpuid_entry2, index: number, cpus: number): void {
+  if (entry.function === 0x1) {
+    entry.ebx = ((entry.ebx & 0x0000_ffff) | (Math.min(cpus, 255) << 16) | (index << 24)) >>> 0;
+    entry.ecx = (entry.ecx | CPUID_EXT_HYPERVISOR) >>> 0;
+  }
+  if (entry.function === 0xb) entry.edx = index;
+}
 
 /** Gives the vCPU its CPUID: what KVM supports, narrowed to the model, with the vCPU's own number as APIC ID. */
 export function* kvm_set_cpuid(kvm: number, vcpu: number, modelName: string, index: number, cpus: number): Sys {
@@ -52,24 +86,8 @@ export function* kvm_set_cpuid(kvm: number, vcpu: number, modelName: string, ind
   yield* ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid);
   for (let i = 0; i < cpuid.nent; i++) {
     const entry = cpuid.entries.get(i);
-    const leaf = entry.function;
-    if (model.features !== undefined && FEATURE_LEAVES.includes(leaf) && leaf < KVM_CPUID_SIGNATURE + 2 ** 31) {
-      const shown = model.features[leaf] ?? {};
-      if (leaf !== 0x1 && leaf !== 0x8000_0008) entry.ebx = (entry.ebx & (shown.ebx ?? 0)) >>> 0;
-      entry.ecx = (entry.ecx & (shown.ecx ?? 0)) >>> 0;
-      entry.edx = (entry.edx & (shown.edx ?? 0)) >>> 0;
-    }
-    if (leaf === 0x0 && model.vendor !== undefined) [entry.ebx, entry.edx, entry.ecx] = [0, 4, 8].map((at) => word(model.vendor ?? '', at)) as [number, number, number];
-    if (leaf === 0x1) {
-      if (model.signature !== undefined) entry.eax = model.signature;
-      entry.ebx = ((entry.ebx & 0x0000_ffff) | (Math.min(cpus, 255) << 16) | (index << 24)) >>> 0;
-      entry.ecx = (entry.ecx | CPUID_EXT_HYPERVISOR) >>> 0;
-    }
-    if (leaf === 0xb) entry.edx = index;
-    if (leaf >= 0x8000_0002 && leaf <= 0x8000_0004 && model.brand !== undefined) {
-      const at = (leaf - 0x8000_0002) * 16;
-      [entry.eax, entry.ebx, entry.ecx, entry.edx] = [0, 4, 8, 12].map((i4) => word(model.brand ?? '', at + i4)) as [number, number, number, number];
-    }
+    narrow(entry, model);
+    identify(entry, index, cpus);
   }
   yield* ioctl(vcpu, KVM_SET_CPUID2, cpuid);
   yield* free(cpuid);

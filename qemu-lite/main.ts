@@ -6,7 +6,7 @@
 import type { Sys } from '../abi/process.ts';
 import { EFD_CLOEXEC } from '../abi/eventfd.ts';
 import { SIG_SETMASK } from '../abi/signal.ts';
-import { Errno, close, eputs, eventfd, open, pthread_create, puts, readAll, sigprocmask } from '../userland/libc.ts';
+import { Errno, close, eputs, eventfd, open, pthread_create, puts, readAll, setName, sigprocmask } from '../userland/libc.ts';
 import { type Kvm, kvm_init } from './accel-kvm.ts';
 import { kvm_cpu_exec } from './cpu-exec.ts';
 import { loadKernel } from './boot/load.ts';
@@ -51,6 +51,7 @@ function* run(config: Configuration): Sys<number> {
     yield* puts(config.answer);
     return 0;
   }
+  if (config.processName !== undefined) yield* setName(config.processName);
   const kvm = yield* kvm_init(config);
   const wakeFd = yield* eventfd(0, EFD_CLOEXEC);
   const machine = yield* createMachine(config, kvm, wakeFd);

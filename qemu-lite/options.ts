@@ -22,6 +22,8 @@ export interface Configuration {
   kernel: string | undefined;
   append: string | undefined;
   name: string | undefined;
+  /** What ps shows the main thread as, where -name says so. */
+  processName: string | undefined;
   /** Bytes of RAM. */
   memory: number;
   cpus: number;
@@ -135,6 +137,14 @@ function setCpus(config: Configuration, arg: string): void {
   config.cpus = cpus;
 }
 
+function setName(config: Configuration, arg: string): void {
+  const { first, properties } = parseProperties(arg, 'guest');
+  config.name = first;
+  config.processName = properties.take('process');
+  properties.take('debug-threads');
+  properties.finish((key) => `Invalid parameter '${key}'`);
+}
+
 function setCpu(config: Configuration, arg: string): void {
   const names = Object.keys(cpuModels);
   if (arg === 'help') config.answer = `Available CPUs:\n${names.map((name) => `  ${name.padEnd(10)} ${cpuModels[name]?.description}`).join('\n')}`;
@@ -171,7 +181,7 @@ export const options: readonly Option[] = [
   { name: 'enable-kvm', help: 'the same as -accel kvm', apply: ignore },
   { name: 'smp',        arg: '[[cpus=]N][,sockets=N][,cores=N][,threads=N]', help: 'number of vCPUs, each a thread [default=1]', apply: setCpus },
   { name: 'm',          arg: '[size=]SIZE', help: 'RAM of the guest in MiB, or with suffix k, M or G [default=128M]', apply: setMemory },
-  { name: 'name',       arg: 'STRING', help: 'name of the guest', apply: (c, arg) => { c.name = arg; } },
+  { name: 'name',       arg: '[guest=]STRING[,process=STRING]', help: 'name of the guest, and of the process in ps', apply: setName },
   { name: 'kernel',     arg: 'FILE', file: wholeArgument, help: 'multiboot ELF file, or a flat image for 0x7c00 in real mode', apply: (c, arg) => { c.kernel = arg; } },
   { name: 'append',     arg: 'CMDLINE', help: 'command line of the kernel', apply: (c, arg) => { c.append = arg; } },
   { name: 'device',     arg: 'DRIVER[,PROP=VALUE…]', help: 'adds a device: isa-debug-exit,iobase=0xf4,iosize=4', apply: addDevice },
@@ -200,7 +210,7 @@ export function usage(): string {
 /** Reads `argv` without its first word. Throws OptionError. */
 export function parseOptions(words: readonly string[]): Configuration {
   const config: Configuration = {
-    kernel: undefined, append: undefined, name: undefined, memory: DEFAULT_MEMORY, cpus: 1, cpu: 'host', kernelIrqchip: undefined,
+    kernel: undefined, append: undefined, name: undefined, processName: undefined, memory: DEFAULT_MEMORY, cpus: 1, cpu: 'host', kernelIrqchip: undefined,
     nographic: false, serial: [], debugcon: undefined, debugExit: [], defaultDevices: true, reboot: true, answer: undefined,
   };
   for (let i = 0; i < words.length && config.answer === undefined; i++) {

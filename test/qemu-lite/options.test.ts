@@ -16,7 +16,7 @@ const refusal = (text: string): string => {
 
 test('without options but a kernel there are 128 MiB, one CPU, COM1 printed and isa-debug-exit at 0xf4', () => {
   assert.deepEqual(parse('-kernel k'), {
-    kernel: 'k', append: undefined, name: undefined, memory: 128 << 20, cpus: 1, cpu: 'host', kernelIrqchip: undefined, nographic: false,
+    kernel: 'k', append: undefined, name: undefined, processName: undefined, memory: 128 << 20, cpus: 1, cpu: 'host', kernelIrqchip: undefined, nographic: false,
     serial: [{ kind: 'stdout' }], debugcon: undefined, debugExit: [{ iobase: 0xf4, iosize: 4 }], defaultDevices: true,
     reboot: true, answer: undefined,
   });
@@ -54,10 +54,11 @@ test('isa-debug-exit has QEMU\'s own ports when none are named, and replaces the
 });
 
 test('what most command lines carry is taken', () => {
-  const config = parse('-M pc,accel=kvm -accel kvm -enable-kvm -cpu max -name guest=a -display none -vga none -monitor none -no-reboot -debugcon file:d -append root=/dev/ram -kernel k');
+  const config = parse('-M pc,accel=kvm -accel kvm -enable-kvm -cpu max -name guest=a,process=b -display none -vga none -monitor none -no-reboot -debugcon file:d -append root=/dev/ram -kernel k');
   assert.equal(config.cpu, 'max');
   assert.equal(parse('-kernel k -accel kvm,kernel-irqchip=off').kernelIrqchip, false);
   assert.equal(parse('-kernel k -M pc,kernel-irqchip=on').kernelIrqchip, true);
+  assert.deepEqual([config.name, config.processName], ['a', 'b']);
   assert.equal(config.reboot, false);
   assert.equal(config.append, 'root=/dev/ram');
   assert.deepEqual(config.debugcon, { kind: 'file', path: 'd' });
