@@ -1,7 +1,7 @@
 /** A guest seen from the shell beside it: threads, processors, what is left when it dies. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { sh } from '../support/boot.ts';
+import { fingerprint, sh } from '../support/boot.ts';
 
 const busy = (name: string): string => `qemu-lite -kernel /boot/busy.elf -name ${name} > /dev/null &`;
 
@@ -12,6 +12,11 @@ test('two guests share two processors and both progress', () => {
   assert.ok(times.length === 2 && times.every((ticks) => ticks >= 7 && ticks <= 11), `ticks of 1/100 s: ${times.join(' ')}\n${output}`);
   const retired = system.machine.processors.map((p) => p.retired.guest);
   assert.ok(retired.every((n) => n > 20_000_000), `instructions in guest mode: ${retired.join(' ')}`);
+});
+
+test('the same two guests make the same run again: instructions, clocks and memory', () => {
+  const once = (): string => fingerprint(sh(`${busy('a')} a=$!; ${busy('b')} sleep 0.02; kill $a $!; wait`).system);
+  assert.equal(once(), once());
 });
 
 test('taskset -p moves a vCPU thread, and ps shows where it runs', () => {
