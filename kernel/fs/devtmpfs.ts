@@ -6,13 +6,22 @@
 import { kernelVariable } from '../current.ts';
 import { d_drop } from './dcache.ts';
 import { kernelEntry, kernelMkdir, new_inode } from './libfs.ts';
-import { TMPFS_MAGIC, memory_super_block } from './ramfs.ts';
+import { type InitialEntry, TMPFS_MAGIC, memory_super_block, populate } from './ramfs.ts';
 import type { dentry, file_system_type, super_block } from './types.ts';
 
 export const devtmpfs_type: file_system_type = { name: 'devtmpfs', nodev: true, mount: () => devtmpfs_sb() };
 
 /** All mounts show the same super block, and it outlives them. */
-const devtmpfs_sb = kernelVariable<super_block>(() => memory_super_block(devtmpfs_type, TMPFS_MAGIC));
+const devtmpfs_sb = kernelVariable<super_block>(() => {
+  const sb = memory_super_block(devtmpfs_type, TMPFS_MAGIC);
+  populate(sb.s_root, STANDARD_LINKS);
+  return sb;
+});
+
+/** Names that every Linux system has; there udev makes them. */
+const STANDARD_LINKS: readonly InitialEntry[] = [
+  { path: 'fd', target: '/proc/self/fd' }, { path: 'stdin', target: '/proc/self/fd/0' }, { path: 'stdout', target: '/proc/self/fd/1' }, { path: 'stderr', target: '/proc/self/fd/2' },
+];
 
 /** The directory and last name of a node's path ("kvm", "net/tun"). */
 function place(name: string): { dir: dentry; last: string } {

@@ -66,11 +66,13 @@ export class NTty {
     this.echo.flush();
   }
 
-  /** After the reader has made room: what waited for it. */
+  /** After the reader has made room: what waited for it, as far as it fits. */
   private receiveOverflow(): void {
     if (this.overflow.length === 0) return;
-    const waiting = Uint8Array.from(this.overflow.splice(0));
-    this.receive(waiting);
+    let taken = 0;
+    while (taken < this.overflow.length && this.room()) this.receiveChar(this.overflow[taken++]!);
+    this.overflow.splice(0, taken);
+    this.echo.flush();
   }
 
   /** Room for a byte. A line that fills the whole ring must still be able to end: then other characters are dropped. */
