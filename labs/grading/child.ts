@@ -1,7 +1,7 @@
 /**
  * The child process of a grader: loads one program of a student, boots a machine for it, runs it to its end or to a
- * limit, and writes what was seen to descriptor 3, a JSON text a line. While the machine moves it writes `{"alive":…}`
- * now and then, so that the parent can tell a program that computes for ever from one that is only slow.
+ * limit, and writes what it sees to descriptor 3 as it sees it. While the machine moves it gives a sign of life now and
+ * then, so that the parent can tell a program that computes for ever from one that is only slow.
  */
 import { writeSync } from 'node:fs';
 import type { Program, ProgramMain } from '../../abi/process.ts';
@@ -10,7 +10,7 @@ import { loadScript } from '../../cli/script.ts';
 import type { ConsolePort } from '../../machine/platform.ts';
 import { type System, bootSystem } from '../../system/boot.ts';
 import { Observer } from './observe.ts';
-import { type End, type Seen, nothingSeen } from './seen.ts';
+import type { End, Piece } from './seen.ts';
 
 export interface ChildRequest {
   readonly file: string;
@@ -26,16 +26,29 @@ const CHUNK = 1_000_000;
 /** Seconds of the machine's time after which a program is stopped in any case. */
 const VIRTUAL_SECONDS = 20;
 const MAX_OUTPUT = 1 << 18;
+const SIGN_MS = 200;
 
-const tell = (message: object): void => void writeSync(3, `${JSON.stringify(message)}\n`);
+const tell = (piece: Piece): void => void writeSync(3, `${JSON.stringify(piece)}\n`);
 
-/** Keeps what is printed; there is no input. */
+/** Passes on what is printed, a line at a time; there is no input. */
 class Paper implements ConsolePort {
   readonly isTerminal = false;
-  output = '';
+  /** Characters printed so far. */
+  length = 0;
+  #line = '';
   readonly #decoder = new TextDecoder();
   size() { return { cols: 80, rows: 24 }; }
-  write(bytes: Uint8Array): void { if (this.output.length <= MAX_OUTPUT) this.output += this.#decoder.decode(bytes, { stream: true }); }
+  write(bytes: Uint8Array): void {
+    const text = this.#decoder.decode(bytes, { stream: true });
+    this.length += text.length;
+    if (this.length > MAX_OUTPUT) return;
+    this.#line += text;
+    if (text.includes('\n')) this.flush();
+  }
+  flush(): void {
+    if (this.#line !== '') tell({ output: this.#line });
+    this.#line = '';
+  }
   read(): 'eof' { return 'eof'; }
 }
 
@@ -56,12 +69,12 @@ export async function runChild(request: ChildRequest): Promise<void> {
   try {
     script = await loadScript(request.file, process.cwd());
   } catch (error) {
-    tell({ seen: nothingSeen({ how: 'load', message: (error as Error).message }) });
+    tell({ end: { how: 'load', message: (error as Error).message }, thrown: '', runCount: 0, guestInstructions: 0 });
     return;
   }
   let thrown = '';
   const paper = new Paper();
-  const observer = new Observer();
+  const observer = new Observer(tell);
   const system = bootSystem({
     machine: { cpus: 2, memory: MEMORY, seed: 1, platform: { console: paper, startDate: FIXED_DATE } },
     quiet: true, init: ['-C', '/root', '--', `/bin/${request.name}`, ...request.args],
@@ -69,12 +82,8 @@ export async function runChild(request: ChildRequest): Promise<void> {
   });
   observer.attach(system);
   const end = drive(system, paper, observer, request.seconds);
-  const { calls, runs, runCount, memory, mapped } = observer;
-  const seen: Seen = {
-    end, output: paper.output, thrown, calls, runs, runCount, memory, mapped,
-    guestInstructions: system.machine.processors.reduce((sum, p) => sum + p.retired.guest, 0),
-  };
-  tell({ seen });
+  paper.flush();
+  tell({ end, thrown, runCount: observer.runCount, guestInstructions: system.machine.processors.reduce((sum, p) => sum + p.retired.guest, 0) });
 }
 
 function drive(system: System, paper: Paper, observer: Observer, seconds: number): End {
@@ -88,10 +97,10 @@ function drive(system: System, paper: Paper, observer: Observer, seconds: number
     const state = machine.run(Math.max(from, Number.isFinite(wake) ? wake : from) + CHUNK);
     if (state === 'off') return { how: 'exit', status: machine.status };
     if (state === 'idle') return { how: 'sleeps' };
-    if (paper.output.length > MAX_OUTPUT) return { how: 'output' };
+    if (paper.length > MAX_OUTPUT) return { how: 'output' };
     const now = performance.now();
     if (now > stopAt || machine.now() > VIRTUAL_SECONDS * system.cyclesPerMs * 1000) return { how: 'time', doing: observer.doing() };
-    if (now - told > 200) {
+    if (now - told > SIGN_MS) {
       told = now;
       tell({ alive: true });
     }

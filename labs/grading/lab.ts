@@ -70,7 +70,7 @@ export function describeEnd({ end, thrown, output }: Seen): string {
   switch (end.how) {
     case 'exit': {
       const said = output.trim().split('\n').at(-1) ?? '';
-      const words = thrown !== '' ? ` after an uncaught ${thrown}` : end.status !== 0 && said !== '' ? `, having said: ${quote(said)}` : '';
+      const words = thrown !== '' ? ` after an uncaught ${thrown}` : end.status !== 0 && said !== '' ? `, having said: ${quote(said, 160)}` : '';
       return `the program ended with status ${end.status}${words}`;
     }
     case 'time': return `the program did not end: ${end.doing}`;

@@ -13,7 +13,7 @@ import type { Tracepoint } from '../../kernel/trace/tracepoint.ts';
 import { kvm, kvm_vcpu } from '../../kvm/kvm_host.ts';
 import type { System } from '../../system/boot.ts';
 import { describeRun } from './lab.ts';
-import { type IoExit, type KvmCall, MAX_RUNS, type MemorySlot, type RunExit } from './seen.ts';
+import { type IoExit, MAX_RUNS, type MemorySlot, type Piece, type RunExit } from './seen.ts';
 
 const PAGE = 4096;
 const HLT = 0xf4;
@@ -76,13 +76,15 @@ function memoryOf(vm: kvm): MemorySlot[] {
 }
 
 export class Observer {
-  readonly calls: KvmCall[] = [];
-  readonly runs: RunExit[] = [];
   runCount = 0;
-  mapped = false;
-  memory: MemorySlot[] = [];
   /** Threads that are inside KVM_RUN. */
   readonly #inside = new Set<task_struct>();
+  #calls = 0;
+  #entered = false;
+  #last: RunExit | undefined;
+  readonly #tell: (piece: Piece) => void;
+
+  constructor(tell: (piece: Piece) => void) { this.#tell = tell; }
 
   attach(system: System): void {
     const buffer = system.kernel.trace_buffer();
@@ -96,7 +98,7 @@ export class Observer {
   /** What the program is about, for one that has to be stopped. */
   doing(): string {
     if (this.#inside.size > 0) return `KVM_RUN has not returned: the guest runs on and never leaves to user space${this.runCount > 0 ? ` again after ${this.runCount} exits` : ''}`;
-    if (this.runCount > 0) return `it called KVM_RUN ${this.runCount} times, the last time it returned ${this.runCount <= MAX_RUNS ? describeRun(this.runs.at(-1)!) : 'once more'}`;
+    if (this.#last !== undefined) return `it called KVM_RUN ${this.runCount} times and goes on after ${describeRun(this.#last)}`;
     return 'it makes system calls without end';
   }
 
@@ -105,7 +107,9 @@ export class Observer {
     const vcpu = nr === __NR_ioctl ? this.#object(task) : undefined;
     if (!(vcpu instanceof kvm_vcpu) || task.user!.a1 !== K.KVM_RUN.nr) return;
     this.#inside.add(task);
-    if (this.memory.length === 0) this.memory = memoryOf(vcpu.kvm);
+    if (this.#entered) return;
+    this.#entered = true;
+    this.#tell({ memory: memoryOf(vcpu.kvm) });
   }
 
   #exit(nr: number, result: number): void {
@@ -114,7 +118,7 @@ export class Observer {
     if (user === undefined || task.files === undefined) return;
     if (nr === __NR_mmap) {
       const file = result > 0 && Number(user.a4) >= 0 ? fd_lookup(task.files, Number(user.a4)) : null;
-      if (file?.private_data instanceof kvm_vcpu) this.mapped = true;
+      if (file?.private_data instanceof kvm_vcpu) this.#tell({ mapped: true });
       return;
     }
     if (nr !== __NR_ioctl) return;
@@ -122,12 +126,12 @@ export class Observer {
     const object = this.#object(task);
     if (object instanceof kvm_vcpu && request === K.KVM_RUN.nr) {
       this.#inside.delete(task);
-      this.runCount++;
-      if (this.runs.length < MAX_RUNS) this.runs.push(runExit(task, object, result));
+      // Beyond the limit only what a message may need is looked at: the program is on its way to be stopped.
+      if (this.runCount++ < MAX_RUNS) this.#tell({ run: this.#last = runExit(task, object, result) });
       return;
     }
     const name = requestNames.get(request);
-    if (name !== undefined && this.calls.length < MAX_CALLS) this.calls.push({ name, result, tid: task.pid });
+    if (name !== undefined && this.#calls++ < MAX_CALLS) this.#tell({ call: { name, result, tid: task.pid } });
   }
 
   /** What the descriptor of the ioctl stands for. */

@@ -1,7 +1,7 @@
 /**
  * What a grader saw of one run of a lab's program: plain data, made in the child process that ran it (child.ts) out of
  * the kernel's own records, never out of what the program says of itself. `output` is the one exception, and its name
- * says so.
+ * says so. The child tells it piece by piece, so that a program that has to be killed is judged by what it did before.
  */
 
 /** One return from KVM_RUN, as the kernel had left kvm_run when the thread went back to user mode. */
@@ -79,4 +79,24 @@ export interface Seen {
 
 export const MAX_RUNS = 4000;
 
-export const nothingSeen = (end: End): Seen => ({ end, output: '', thrown: '', calls: [], runs: [], runCount: 0, memory: [], mapped: false, guestInstructions: 0 });
+/** What the child tells, a JSON text a line. */
+export type Piece =
+  | { readonly alive: true }
+  | { readonly call: KvmCall }
+  | { readonly run: RunExit }
+  | { readonly memory: readonly MemorySlot[] }
+  | { readonly mapped: true }
+  | { readonly output: string }
+  | { readonly end: End; readonly thrown: string; readonly runCount: number; readonly guestInstructions: number };
+
+/** Puts the pieces together. `otherwise` is how the run ended when the child did not live to say it. */
+export function seenOf(pieces: readonly Piece[], otherwise: End): Seen {
+  const seen = { end: otherwise, output: '', thrown: '', calls: [] as KvmCall[], runs: [] as RunExit[], runCount: 0, memory: [] as readonly MemorySlot[], mapped: false, guestInstructions: 0 };
+  for (const piece of pieces) {
+    if ('call' in piece) seen.calls.push(piece.call);
+    else if ('run' in piece) seen.runCount = seen.runs.push(piece.run);
+    else if ('output' in piece) seen.output += piece.output;
+    else if (!('alive' in piece)) Object.assign(seen, piece);
+  }
+  return seen;
+}
