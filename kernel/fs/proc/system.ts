@@ -54,7 +54,8 @@ function meminfo(): string {
 /** user nice system idle iowait irq softirq steal guest guest_nice, in clock ticks. */
 function cpuTicks(id: number): number[] {
   const s = kcpustat()[id]!;
-  const clock = machine().processors[id]!.clock;
+  // the clock of a halted processor stands still until something wakes it
+  const clock = Math.max(machine().processors[id]!.clock, machine().now());
   const idle = Math.max(0, clock - s.user - s.nice - s.system);
   return [s.user, s.nice, s.system, idle, 0, 0, 0, 0, s.guest, s.guest_nice].map(cycles_to_clock_t);
 }
