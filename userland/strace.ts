@@ -83,7 +83,7 @@ class Tracer {
   }
 
   *attached(pid: number): Sys {
-    if (this.counting) return;
+    if (this.counting || this.output !== 2) return;
     yield* this.breakOff();
     yield* writeAll(this.output, `strace: Process ${pid} attached\n`);
   }

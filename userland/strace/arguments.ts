@@ -12,10 +12,9 @@ import { __NR_pipe2 } from '../../abi/syscalls.ts';
 import type { ArgKind, Names } from '../../abi/syscall-signatures.ts';
 import { WCOREDUMP, WEXITSTATUS, WIFCONTINUED, WIFEXITED, WIFSIGNALED, WIFSTOPPED, WSTOPSIG, WTERMSIG } from '../../abi/wait.ts';
 import { encode } from '../libc.ts';
-import { shortName } from '../lib/signals.ts';
 import { requestsOf } from './ioctl-names.ts';
 import { peek, peekString, peekValue } from './tracee.ts';
-import { flagNames, hex, pointer, quoted, signed, structText } from './values.ts';
+import { flagNames, hex, pointer, quoted, signed, sigsetText, structText } from './values.ts';
 
 export interface Call {
   readonly pid: number;
@@ -159,12 +158,6 @@ function* pollText(call: Call, address: bigint, count: number): Sys<string> {
     parts.push(`{fd=${p.fd}, events=${flagNames(BigInt(p.events), POLL_EVENTS, '0')}}`);
   }
   return `[${parts.join(', ')}]`;
-}
-
-export function sigsetText(set: bigint): string {
-  const members: string[] = [];
-  for (let n = 1; n <= 64; n++) if ((set >> BigInt(n - 1)) & 1n) members.push(shortName(n));
-  return members.length > 32 ? `~[${Array.from({ length: 64 }, (_, i) => i + 1).filter((n) => !((set >> BigInt(n - 1)) & 1n)).map(shortName).join(' ')}]` : `[${members.join(' ')}]`;
 }
 
 function statusText(word: number): string {

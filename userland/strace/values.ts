@@ -1,6 +1,8 @@
 /**
  * How values are written: strings in C's notation, flags by name, structs member by member, as strace writes them.
  */
+import * as SIGNAL from '../../abi/signal.ts';
+import { shortName } from '../lib/signals.ts';
 import type { Names } from '../../abi/syscall-signatures.ts';
 
 /** A string in double quotes; three dots when there is more than is shown. */
@@ -64,7 +66,7 @@ const MOST = 16;
 
 /** A plain value of abi/struct.ts's `plain`: structs in braces, arrays in brackets. `path` is the member it is. */
 export function structText(value: unknown, type: string, verbose: boolean, name = ''): string {
-  if (typeof value === 'bigint') return /(addr|base|offset|^r[a-z0-9]+$|flags|cr\d|efer|phys|mask|data)/.test(name) ? hex(value) : value > 0xffffn ? hex(value) : value.toString();
+  if (typeof value === 'bigint') return /(addr|base|offset|^r[a-z0-9]+$|flags|cr\d|efer|phys|mask|data)/.test(name) ? hex(value) : value > 0xffffn && !/^tv_|sec|size|count|len/.test(name) ? hex(value) : value.toString();
   if (typeof value === 'number') return name === 'st_mode' ? modeText(value) : /(flags|mask)/.test(name) && value !== 0 ? `0x${value.toString(16)}` : String(value);
   if (Array.isArray(value)) {
     const shown = verbose ? value : value.slice(0, MOST);
@@ -72,6 +74,7 @@ export function structText(value: unknown, type: string, verbose: boolean, name 
     return `[${shown.map((v) => structText(v, '', verbose, name)).join(', ')}${shown.length < value.length ? ', ...' : ''}]`;
   }
   if (typeof value !== 'object' || value === null) return String(value);
+  if (type === 'sigaction') return sigactionText(value as SigactionValues);
   const members = Object.entries(value).filter(([key]) => !/^(_|pad|reserved|padding)/.test(key));
   const wanted = verbose ? undefined : ABBREVIATED[type];
   const parts: string[] = [];
@@ -91,6 +94,20 @@ export function structText(value: unknown, type: string, verbose: boolean, name 
   }
   if (left) parts.push('...');
   return `{${parts.join(', ')}}`;
+}
+
+interface SigactionValues { readonly sa_handler: bigint; readonly sa_flags: bigint; readonly sa_mask: bigint }
+const SA_FLAGS: Names = new Map(Object.entries(SIGNAL).flatMap(([name, value]) => (name.startsWith('SA_') && typeof value === 'number' ? [[value, name] as const] : [])));
+
+const sigactionText = ({ sa_handler, sa_flags, sa_mask }: SigactionValues): string =>
+  `{sa_handler=${sa_handler === 0n ? 'SIG_DFL' : sa_handler === 1n ? 'SIG_IGN' : hex(sa_handler)}, sa_mask=${sigsetText(sa_mask)}, sa_flags=${flagNames(sa_flags, SA_FLAGS, '0')}}`;
+
+/** A signal set by short names; one that holds most signals by those it does not. */
+export function sigsetText(set: bigint): string {
+  const all = Array.from({ length: 64 }, (_, i) => i + 1);
+  const has = (n: number): boolean => ((set >> BigInt(n - 1)) & 1n) === 1n;
+  const members = all.filter(has);
+  return members.length > 32 ? `~[${all.filter((n) => !has(n)).map(shortName).join(' ')}]` : `[${members.map(shortName).join(' ')}]`;
 }
 
 const text = (bytes: readonly unknown[]): string => quoted(Uint8Array.from((bytes as number[]).slice(0, bytes.indexOf(0) < 0 ? undefined : bytes.indexOf(0))), 65);
