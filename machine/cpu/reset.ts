@@ -6,7 +6,7 @@ import { resetFpu } from './fpu-state.ts';
 import { APIC_BASE_BSP, resetMsrs } from './msrs.ts';
 import { SIGNATURE } from './cpuid.ts';
 import {
-  ACTIVITY_ACTIVE, ACTIVITY_WAIT_SIPI, CS, type CpuState, DS, ES, FS, GS, LDTR, RDX, SS, STATE, TR, X86_CR0_CD, X86_CR0_ET, X86_CR0_NW, X86_EFLAGS_FIXED, updateMode,
+  ACTIVITY_ACTIVE, ACTIVITY_WAIT_SIPI, CS, type CpuState, DS, ES, FS, GS, LDTR, RDX, SS, TR, X86_CR0_CD, X86_CR0_ET, X86_CR0_NW, X86_EFLAGS_FIXED, updateMode,
 } from './state.ts';
 
 /** Accessed, writable data / readable code; present, S. In real-address mode these never change. */

@@ -9,7 +9,7 @@
  */
 import { type Costs, costs } from '../costs.ts';
 import { type EngineHooks, type VmxHooks, noEngine } from './hooks.ts';
-import { type Of, Mem, array, flat, struct, u16, u32, u64, u8, s32, windowOf } from '../../abi/struct.ts';
+import { type Mem, type Of, array, flat, struct, u16, u32, u64, u8, s32, windowOf } from '../../abi/struct.ts';
 import { engine_state } from '../engine/engine-state.ts';
 
 export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
@@ -50,10 +50,7 @@ export const cpu_state = struct('cpu_state', {
   pending: u32,       // EVENT_*: nonzero = look before the next instruction
   budget: s32,        // cycles left in this run; instructions and charges count it down
   retired: u64,       // instructions and REP iterations since reset, exact
-  stop: u32,          // why emitted code came back: the engine's StopReason
-  stop_detail: u32,
   next_rip: u64,      // of the instruction in progress: where it continues
-  fault_address: u64, // linear address of a fault in progress
   shadow: u32,        // SHADOW_*: interrupts blocked for one instruction by STI or MOV SS
   activity: u32,      // ACTIVITY_*
   nmi_blocked: u32,
@@ -107,7 +104,6 @@ export const MODE_BITS = 11;
 
 /** Reasons to look before the next instruction: bits of `pending`, by falling priority where SDM 6.9 orders them. */
 export const EVENT_STOP = 1 << 0;        // whoever holds the engine asked it to come back
-export const EVENT_INIT = 1 << 1;
 export const EVENT_TRAP = 1 << 2;        // RFLAGS.TF, or a debug trap: #DB after the next instruction
 export const EVENT_SHADOW = 1 << 3;      // one instruction runs before interrupts are looked at
 export const EVENT_MTF = 1 << 4;         // VMX monitor trap flag
@@ -115,7 +111,6 @@ export const EVENT_NMI = 1 << 5;
 export const EVENT_NMI_WINDOW = 1 << 6;
 export const EVENT_INTERRUPT = 1 << 7;   // the local APIC has a vector to deliver; RFLAGS.IF is not in it
 export const EVENT_INTERRUPT_WINDOW = 1 << 8;
-export const EVENT_PREEMPTION = 1 << 9;  // VMX preemption timer
 
 export const SHADOW_STI = 1, SHADOW_MOV_SS = 2;
 export const ACTIVITY_ACTIVE = 0, ACTIVITY_HLT = 1, ACTIVITY_SHUTDOWN = 2, ACTIVITY_WAIT_SIPI = 3;
