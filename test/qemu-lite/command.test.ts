@@ -17,8 +17,9 @@ const qemuLite = (args: readonly string[], input = ''): { status: number | null;
   spawnSync(process.execPath, [launcher, 'qemu-lite', ...args], { cwd: folder, env: { ...process.env, INIT_CWD: folder }, input, encoding: 'utf8', timeout: 120_000 });
 
 test('a kernel is found by its host path, relative to where the user stands, and its output is all that is printed', () => {
-  const { status, stdout } = qemuLite(['-kernel', 'hello.elf', '-nographic']);
-  assert.deepEqual([status, stdout], [0, 'Hello from a guest: real x86 code, run by KVM.\n']);
+  const { status, stdout, stderr } = qemuLite(['-kernel', 'hello.elf', '-nographic']);
+  assert.equal(status, 0, stdout + stderr);
+  assert.equal(stdout, 'Hello from a guest: real x86 code, run by KVM.\n');
 });
 
 test('-serial file: writes a file of the host', () => {
