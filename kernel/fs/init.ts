@@ -4,19 +4,19 @@
  * Linux: init/do_mounts.c, fs/dcache.c (vfs_caches_init), drivers/base/init.c
  */
 import { chr_dev_init } from '../drivers/char/mem.ts';
-import { totalram_pages } from '../mm/page-alloc.ts';
 import { serial8250_init } from '../drivers/tty/8250.ts';
 import { tty_init } from '../drivers/tty/tty_io.ts';
+import { totalram_pages } from '../mm/page-alloc.ts';
 import { debugfs_type, tracefs_type } from './debugfs.ts';
 import { devtmpfs_type } from './devtmpfs.ts';
 import { hostfs_type } from './hostfs.ts';
+import { kernelMkdir } from './libfs.ts';
 import { attach, do_new_mount, new_fs_struct, register_filesystem } from './namespace.ts';
 import { proc_type } from './proc/root.ts';
 import { type InitialEntry, RAMFS_MAGIC, limit_pages, memory_super_block, populate, ramfs_type, tmpfs_type } from './ramfs.ts';
-import { sysfs_type } from './sysfs.ts';
 import { root_path, set_root_path } from './root-path.ts';
+import { sysfs_type } from './sysfs.ts';
 import type { file_system_type, fs_struct, super_block } from './types.ts';
-import { kernelMkdir } from './libfs.ts';
 
 /** What the initial tree is unpacked into: a ramfs that leaves half of RAM to the programs. */
 const rootfs_type: file_system_type = { name: 'rootfs', nodev: true, mount: () => limit_pages(memory_super_block(rootfs_type, RAMFS_MAGIC), Math.floor(totalram_pages() / 2)) };

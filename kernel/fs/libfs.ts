@@ -136,19 +136,19 @@ function* stored(storing: MaySleep<number>, n: number): MaySleep<number> {
 
 // ---- trees that the kernel itself fills
 
-const KERNEL_DIR: inode_operations = {};
+/** Files without contents of their own: emptying one, as `echo 1 >file` does, changes nothing. */
+export const TEXT_FILE: inode_operations = { setattr: () => 0 };
 
 /** A directory of `parent`, made when it is not there yet. The kernel's own way into a file system of dentries. */
 export function kernelMkdir(parent: dentry, name: string, mode = 0o755): dentry {
   const known = parent.d_subdirs?.get(name);
   if (known !== undefined) return known;
-  const parentInode = parent.d_inode!;
-  const sample = parentInode.i_op;
-  const made = kernelEntry(parent, name, new_inode(parent.d_sb, S_IFDIR | mode, sample, parentInode.i_fop));
-  parentInode.i_nlink++;
-  return made;
+  const above = parent.d_inode!;
+  above.i_nlink++;
+  return kernelEntry(parent, name, new_inode(parent.d_sb, S_IFDIR | mode, above.i_op, above.i_fop));
 }
 
+/** A name for an inode, in place of what had it. */
 export function kernelEntry(parent: dentry, name: string, node: inode): dentry {
   const child = new dentry(name, parent, parent.d_sb, node);
   d_add(child, node);
@@ -156,6 +156,6 @@ export function kernelEntry(parent: dentry, name: string, node: inode): dentry {
 }
 
 /** A text file of `parent`. */
-export function kernelFile(parent: dentry, name: string, mode: number, ops: file_operations, op: inode_operations = KERNEL_DIR): dentry {
+export function kernelFile(parent: dentry, name: string, mode: number, ops: file_operations, op: inode_operations = TEXT_FILE): dentry {
   return kernelEntry(parent, name, new_inode(parent.d_sb, S_IFREG | mode, op, ops));
 }

@@ -27,7 +27,7 @@ const seconds = (time: bigint): bigint => floorDiv(time, NS);
 const rest = (time: bigint): bigint => time - seconds(time) * NS;
 
 /** 512-byte units that a file of this size takes. */
-const blocks = (inode: inode): number => Math.ceil(inode.i_size / 4096) * 8;
+const blocks = (inode: inode): number => (S_ISLNK(inode.i_mode) ? 0 : Math.ceil(inode.i_size / 4096) * 8);
 
 function cp_new_stat(inode: inode, address: number): number {
   inode.i_op.getattr?.(inode);

@@ -11,7 +11,7 @@ import { totalram_pages } from '../../mm/page-alloc.ts';
 import type { task_struct } from '../../sched/types.ts';
 import { TASK_RUNNING } from '../../sched/types.ts';
 import { d_path } from '../dcache.ts';
-import { dir_emit_dots, new_inode, textFile } from '../libfs.ts';
+import { TEXT_FILE, dir_emit_dots, new_inode, textFile } from '../libfs.ts';
 import { show_mountinfo, show_mounts } from '../namespace.ts';
 import { generic_file_llseek } from '../read-write.ts';
 import type { file_operations, inode, inode_operations, path, super_block } from '../types.ts';
@@ -43,7 +43,7 @@ function withTask(node: inode, task: task_struct): inode {
 const file = (name: string, mode: number, show: Show, store?: (text: string, task: task_struct) => number): Entry => {
   const alive = <T>(then: (task: task_struct) => T) => (node: inode): T | number => (isGone(taskOf(node)) ? -ESRCH : then(taskOf(node)));
   const fops = textFile(alive(show), store && ((text, node) => alive((task) => store(text, task))(node)));
-  return { name, mode: S_IFREG | mode, make: (sb, task) => withTask(new_inode(sb, S_IFREG | mode, {}, fops), task) };
+  return { name, mode: S_IFREG | mode, make: (sb, task) => withTask(new_inode(sb, S_IFREG | mode, TEXT_FILE, fops), task) };
 };
 
 const link = (name: string, target: (task: task_struct) => path | undefined): Entry => {

@@ -235,3 +235,70 @@ test('a timerfd counts its expirations', () => {
     assert.equal(new BigUint64Array(get(at, 8).buffer)[0], 3n);
   });
 });
+
+test('opening a FIFO waits for the other end, even for one that comes and goes at once', () => {
+  runInit(function* () {
+    yield* call(NR.__NR_mknod, '/p', 0o010644, 0);
+    const writer = yield* fork(function* () {
+      yield* sleep(4n * MS);
+      const fd = yield* call(NR.__NR_open, '/p', 1, 0);
+      yield* call(NR.__NR_write, fd, 'abc', 3);
+    });
+    const before = yield* now();
+    const fd = yield* call(NR.__NR_open, '/p', 0, 0);
+    assert.ok(fd > 0);
+    const waited = (yield* now()) - before;
+    assert.ok(waited >= 4n * MS && waited < 5n * MS, `opened after ${waited} ns`);
+    yield* waitFor(writer);
+    const at = buffer(8);
+    assert.equal(yield* call(NR.__NR_read, fd, at, 8), 3);
+    assert.equal(yield* call(NR.__NR_read, fd, at, 8), 0);
+    yield* call(NR.__NR_close, fd);
+    const killed = yield* fork(function* () { yield* call(NR.__NR_open, '/p', 0, 0); });
+    yield* sleep(MS);
+    yield* call(NR.__NR_kill, killed, 9);
+    assert.equal(yield* waitFor(killed), 9);
+    assert.equal(yield* call(NR.__NR_open, '/p', 1 | O_NONBLOCK, 0), -6);
+  });
+});
+
+test('a descriptor closed by another thread stays open for the read that sleeps on it', () => {
+  runInit(function* () {
+    const [reader, writer] = yield* pipe();
+    const CLONE_THREAD = 0x10f00; // VM, FS, FILES, SIGHAND, THREAD
+    cpu.current!.body = function* thread() {
+      yield* sleep(3n * MS);
+      yield* call(NR.__NR_close, reader);
+      yield* call(NR.__NR_write, writer, 'late', 4);
+      yield* call(NR.__NR_exit, 0);
+    };
+    assert.ok((yield* call(NR.__NR_clone, CLONE_THREAD, 0, 0, 0, 0)) > 0);
+    const at = buffer(8);
+    assert.equal(yield* call(NR.__NR_read, reader, at, 8), 4);
+    assert.equal(text(at, 4), 'late');
+    assert.equal(yield* call(NR.__NR_read, reader, at, 8), -9);
+    assert.equal(yield* call(NR.__NR_fcntl, writer, 1032, 0), 65536);
+  });
+});
+
+test('a process killed in a sleeping call gives back what the call held', () => {
+  runInit(function* () {
+    const [reader, writer] = yield* pipe();
+    const event = yield* call(NR.__NR_eventfd2, 0, 0);
+    const ep = yield* call(NR.__NR_epoll_create1, 0);
+    const sleepers: (() => Sys<number>)[] = [
+      () => call(NR.__NR_read, reader, buffer(8), 8), () => call(NR.__NR_read, event, buffer(8), 8), () => call(NR.__NR_epoll_wait, ep, buffer(12), 1, -1),
+      () => call(NR.__NR_poll, put(new Uint8Array(Int32Array.of(reader, POLLIN).buffer)), 1, -1),
+    ];
+    for (const sleeper of sleepers) {
+      const child = yield* fork(function* () { yield* sleeper(); });
+      yield* sleep(MS);
+      yield* call(NR.__NR_kill, child, 9);
+      assert.equal(yield* waitFor(child), 9);
+    }
+    yield* call(NR.__NR_close, reader);
+    yield* call(NR.__NR_rt_sigaction, 13, new Uint8Array(BigUint64Array.of(1n, 0n, 0n, 0n).buffer), 0, 8);
+    // the last reader is gone: nobody kept the end open
+    assert.equal(yield* call(NR.__NR_write, writer, 'x', 1), -EPIPE);
+  });
+});

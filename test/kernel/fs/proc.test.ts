@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { EPERM, ESRCH } from '../../../abi/errno.ts';
-import { O_RDONLY, O_WRONLY } from '../../../abi/fcntl.ts';
+import { O_RDONLY, O_TRUNC, O_WRONLY } from '../../../abi/fcntl.ts';
 import { type Sys, cpu } from '../../../abi/process.ts';
 import * as NR from '../../../abi/syscalls.ts';
 import { buffer, call, fork, readFile, runInit, text, waitFor } from './program.ts';
@@ -161,7 +161,7 @@ test('self, thread-self, exe, cwd and fd lead where they should', () => {
 test('settings under /proc/sys can be read, and written where Linux lets one', () => {
   withProc(function* () {
     assert.equal(yield* readFile('/proc/sys/kernel/ostype'), 'Linux\n');
-    const fd = yield* call(NR.__NR_open, '/proc/sys/vm/swappiness', O_WRONLY, 0);
+    const fd = yield* call(NR.__NR_open, '/proc/sys/vm/swappiness', O_WRONLY | O_TRUNC, 0);
     assert.equal(yield* call(NR.__NR_write, fd, '10\n', 3), 3);
     assert.equal(yield* readFile('/proc/sys/vm/swappiness'), '10\n');
     const fixed = yield* call(NR.__NR_open, '/proc/sys/kernel/ostype', O_WRONLY, 0);
