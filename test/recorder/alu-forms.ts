@@ -52,3 +52,32 @@ for (const row of opcodeTable) {
     }
   }
 }
+
+// What only 32-bit code has.
+for (const row of opcodeTable) {
+  if (!row.attributes.has('i64') || !/^(INC|DEC|DAA|DAS|AAA|AAS|AAM|AAD|SALC|ADD|OR|ADC|SBB|AND|SUB|XOR|CMP)$/.test(row.mnemonic)) continue;
+  const [first, digit] = row.opcode.split(' ');
+  const opcode = Number.parseInt(first!.slice(0, 2), 16) + (first!.endsWith('+r') ? EBX : 0);
+  const modrm = digit ? byte(0xc0 | Number(digit[1]) << 3 | EBX) : '';
+  for (const immediate of row.operands.includes('Ib') ? ['0a', 'a7', ...row.mnemonic === 'AAM' ? ['00'] : []] : ['']) console.log(`%${row.mnemonic}.32 ${byte(opcode)}${modrm}${immediate}`);
+}
+
+/** Short programs for what one instruction cannot show: jumps, the stack, strings. Pointers are cleared before the end. */
+const PROGRAMS: Readonly<Record<string, string>> = {
+  'call-ret': 'e802000000 eb03 ffc0 c3', 'call-ret-imm': '50 e802000000 eb05 ffc0 c20800', 'call-register': '488d0508000000 ffd0 eb06 90909090 ffc1 c3 31c0',
+  'push-pop': '50 51 5a 5b', 'push-pop-16': '6650 665b', 'push-imm': '6a80 58 68d4c3b2a1 5b', 'push-imm-16': '666aff 665b', 'push-pop-memory': 'ff36 8f4608',
+  'pop-at-rsp': '50 51 8f0424 5b', 'push-rsp': '54 58 4829e0', 'enter-leave': 'c8200000 c9', 'xchg-stack': '50 48870c24 5b',
+  'loop': '83e10f 83c901 ffc0 e2fc', 'loope': '83e10f 83c901 ffc8 e1fc', 'loopne': '83e10f 83c901 ffc8 e0fc', 'jrcxz': 'e302 ffc0', 'jecxz': '67e302 ffc0',
+  'xlat': '488d1e 240f d7 31db', 'movsb': '488d7e08 a4 31ff', 'movsd-down': '488d7e08 fd a5 fc 31ff', 'rep-movsb': '488d7e03 b908000000 f3a4 31ff',
+  'rep-movsw-down': '4883c606 488d7e08 fd b903000000 66f3a5 fc 31ff', 'rep-movsq': '488d7e08 b901000000 f348a5 31ff', 'stosb': '488d3e aa 31ff', 'rep-stosw': '488d3e b905000000 66f3ab 31ff',
+  'rep-stosq': '488d3e b902000000 f348ab 31ff', 'lodsb': 'ac', 'rep-lodsw': 'b904000000 66f3ad', 'lodsq': '48ad', 'cmpsb': '488d7e08 a6 bf00000000',
+  'repe-cmpsb': '488d7e01 b90c000000 f3a6 bf00000000', 'repne-cmpsw': '488d7e02 b905000000 66f2a7 bf00000000', 'repne-scasb': '488d3e b910000000 f2ae bf00000000', 'repe-scasd': '488d3e b904000000 f3af bf00000000',
+  'rep-0': '488d3e b900000000 f3aa 31ff', 'bt-string': '83e17f 480fa30e', 'bts-string-32': '83e17f 0fab0e', 'btr-string-16': '83e17f 660fb30e', 'btc-string': '83e17f 480fbb0e',
+  'lea-sib': '488d548b10', 'lea-32': '678d5449f0', 'lea-16': '668d948b34120000', 'moffs': '4889f3 8a03 31db', 'setcc-ah': '0f92c4 0f94c5', 'cmov-32': '0f44c8 0f4fd3',
+  'lahf-sahf': '9f 80f4d5 9e', 'flags': 'f5 f9 f5 f8', 'xadd-self': '0fc1c0', 'imul-carry': '480fafc3 4811d1', 'shift-then-adc': 'd1e0 11c9 c1fb03 11d2', 'inc-keeps-cf': 'f9 ffc0 11c9 f8 ffc8 11d2',
+  'rcl-chain': 'd1d0 d1d1 48d1da 48d1d8', 'ah-bh': '00fc 86c4 88f8', 'spl-sil': '4088f9 40b7ff',
+};
+for (let cc = 0; cc < 16; cc++) print(`j${cc}`, `7${cc.toString(16)}02 ffc0 0f8${cc.toString(16)}02000000 ffc1`);
+for (const [name, code] of Object.entries(PROGRAMS)) print(name, code);
+for (const [name, code] of Object.entries({ 'pusha-popa': '60 ff0424 ff442410 61', 'xchg-eax': '93 91 92', 'jcxz': '67e301 40' })) console.log(`%#${name} ${code.replaceAll(' ', '')}`);
+function print(name: string, code: string): void { console.log(`#${name} ${code.replaceAll(' ', '')}`); }

@@ -2,10 +2,10 @@
  * Runs snippets of machine code on the processor it is started on and prints what became of registers, memory and
  * flags: the oracle of test/engine/alu-vectors.test.ts.
  *
- *   gcc -O1 -o alu-vectors alu-vectors.c && ./alu-vectors < ../golden/alu-forms.txt > ../golden/alu-vectors.txt
+ *   gcc -O1 -static -no-pie -o alu-vectors alu-vectors.c && ./alu-vectors < ../golden/alu-forms.txt > ../golden/alu-vectors.txt
  *
  * Input: a line a form, "name hexcode". A snippet may use rax rbx rcx rdx rdi xmm0 xmm1, rsi as pointer to 16 bytes of memory,
- * and flags. A name that starts with * wants floats in memory. Inputs of case i of form f come from the generator below, which the test repeats. Output: a line a form,
+ * and flags. A name that starts with * wants floats in memory, one with % is run as 32-bit code. Inputs of case i of form f come from the generator below, which the test repeats. Output: a line a form,
  * "name hexcode" and then, for each case, DE if #DE was raised, else what changed (r rax, b rbx, s rcx, d rdx, t rdi, m and n the
  * quadwords at rsi and after it, x and y the halves of xmm0) and the arithmetic flags, all in hex.
  */
@@ -63,15 +63,38 @@ static void on_ill(int sig) { (void)sig; siglongjmp(trap, 2); }
 static unsigned char *code;
 static void put(const char *bytes, int n) { memcpy(code, bytes, n); code += n; }
 
+/* 32-bit code lies below 4 GiB, with the state it works on behind it. */
+struct { uint32_t offset; uint16_t selector; } __attribute__((packed)) compatibility = { 0x10000000, 0x23 };
+static struct state *const low = (struct state *)0x10001000;
+
+static void run32(struct state *s)
+{
+    *low = *s;
+    __asm__ volatile("mov $0x2b, %%eax; mov %%eax, %%ds; mov %%eax, %%es; mov %%rsp, %%r12; mov $0x10001f00, %%esp; lcall *compatibility(%%rip); mov %%r12, %%rsp"
+        : : : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "cc");
+    *s = *low;
+}
+static void write32(const unsigned char *snippet, int n)
+{
+    code = (unsigned char *)0x10000000;
+    put("\xbd\x00\x10\x00\x10", 5);                               /* mov ebp, low */
+    put("\x8b\x45\x00\x8b\x5d\x08\x8b\x4d\x10\x8b\x55\x18\x8b\x7d\x20", 15); /* eax ebx ecx edx edi */
+    put("\xff\x75\x30\x9d", 4);
+    put((const char *)snippet, n);
+    put("\x9c\x8f\x45\x30\xfc", 5);
+    put("\x89\x45\x00\x89\x5d\x08\x89\x4d\x10\x89\x55\x18\x89\x7d\x20\xcb", 16);
+}
+
 int main(void)
 {
     unsigned char *page = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    char name[64], hex[64];
+    mmap((void *)0x10000000, 8192, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    char name[64], hex[128];
     signal(SIGFPE, on_fpe);
     signal(SIGILL, on_ill);
     signal(SIGSEGV, on_ill);
-    for (uint64_t form = 0; scanf("%63s %63s", name, hex) == 2; form++) {
-        unsigned char snippet[32];
+    for (uint64_t form = 0; scanf("%63s %127s", name, hex) == 2; form++) {
+        unsigned char snippet[64];
         int n = strlen(hex) / 2;
         for (int i = 0; i < n; i++) sscanf(hex + 2 * i, "%2hhx", &snippet[i]);
         code = page;
@@ -85,6 +108,7 @@ int main(void)
         put("\xf3\x41\x0f\x7f\x40\x60", 6);                 /* movdqu [r8+96],xmm0 */
         put("\x49\x89\x00\x49\x89\x58\x08\x49\x89\x48\x10", 11);
         put("\x49\x89\x50\x18\x49\x89\x78\x20\x5d\x5b\xc3", 11);
+        if (name[0] == '%') write32(snippet, n);
         printf("%s %s", name, hex);
         for (int i = 0; i < CASES; i++) {
             _Alignas(16) static struct state s;
@@ -100,7 +124,8 @@ int main(void)
             struct state before = s;
             int failed = sigsetjmp(trap, 1);
             if (failed) { printf(" %s", failed == 1 ? "DE" : "UD"); continue; }
-            ((void (*)(struct state *))page)(&s);
+            if (name[0] == '%') run32(&s);
+            else ((void (*)(struct state *))page)(&s);
             printf(" ");
             uint64_t *was = &before.rax, *is = &s.rax;
             for (int r = 0; r < 5; r++) if (is[r] != was[r]) printf("%c%lx,", "rbsdt"[r], is[r]);
