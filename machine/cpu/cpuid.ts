@@ -2,6 +2,7 @@
  * What CPUID says. SDM Vol. 2 (CPUID). An Intel part with VMX whose feature bits are those of this simulator and no
  * others: a bit is set exactly when the instructions or registers behind it exist.
  */
+import { VM_EXIT, type VmExit } from './hooks.ts';
 import type { Insn } from './opcode-row.ts';
 import { MAXPHYADDR } from './paging.ts';
 import { type CpuState, RAX, RBX, RCX, RDX, STATE } from './state.ts';
@@ -90,11 +91,12 @@ export function cpuidLeaf(cpu: CpuState, leaf: number, subleaf: number): CpuidRe
 }
 
 const EXIT_REASON_CPUID = 10;
-export function cpuid(cpu: CpuState, insn: Insn): void {
-  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_CPUID, 0n);
+export function cpuid(cpu: CpuState, insn: Insn): VmExit | undefined {
+  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_CPUID, 0n)) return VM_EXIT;
   const { eax, ebx, ecx, edx } = cpuidLeaf(cpu, cpu.gpr32[2 * RAX]!, cpu.gpr32[2 * RCX]!);
   setGpr32(cpu, RAX, eax);
   setGpr32(cpu, RBX, ebx);
   setGpr32(cpu, RCX, ecx);
   setGpr32(cpu, RDX, edx);
+  return undefined;
 }

@@ -3,7 +3,7 @@
  * operation (cpu.inGuest). VMX instructions exit from there; outside of it they are #UD, for root operation is entered
  * by the kernel's call and not by machine code.
  *
- * An intercept that makes the guest exit notes reason and qualification and throws VM_EXIT, which unwinds the
+ * An intercept that makes the guest exit notes reason and qualification; VM_EXIT, thrown or returned, unwinds the
  * instruction exactly as a fault does: the engine puts RIP back to its start. Whoever runs the engine then completes
  * the exit (saves the guest, loads the host). So a hook must be asked before the instruction changes anything, and the
  * exit is always completed between two instructions.
@@ -48,12 +48,12 @@ export interface VmxHooks {
   /** IRET lets NMIs in again. */
   nmiUnblocked(cpu: CpuState): void;
 
-  // ---- instructions: throw VM_EXIT where the VMCS asks for it, else return. cpu.rip is past the instruction already.
+  // ---- instructions. Where the VMCS asks for an exit, those that are frequent answer true (the instruction then returns
+  // VM_EXIT) and the others throw it. cpu.rip is past the instruction already.
   /** By exit reason: HLT, CPUID, RDTSC, INVLPG, PAUSE, XSETBV, …; VMX instructions always exit. */
-  instruction(cpu: CpuState, insn: Insn, reason: number, qualification: bigint): void;
+  instruction(cpu: CpuState, insn: Insn, reason: number, qualification: bigint): boolean;
   /** Exits whose instruction has a memory operand and reports it in the instruction-information field (SDM 28.2.5): SGDT and kin, INVPCID, VMREAD … */
   memoryInstruction(cpu: CpuState, insn: Insn, reason: number): void;
-  /** Throws nothing: true means that the exit has been noted, and the instruction is to return VM_EXIT. */
   io(cpu: CpuState, insn: Insn, port: number, size: 1 | 2 | 4, out: boolean): boolean;
   /** What MOV from CR0, CR3, CR4 and CR8 reads. */
   readCr(cpu: CpuState, insn: Insn, cr: number): bigint;
@@ -66,8 +66,8 @@ export interface VmxHooks {
   /** The low four bits to load. */
   lmsw(cpu: CpuState, insn: Insn, value: number): number;
   movDr(cpu: CpuState, insn: Insn, dr: number, write: boolean): void;
-  readMsr(cpu: CpuState, insn: Insn, msr: number): void;
-  writeMsr(cpu: CpuState, insn: Insn, msr: number): void;
+  readMsr(cpu: CpuState, insn: Insn, msr: number): boolean;
+  writeMsr(cpu: CpuState, insn: Insn, msr: number): boolean;
   /** `source`: 0 CALL, 1 IRET, 2 JMP, 3 task gate in the IDT. Task switches always exit. */
   taskSwitch(cpu: CpuState, selector: number, source: number, length: number): never;
 }

@@ -6,6 +6,7 @@
  */
 import { EFER_BITS, setEfer } from './control-registers.ts';
 import { GP_VECTOR, raise } from './exceptions.ts';
+import { VM_EXIT, type VmExit } from './hooks.ts';
 import { isCanonical } from './memory.ts';
 import type { Insn } from './opcode-row.ts';
 import { MAXPHYADDR } from './paging.ts';
@@ -146,18 +147,20 @@ export function resetMsrs(cpu: CpuState): void {
 
 const wide = (cpu: CpuState): bigint => (cpu.gpr[RDX]! & 0xffff_ffffn) << 32n | cpu.gpr[RAX]! & 0xffff_ffffn;
 
-export function rdmsr(cpu: CpuState, insn: Insn): void {
+export function rdmsr(cpu: CpuState, insn: Insn): VmExit | undefined {
   if (cpu.cpl !== 0) raise(cpu, GP_VECTOR);
   const number = cpu.gpr32[2 * RCX]!;
-  if (cpu.inGuest) cpu.vmx.readMsr(cpu, insn, number);
+  if (cpu.inGuest && cpu.vmx.readMsr(cpu, insn, number)) return VM_EXIT;
   const value = readMsr(cpu, number) ?? raise(cpu, GP_VECTOR);
   cpu.gpr[RAX] = value & 0xffff_ffffn;
   cpu.gpr[RDX] = value >> 32n;
+  return undefined;
 }
 
-export function wrmsr(cpu: CpuState, insn: Insn): void {
+export function wrmsr(cpu: CpuState, insn: Insn): VmExit | undefined {
   if (cpu.cpl !== 0) raise(cpu, GP_VECTOR);
   const number = cpu.gpr32[2 * RCX]!;
-  if (cpu.inGuest) cpu.vmx.writeMsr(cpu, insn, number);
+  if (cpu.inGuest && cpu.vmx.writeMsr(cpu, insn, number)) return VM_EXIT;
   if (!writeMsr(cpu, number, wide(cpu))) raise(cpu, GP_VECTOR);
+  return undefined;
 }

@@ -5,6 +5,7 @@
  */
 import { charge } from '../engine/stop.ts';
 import { GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
+import { VM_EXIT, type VmExit } from './hooks.ts';
 import { loadFlags } from './iret.ts';
 import { explicit, isCanonical, linearAddress, readLinear, toLinear } from './memory.ts';
 import { readTsc } from './msrs.ts';
@@ -26,11 +27,12 @@ function requireCpl0(cpu: CpuState): void {
 const iopl = (cpu: CpuState) => (cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_IOPL) >>> 12;
 const cr4 = (cpu: CpuState, bit: bigint) => (cpu.u64[STATE.cr4 >>> 3]! & bit) !== 0n;
 
-export function hlt(cpu: CpuState, insn: Insn): void {
+export function hlt(cpu: CpuState, insn: Insn): VmExit | undefined {
   requireCpl0(cpu);
-  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_HLT, 0n);
+  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_HLT, 0n)) return VM_EXIT;
   cpu.u32[STATE.activity >>> 2] = ACTIVITY_HLT;
   cpu.engine.stopSoon(cpu);
+  return undefined;
 }
 
 // ---------------------------------------------------------------- flags
@@ -74,13 +76,14 @@ export const clac = accessFlag(false), stac = accessFlag(true);
 
 // ---------------------------------------------------------------- caches and translations
 
-export function invlpg(cpu: CpuState, insn: Insn): void {
+export function invlpg(cpu: CpuState, insn: Insn): VmExit | undefined {
   requireCpl0(cpu);
   const offset = effectiveAddress(cpu, insn);
   const long = (cpu.mode & MODE_SIZE) === MODE_64;
   const linear = long ? BigInt.asUintN(64, offset + (insn.seg >= 4 ? cpu.segBase(insn.seg) : 0n)) : BigInt.asUintN(32, offset + cpu.segBase(insn.seg));
-  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_INVLPG, linear);
+  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_INVLPG, linear)) return VM_EXIT;
   if (isCanonical(linear)) cpu.engine.flushPage(cpu, toLinear(linear));
+  return undefined;
 }
 
 /** Individual address, single context, all contexts with and without global translations. */
@@ -95,30 +98,32 @@ export function invpcid(cpu: CpuState, insn: Insn): void {
   else cpu.engine.flushTlb(cpu, type === 2n);
 }
 
-const cacheControl = (reason: number) => (cpu: CpuState, insn: Insn): void => {
+const cacheControl = (reason: number) => (cpu: CpuState, insn: Insn): VmExit | undefined => {
   requireCpl0(cpu);
-  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, reason, 0n);
+  return cpu.inGuest && cpu.vmx.instruction(cpu, insn, reason, 0n) ? VM_EXIT : undefined;
 };
 export const invd = cacheControl(EXIT_REASON_INVD), wbinvd = cacheControl(EXIT_REASON_WBINVD);
 
 // ---------------------------------------------------------------- waiting
 
-export function pause(cpu: CpuState, insn: Insn): void {
-  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_PAUSE, 0n);
+export function pause(cpu: CpuState, insn: Insn): VmExit | undefined {
+  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_PAUSE, 0n)) return VM_EXIT;
   cpu.bus.pause();
+  return undefined;
 }
 
 /** The range is probed as a read; nothing watches it, so MWAIT is free to go on at once and does. */
-export function monitor(cpu: CpuState, insn: Insn): void {
+export function monitor(cpu: CpuState, insn: Insn): VmExit | undefined {
   if (cpu.cpl !== 0) raise(cpu, UD_VECTOR);
-  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_MONITOR, 0n);
+  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_MONITOR, 0n)) return VM_EXIT;
   if (cpu.gpr32[2 * RCX]! !== 0) raise(cpu, GP_VECTOR);
   const mask = insn.addrSize === 8 ? (1n << 64n) - 1n : insn.addrSize === 4 ? 0xffff_ffffn : 0xffffn;
   readLinear(cpu, linearAddress(cpu, insn.seg < 0 ? 3 : insn.seg, cpu.gpr[RAX]! & mask, 1), 1, explicit(cpu));
+  return undefined;
 }
-export function mwait(cpu: CpuState, insn: Insn): void {
+export function mwait(cpu: CpuState, insn: Insn): VmExit | undefined {
   if (cpu.cpl !== 0) raise(cpu, UD_VECTOR);
-  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_MWAIT, 0n);
+  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_MWAIT, 0n)) return VM_EXIT;
   if (cpu.gpr32[2 * RCX]! > 1) raise(cpu, GP_VECTOR);
 }
 
@@ -130,19 +135,21 @@ function storeTsc(cpu: CpuState): void {
   setGpr32(cpu, RDX, Number(value >> 32n));
 }
 
-export function rdtsc(cpu: CpuState, insn: Insn): void {
+export function rdtsc(cpu: CpuState, insn: Insn): VmExit | undefined {
   if (cpu.cpl !== 0 && cr4(cpu, X86_CR4_TSD)) raise(cpu, GP_VECTOR);
-  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_RDTSC, 0n);
+  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_RDTSC, 0n)) return VM_EXIT;
   storeTsc(cpu);
   charge(cpu, cpu.costs.rdtsc);
+  return undefined;
 }
 
-export function rdtscp(cpu: CpuState, insn: Insn): void {
+export function rdtscp(cpu: CpuState, insn: Insn): VmExit | undefined {
   if (cpu.cpl !== 0 && cr4(cpu, X86_CR4_TSD)) raise(cpu, GP_VECTOR);
-  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_RDTSCP, 0n);
+  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_RDTSCP, 0n)) return VM_EXIT;
   storeTsc(cpu);
   charge(cpu, cpu.costs.rdtscp);
   setGpr32(cpu, RCX, Number(cpu.u64[STATE.tsc_aux >>> 3]! & 0xffff_ffffn));
+  return undefined;
 }
 
 export function rdpid(cpu: CpuState, insn: Insn): void {
@@ -150,26 +157,28 @@ export function rdpid(cpu: CpuState, insn: Insn): void {
 }
 
 /** There are no performance counters, so any index is #GP. */
-export function rdpmc(cpu: CpuState, insn: Insn): void {
+export function rdpmc(cpu: CpuState, insn: Insn): VmExit | undefined {
   if (cpu.cpl !== 0 && !cr4(cpu, X86_CR4_PCE)) raise(cpu, GP_VECTOR);
-  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, EXIT_REASON_RDPMC, 0n);
+  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_RDPMC, 0n)) return VM_EXIT;
   raise(cpu, GP_VECTOR);
 }
 
-const random = (reason: number) => (cpu: CpuState, insn: Insn): void => {
-  if (cpu.inGuest) cpu.vmx.instruction(cpu, insn, reason, 0n);
+const random = (reason: number) => (cpu: CpuState, insn: Insn): VmExit | undefined => {
+  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, reason, 0n)) return VM_EXIT;
   writeGpr(cpu, insn, insn.rm, insn.opSize, BigInt.asUintN(8 * insn.opSize, cpu.bus.random()));
   cpu.engine.writeFlags(cpu, cpu.engine.readFlags(cpu) & ~X86_EFLAGS_ARITHMETIC | X86_EFLAGS_CF);
+  return undefined;
 };
 export const rdrand = random(EXIT_REASON_RDRAND), rdseed = random(EXIT_REASON_RDSEED);
 
 // ---------------------------------------------------------------- VMX
 
 /** Root operation is entered by our kernel's calls; for machine code there is only the guest, where all of these exit. */
-export const vmx = (reason: number) => (cpu: CpuState, insn: Insn): void => {
+export const vmx = (reason: number) => (cpu: CpuState, insn: Insn): VmExit | undefined => {
   if (!cpu.inGuest) raise(cpu, UD_VECTOR);
   const compatibility = (cpu.mode & (MODE_LONG | MODE_SIZE)) === MODE_LONG || (cpu.mode & (MODE_LONG | MODE_SIZE)) === (MODE_LONG | MODE_32);
   if (reason !== EXIT_REASON_VMCALL && (!(cpu.mode & MODE_PROTECTED) || compatibility)) raise(cpu, UD_VECTOR);
   if (insn.mod !== 3) cpu.vmx.memoryInstruction(cpu, insn, reason);
-  else cpu.vmx.instruction(cpu, insn, reason, 0n);
+  else if (cpu.vmx.instruction(cpu, insn, reason, 0n)) return VM_EXIT;
+  return undefined;
 };

@@ -143,11 +143,11 @@ export class Intercepts implements VmxHooks {
 
   // -------------------------------------------------------------- instructions
 
-  instruction(cpu: CpuState, insn: Insn, reason: number, qualification: bigint): void {
-    if (!this.exits(cpu, reason)) return;
+  instruction(cpu: CpuState, insn: Insn, reason: number, qualification: bigint): boolean {
+    if (!this.exits(cpu, reason)) return false;
     note(this.vmx, reason, Number(BigInt.asIntN(64, qualification)), insn.length);
     this.vmx.vmcs.store32(F.VMX_INSTRUCTION_INFO, instructionInformation(insn, reason));
-    throw VM_EXIT;
+    return true;
   }
 
   memoryInstruction(cpu: CpuState, insn: Insn, reason: number): void {
@@ -190,16 +190,16 @@ export class Intercepts implements VmxHooks {
     return false;
   }
 
-  readMsr(_cpu: CpuState, insn: Insn, msr: number): void {
-    if (!this.msrExits(msr, 0)) return;
+  readMsr(_cpu: CpuState, insn: Insn, msr: number): boolean {
+    if (!this.msrExits(msr, 0)) return false;
     note(this.vmx, E.EXIT_REASON_MSR_READ, 0, insn.length);
-    throw VM_EXIT;
+    return true;
   }
 
-  writeMsr(_cpu: CpuState, insn: Insn, msr: number): void {
-    if (!this.msrExits(msr, 2048 * 8)) return;
+  writeMsr(_cpu: CpuState, insn: Insn, msr: number): boolean {
+    if (!this.msrExits(msr, 2048 * 8)) return false;
     note(this.vmx, E.EXIT_REASON_MSR_WRITE, 0, insn.length);
-    throw VM_EXIT;
+    return true;
   }
 
   private msrExits(msr: number, first: number): boolean {
