@@ -64,7 +64,7 @@ for (const row of opcodeTable) {
 
 /** Short programs for what one instruction cannot show: jumps, the stack, strings. Pointers are cleared before the end. */
 const PROGRAMS: Readonly<Record<string, string>> = {
-  'call-ret': 'e802000000 eb03 ffc0 c3', 'call-ret-imm': '50 e802000000 eb05 ffc0 c20800', 'call-register': '488d0508000000 ffd0 eb06 90909090 ffc1 c3 31c0',
+  'call-ret': 'e802000000 eb03 ffc0 c3', 'call-ret-imm': '50 e802000000 eb05 ffc0 c20800', 'call-register': '488d0508000000 ffd0 eb07 90909090 ffc1 c3 31c0',
   'push-pop': '50 51 5a 5b', 'push-pop-16': '6650 665b', 'push-imm': '6a80 58 68d4c3b2a1 5b', 'push-imm-16': '666aff 665b', 'push-pop-memory': 'ff36 8f4608',
   'pop-at-rsp': '50 51 8f0424 5b', 'push-rsp': '54 58 4829e0', 'enter-leave': 'c8200000 c9', 'xchg-stack': '50 48870c24 5b',
   'loop': '83e10f 83c901 ffc0 e2fc', 'loope': '83e10f 83c901 ffc8 e1fc', 'loopne': '83e10f 83c901 ffc8 e0fc', 'jrcxz': 'e302 ffc0', 'jecxz': '67e302 ffc0',
