@@ -6,11 +6,8 @@ import { S_ISDIR } from '../abi/fcntl.ts';
 import { Errno, close, decode, eputs, fputs, lstat, open, readAll, readdir, stat } from './libc.ts';
 import { maybe } from './lib/main.ts';
 import { getopt, type Parsed } from './lib/options.ts';
+import { CLASSES } from './lib/character-classes.ts';
 import { splitLines } from './lib/input.ts';
-
-const CLASSES: Readonly<Record<string, string>> = {
-  alpha: 'A-Za-z', digit: '0-9', alnum: 'A-Za-z0-9', upper: 'A-Z', lower: 'a-z', space: '\\s', blank: ' \\t', punct: '!-\\/:-@\\[-`{-~', xdigit: '0-9A-Fa-f', print: ' -~', graph: '!-~', cntrl: '\\x00-\\x1f\\x7f',
-};
 
 /** POSIX's notation as JavaScript's: bracket expressions, and in basic ones the backslash's two meanings exchanged. */
 export function translate(pattern: string, extended: boolean): string {

@@ -16,7 +16,7 @@ import { type Vmm, startVmm } from './hybrid/vmm.ts';
 const SETTLE = 0.004;
 const LOOK = 0.01;
 /** Long enough for a few of the scheduler's slices. */
-const LOOK_AT_SHARE = 0.04;
+const LOOK_AT_SHARE = 0.08;
 
 const grouped = (n: number): string => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ',');
 const percent = (part: number): string => `${(part * 100).toFixed(1)} %`;

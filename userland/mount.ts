@@ -39,7 +39,10 @@ export function* main(argv: string[]): Sys<number> {
     return 0;
   } catch (e) {
     if (!(e instanceof Errno)) throw e;
-    const text = e.errno === ENOENT ? 'mount point does not exist.' : e.errno === ENODEV ? `unknown filesystem type '${type ?? 'none'}'.` : e.errno === EBUSY ? `${source} already mounted or mount point busy.` : `mount failed: ${e.text}.`;
+    const text = e.errno === ENOENT ? 'mount point does not exist.'
+      : e.errno === ENODEV ? `unknown filesystem type '${type ?? 'none'}'.`
+      : e.errno === EBUSY ? `${source} already mounted or mount point busy.`
+      : `mount failed: ${e.text}.`;
     yield* eputs(`mount: ${target}: ${text}`);
     return 32;
   }

@@ -109,7 +109,9 @@ function parse(args: readonly string[]): Wanted | string {
   }
   // BSD: `a` lifts "only mine", `x` lifts "only with a terminal"; both together are every process.
   if (w.terminals && !w.mine) w.all = true;
-  const key = style.has('u') ? 'u' : style.has('F') ? 'F' : style.has('f') ? (style.has('L') ? 'fL' : 'f') : style.has('l') ? (style.has('L') ? 'lL' : 'l') : style.has('j') ? 'j' : style.has('L') ? 'L' : style.has('T') ? 'T' : style.has('x') || (w.terminals && args.some((a) => !a.startsWith('-'))) ? 'x' : '';
+  const base = ['u', 'F', 'f', 'l', 'j', 'L', 'T'].find((letter) => style.has(letter));
+  const bsd = style.has('x') || (w.terminals && args.some((a) => !a.startsWith('-')));
+  const key = base === undefined ? (bsd ? 'x' : '') : (base === 'f' || base === 'l') && style.has('L') ? `${base}L` : base;
   w.extra = FORMATS[key] ?? '';
   return w;
 }

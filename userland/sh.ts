@@ -162,7 +162,9 @@ function* prompt(sh: Shell, variable: string, fallback: string): Sys<string> {
   const home = sh.get('HOME');
   const pwd = sh.get('PWD') ?? '/';
   const short = home !== undefined && home !== '/' && (pwd === home || pwd.startsWith(`${home}/`)) ? `~${pwd.slice(home.length)}` : pwd;
-  const values: Readonly<Record<string, string>> = { u: 'root', h: host, H: host, w: short, W: pwd === '/' ? '/' : (pwd.split('/').at(-1) ?? ''), $: '#', n: '\n', e: '\x1b', '[': '', ']': '', '\\': '\\', s: 'sh' };
+  const values: Readonly<Record<string, string>> = {
+    u: 'root', h: host, H: host, w: short, W: pwd === '/' ? '/' : (pwd.split('/').at(-1) ?? ''), $: '#', n: '\n', e: '\x1b', '[': '', ']': '', '\\': '\\', s: 'sh',
+  };
   return (sh.get(variable) ?? fallback.replace('%pwd', pwd).replace('%host', host)).replace(/\\(.)/g, (whole, c: string) => values[c] ?? whole);
 }
 

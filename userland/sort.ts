@@ -20,7 +20,8 @@ export function* main(argv: string[]): Sys<number> {
   const ok = yield* eachFile('sort', parsed.operands, function* each(fd) {
     lines.push(...(yield* linesOf(fd)));
   });
-  const global = parsed.options.filter(({ name }) => name.length === 1 && 'nhrfbV'.includes(name)).map(({ name }) => name).join('') + (parsed.has('numeric') ? 'n' : '') + (parsed.has('reverse') ? 'r' : '');
+  const letters = parsed.options.map(({ name }) => name).filter((name) => name.length === 1 && 'nhrfbV'.includes(name)).join('');
+  const global = letters + (parsed.has('numeric') ? 'n' : '') + (parsed.has('reverse') ? 'r' : '');
   const keys: Key[] = parsed.options.filter(({ name }) => name === 'k').map(({ value }) => {
     const found = /^(\d+)(?:\.\d+)?([a-zA-Z]*)(?:,(\d+)(?:\.\d+)?([a-zA-Z]*))?$/.exec(value);
     const flags = (found?.[2] ?? '') + (found?.[4] ?? '');

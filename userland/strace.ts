@@ -67,8 +67,9 @@ class Tracer {
   /** Begins a line for `pid`, breaking off another's that is not finished. */
   private *begin(pid: number): Sys {
     yield* this.breakOff();
+    const toFile = this.parsed.value('o') !== undefined;
     let prefix = '';
-    if (this.parsed.has('f') && (this.tracees.size > 1 || this.parsed.value('o') !== undefined)) prefix = this.parsed.value('o') !== undefined ? `${pid} `.padEnd(6) : `[pid ${String(pid).padStart(5)}] `;
+    if (this.parsed.has('f')) prefix = toFile ? `${pid} `.padEnd(6) : this.tracees.size > 1 ? `[pid ${String(pid).padStart(5)}] ` : '';
     if (this.parsed.has('t')) {
       const now = yield* clock_gettime(CLOCK_REALTIME);
       prefix += `${strftime('%H:%M:%S', Number(now / 1_000_000_000n))}.${String((now % 1_000_000_000n) / 1000n).padStart(6, '0')} `;

@@ -9,12 +9,15 @@ type Settings = Of<typeof T.termios>;
 
 const FLAGS: Readonly<Record<string, readonly [Word, number]>> = {
   parenb: ['c_cflag', T.PARENB], hupcl: ['c_cflag', T.HUPCL], cread: ['c_cflag', T.CREAD], clocal: ['c_cflag', T.CLOCAL], crtscts: ['c_cflag', T.CRTSCTS],
-  ignbrk: ['c_iflag', T.IGNBRK], brkint: ['c_iflag', T.BRKINT], istrip: ['c_iflag', T.ISTRIP], inlcr: ['c_iflag', T.INLCR], igncr: ['c_iflag', T.IGNCR], icrnl: ['c_iflag', T.ICRNL], ixon: ['c_iflag', T.IXON], ixoff: ['c_iflag', T.IXOFF], ixany: ['c_iflag', T.IXANY], imaxbel: ['c_iflag', T.IMAXBEL], iutf8: ['c_iflag', T.IUTF8],
+  ignbrk: ['c_iflag', T.IGNBRK], brkint: ['c_iflag', T.BRKINT], istrip: ['c_iflag', T.ISTRIP], inlcr: ['c_iflag', T.INLCR], igncr: ['c_iflag', T.IGNCR], icrnl: ['c_iflag', T.ICRNL],
+  ixon: ['c_iflag', T.IXON], ixoff: ['c_iflag', T.IXOFF], ixany: ['c_iflag', T.IXANY], imaxbel: ['c_iflag', T.IMAXBEL], iutf8: ['c_iflag', T.IUTF8],
   opost: ['c_oflag', T.OPOST], onlcr: ['c_oflag', T.ONLCR], ocrnl: ['c_oflag', T.OCRNL],
-  isig: ['c_lflag', T.ISIG], icanon: ['c_lflag', T.ICANON], iexten: ['c_lflag', T.IEXTEN], echo: ['c_lflag', T.ECHO], echoe: ['c_lflag', T.ECHOE], echok: ['c_lflag', T.ECHOK], echonl: ['c_lflag', T.ECHONL], noflsh: ['c_lflag', T.NOFLSH], tostop: ['c_lflag', T.TOSTOP], echoctl: ['c_lflag', T.ECHOCTL], echoke: ['c_lflag', T.ECHOKE],
+  isig: ['c_lflag', T.ISIG], icanon: ['c_lflag', T.ICANON], iexten: ['c_lflag', T.IEXTEN], echo: ['c_lflag', T.ECHO],
+  echoe: ['c_lflag', T.ECHOE], echok: ['c_lflag', T.ECHOK], echonl: ['c_lflag', T.ECHONL], noflsh: ['c_lflag', T.NOFLSH], tostop: ['c_lflag', T.TOSTOP], echoctl: ['c_lflag', T.ECHOCTL], echoke: ['c_lflag', T.ECHOKE],
 };
 const CHARACTERS: readonly (readonly [string, number])[] = [
-  ['intr', T.VINTR], ['quit', T.VQUIT], ['erase', T.VERASE], ['kill', T.VKILL], ['eof', T.VEOF], ['start', T.VSTART], ['stop', T.VSTOP], ['susp', T.VSUSP], ['rprnt', T.VREPRINT], ['werase', T.VWERASE], ['lnext', T.VLNEXT],
+  ['intr', T.VINTR], ['quit', T.VQUIT], ['erase', T.VERASE], ['kill', T.VKILL], ['eof', T.VEOF], ['start', T.VSTART],
+  ['stop', T.VSTOP], ['susp', T.VSUSP], ['rprnt', T.VREPRINT], ['werase', T.VWERASE], ['lnext', T.VLNEXT],
 ];
 
 /** What one word of the command line changes; undefined when it is none. */

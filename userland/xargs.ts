@@ -7,7 +7,8 @@ import { splitLines } from './lib/input.ts';
 
 /** Words as xargs reads them: blanks part them, quotes and backslashes keep them together. */
 function words(text: string): string[] {
-  return [...text.matchAll(/(?:[^\s"'\\]|\\[\s\S]|"[^"\n]*"|'[^'\n]*')+/g)].map(([word]) => word.replace(/\\([\s\S])|"([^"]*)"|'([^']*)'/g, (_, a?: string, b?: string, c?: string) => a ?? b ?? c ?? ''));
+  const quoted = [...text.matchAll(/(?:[^\s"'\\]|\\[\s\S]|"[^"\n]*"|'[^'\n]*')+/g)].map(([word]) => word);
+  return quoted.map((word) => word.replace(/\\([\s\S])|"([^"]*)"|'([^']*)'/g, (_, a?: string, b?: string, c?: string) => a ?? b ?? c ?? ''));
 }
 
 export function* main(argv: string[]): Sys<number> {

@@ -5,7 +5,11 @@
 const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
 const MONTHS = ['January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September', 'October', 'November', 'December'];
 
-export interface Calendar { readonly year: number; readonly month: number; readonly day: number; readonly hour: number; readonly minute: number; readonly second: number; readonly weekday: number; readonly yearday: number }
+export interface Calendar {
+  readonly year: number; readonly month: number; readonly day: number;
+  readonly hour: number; readonly minute: number; readonly second: number;
+  readonly weekday: number; readonly yearday: number;
+}
 
 /** The date of a number of seconds since 1970. Years are counted from March, so that a leap day is the last of its year. */
 export function calendar(seconds: number): Calendar {

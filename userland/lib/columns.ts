@@ -2,8 +2,10 @@
  * Text on a terminal: how wide it is, and names set in columns.
  */
 
+const WIDE = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\u{1f300}-\u{1faff}]/u;
+const COMBINING = /\p{M}/u;
 /** Terminal columns of a text: two for the wide characters of East Asia and for pictures. */
-export const columns = (text: string): number => [...text].reduce((sum, c) => sum + (/[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\u{1f300}-\u{1faff}]/u.test(c) ? 2 : /\p{M}/u.test(c) ? 0 : 1), 0);
+export const columns = (text: string): number => [...text].reduce((sum, c) => sum + (WIDE.test(c) ? 2 : COMBINING.test(c) ? 0 : 1), 0);
 
 /** Names in as many columns as fit, down first, as ls prints them. */
 export function inColumns(names: readonly string[], width: number): string {

@@ -5,7 +5,10 @@ import type { Sys } from '../../abi/process.ts';
 import { Errno, close, decode, eputs, open, readAll } from '../libc.ts';
 
 /** Runs `each` on every file (`-` and none: standard input). A file that cannot be read is complained of; gives whether all could. */
-export function* eachFile(program: string, files: readonly string[], each: (fd: number, name: string) => Sys<unknown>, cannotOpen = (name: string) => `cannot open '${name}' for reading`): Sys<boolean> {
+export function* eachFile(
+  program: string, files: readonly string[], each: (fd: number, name: string) => Sys<unknown>,
+  cannotOpen = (name: string) => `cannot open '${name}' for reading`,
+): Sys<boolean> {
   let ok = true;
   for (const name of files.length > 0 ? files : ['-']) {
     try {

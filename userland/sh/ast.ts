@@ -21,13 +21,15 @@ export interface Redirect {
 
 export interface Assignment { readonly name: string; readonly value: Word; readonly append: boolean }
 
+export interface CaseArm { readonly patterns: readonly Word[]; readonly body: List; readonly fallThrough: boolean }
+
 export type Command =
   | { readonly kind: 'simple'; readonly assignments: readonly Assignment[]; readonly words: readonly Word[]; readonly redirects: readonly Redirect[] }
   | { readonly kind: 'group' | 'subshell'; readonly body: List; readonly redirects: readonly Redirect[] }
   | { readonly kind: 'if'; readonly arms: readonly { readonly condition: List; readonly body: List }[]; readonly otherwise: List | undefined; readonly redirects: readonly Redirect[] }
   | { readonly kind: 'while'; readonly until: boolean; readonly condition: List; readonly body: List; readonly redirects: readonly Redirect[] }
   | { readonly kind: 'for'; readonly name: string; readonly words: readonly Word[] | undefined; readonly body: List; readonly redirects: readonly Redirect[] }
-  | { readonly kind: 'case'; readonly word: Word; readonly arms: readonly { readonly patterns: readonly Word[]; readonly body: List; readonly fallThrough: boolean }[]; readonly redirects: readonly Redirect[] }
+  | { readonly kind: 'case'; readonly word: Word; readonly arms: readonly CaseArm[]; readonly redirects: readonly Redirect[] }
   | { readonly kind: 'function'; readonly name: string; readonly body: Command; readonly redirects: readonly Redirect[] };
 
 export interface Pipeline {

@@ -86,11 +86,13 @@ export const dot: Builtin = function* dot(executor, argv) {
   }
 };
 
+const KEYWORDS: readonly string[] = ['if', 'then', 'else', 'elif', 'fi', 'for', 'while', 'until', 'do', 'done', 'case', 'esac', 'in', '{', '}', '!', 'function', 'time'];
+
 /** What a name would run; undefined when nothing. */
 function* meaning({ sh, builtins }: Executor, name: string): Sys<{ long: string; short: string } | undefined> {
   const alias = sh.aliases.get(name);
   if (alias !== undefined) return { long: `${name} is aliased to \`${alias}'`, short: `alias ${name}=${quote(alias)}` };
-  if (['if', 'then', 'else', 'elif', 'fi', 'for', 'while', 'until', 'do', 'done', 'case', 'esac', 'in', '{', '}', '!', 'function', 'time'].includes(name)) return { long: `${name} is a shell keyword`, short: name };
+  if (KEYWORDS.includes(name)) return { long: `${name} is a shell keyword`, short: name };
   if (sh.functions.has(name)) return { long: `${name} is a function`, short: name };
   if (builtins(name)) return { long: `${name} is a shell builtin`, short: name };
   const path = yield* findProgram(sh, name);

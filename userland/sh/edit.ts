@@ -19,7 +19,8 @@ const KEYS: Readonly<Record<string, string>> = {
 };
 const CONTROLS: Readonly<Record<string, string>> = {
   '\x01': 'home', '\x02': 'left', '\x04': 'eof', '\x05': 'end', '\x06': 'right', '\b': 'rubout', '\x7f': 'rubout', '\t': 'complete', '\x0b': 'kill-end',
-  '\x0c': 'clear', '\r': 'enter', '\n': 'enter', '\x0e': 'down', '\x10': 'up', '\x12': 'search', '\x14': 'transpose', '\x15': 'kill-start', '\x17': 'rubout-word', '\x19': 'yank', '\x03': 'interrupt', '\x1a': 'suspend',
+  '\x0c': 'clear', '\r': 'enter', '\n': 'enter', '\x0e': 'down', '\x10': 'up', '\x12': 'search', '\x14': 'transpose',
+  '\x15': 'kill-start', '\x17': 'rubout-word', '\x19': 'yank', '\x03': 'interrupt', '\x1a': 'suspend',
 };
 
 export type Edited = { readonly kind: 'line'; readonly line: string } | { readonly kind: 'eof' } | { readonly kind: 'interrupt' };

@@ -4,6 +4,7 @@
  */
 import type { Sys } from '../../abi/process.ts';
 import { lstat, readdir } from '../libc.ts';
+import { CLASSES } from '../lib/character-classes.ts';
 import { maybe } from '../lib/main.ts';
 
 /** Puts a backslash before every character that a pattern would take for more than itself. */
@@ -15,10 +16,6 @@ export const unescapePattern = (pattern: string): string => pattern.replace(/\\(
 
 const literal = (c: string): string => c.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 const inSet = (c: string): string => (c === '-' ? '\\-' : literal(c));
-const CLASSES: Readonly<Record<string, string>> = {
-  alpha: 'A-Za-z', digit: '0-9', alnum: 'A-Za-z0-9', upper: 'A-Z', lower: 'a-z', space: ' \\t\\n\\r\\f\\v', blank: ' \\t',
-  punct: '!-\\/:-@\\[-`{-~', xdigit: '0-9A-Fa-f', print: ' -~', graph: '!-~', cntrl: '\\x00-\\x1f\\x7f',
-};
 
 /** The source of a regular expression that matches what the pattern matches. `star` is what `*` stands for. */
 function translate(pattern: string, star: string): string {

@@ -29,7 +29,8 @@ export interface Call {
 
 const PATH = 4096;
 
-const namesOf = (module: object, pattern: RegExp): Names => new Map(Object.entries(module).flatMap(([name, value]) => (typeof value === 'number' && pattern.test(name) ? [[value, name] as const] : [])));
+const namesOf = (module: object, pattern: RegExp): Names =>
+  new Map(Object.entries(module).flatMap(([name, value]) => (typeof value === 'number' && pattern.test(name) ? [[value, name] as const] : [])));
 const CLONE_FLAGS = namesOf(SCHED, /^CLONE_/);
 const POLL_EVENTS = namesOf(POLL, /^POLL[A-Z]/);
 

@@ -66,7 +66,10 @@ const MOST = 16;
 
 /** A plain value of abi/struct.ts's `plain`: structs in braces, arrays in brackets. `path` is the member it is. */
 export function structText(value: unknown, type: string, verbose: boolean, name = ''): string {
-  if (typeof value === 'bigint') return /(addr|base|offset|^r[a-z0-9]+$|flags|cr\d|efer|phys|mask|data)/.test(name) ? hex(value) : value > 0xffffn && !/^tv_|sec|size|count|len/.test(name) ? hex(value) : value.toString();
+  if (typeof value === 'bigint') {
+    const address = /(addr|base|offset|^r[a-z0-9]+$|flags|cr\d|efer|phys|mask|data)/.test(name);
+    return address || (value > 0xffffn && !/^tv_|sec|size|count|len/.test(name)) ? hex(value) : value.toString();
+  }
   if (typeof value === 'number') return name === 'st_mode' ? modeText(value) : /(flags|mask)/.test(name) && value !== 0 ? `0x${value.toString(16)}` : String(value);
   if (Array.isArray(value)) {
     const shown = verbose ? value : value.slice(0, MOST);
@@ -112,5 +115,7 @@ export function sigsetText(set: bigint): string {
 
 const text = (bytes: readonly unknown[]): string => quoted(Uint8Array.from((bytes as number[]).slice(0, bytes.indexOf(0) < 0 ? undefined : bytes.indexOf(0))), 65);
 
-const TYPES: Readonly<Record<number, string>> = { 0o170000: '', 0o140000: 'S_IFSOCK', 0o120000: 'S_IFLNK', 0o100000: 'S_IFREG', 0o60000: 'S_IFBLK', 0o40000: 'S_IFDIR', 0o20000: 'S_IFCHR', 0o10000: 'S_IFIFO' };
+const TYPES: Readonly<Record<number, string>> = {
+  0o140000: 'S_IFSOCK', 0o120000: 'S_IFLNK', 0o100000: 'S_IFREG', 0o60000: 'S_IFBLK', 0o40000: 'S_IFDIR', 0o20000: 'S_IFCHR', 0o10000: 'S_IFIFO',
+};
 const modeText = (mode: number): string => `${TYPES[mode & 0o170000] ?? ''}${TYPES[mode & 0o170000] ? '|' : ''}0${(mode & 0o7777).toString(8)}`;
