@@ -27,7 +27,7 @@ function report(): void {
       const file = frame.url.replace(/^.*\//, '');
       say(` ${frame.functionName || '(anonymous)'} (${file}:${frame.location.lineNumber + 1})`);
     }
-    session.post('Debugger.evaluateOnCallFrame', { callFrameId: frames[0]!.callFrameId, expression: 'process.exit(1)' });
+    session.post('Debugger.evaluateOnCallFrame', { callFrameId: frames[0]!.callFrameId, expression: 'process.stdin.isTTY && process.stdin.setRawMode(false); process.reallyExit(1)' });
   });
   session.post('Debugger.enable');
   session.post('Debugger.pause');

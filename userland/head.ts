@@ -22,6 +22,19 @@ function* firstLines(fd: number, count: number): Sys<string> {
   return text;
 }
 
+/** Likewise: an endless device is not read to its end. */
+function* firstBytes(fd: number, count: number): Sys<Uint8Array> {
+  const text = new Uint8Array(count);
+  let have = 0;
+  while (have < count) {
+    const bytes = yield* read(fd, Math.min(4096, count - have));
+    if (bytes.length === 0) break;
+    text.set(bytes, have);
+    have += bytes.length;
+  }
+  return text.subarray(0, have);
+}
+
 export function* main(argv: string[]): Sys<number> {
   const args = argv.slice(1).map((arg, i, all) => (/^-\d+$/.test(arg) && !/^-[nc]$/.test(all[i - 1] ?? '') ? `-n${arg.slice(1)}` : arg));
   const parsed = getopt(args, 'n:c:qv', { lines: 1, bytes: 1, quiet: 0, verbose: 0 });
@@ -38,7 +51,8 @@ export function* main(argv: string[]): Sys<number> {
   const ok = yield* eachFile('head', parsed.operands, function* each(fd, name) {
     if (headings) yield* fputs(`${first ? '' : '\n'}==> ${name === '-' ? 'standard input' : name} <==\n`);
     first = false;
-    if (bytes !== undefined) yield* writeAll(1, (yield* readAll(fd)).subarray(0, count));
+    if (bytes !== undefined && count >= 0) yield* writeAll(1, yield* firstBytes(fd, count));
+    else if (bytes !== undefined) yield* writeAll(1, (yield* readAll(fd)).subarray(0, count));
     else if (count >= 0) yield* writeAll(1, yield* firstLines(fd, count));
     else {
       const lines = decode(yield* readAll(fd)).split(/(?<=\n)/);

@@ -34,7 +34,7 @@ test('boot --command gives its exit status', () => {
 });
 
 test('the boot log comes first, with time stamps', () => {
-  assert.match(vitrine(['boot', '--command', 'echo done']).out, /^\[ {4}0\.\d{6}\] Linux version [\s\S]*\ndone\n$/);
+  assert.match(vitrine(['boot', '--command', 'echo done']).out, /^\[ {4}0\.\d{6}\] Linux version [\s\S]*\ndone\n\[ +\d+\.\d{6}\] reboot: Power down\n$/);
 });
 
 test('wrong options are one line and status 2', () => {
