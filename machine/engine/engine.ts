@@ -254,7 +254,11 @@ export class Engine implements EngineHooks {
     if (mode & MODE_ALIGN && size <= 8 && (low & (size - 1)) !== 0) raise(cpu, AC_VECTOR);
     const here = 4096 - (low & 0xfff);
     const first = this.tlb.translate(cpu, linear, write);
-    if (size <= here && first < ram.size && !(write && this.code.codePages[Math.floor(first / 4096)] === 1)) return ram.base + first;
+    if (size <= here && first < ram.size && !(write && this.code.codePages[Math.floor(first / 4096)] === 1)) {
+      // The store goes to its place at once; the window keeps an older access.
+      if (write) this.windowSize = 0;
+      return ram.base + first;
+    }
 
     let second = 0;
     if (size > here) second = this.tlb.translate(cpu, wide ? linear + here : (linear + here) >>> 0, write);
@@ -279,6 +283,7 @@ export class Engine implements EngineHooks {
 
   private commit(): void {
     const { cpu, windowSize, windowHere } = this;
+    if (windowSize === 0) return;
     const window = cpu.base + ENGINE.window;
     this.writeBytes(this.windowFirst, Math.min(windowSize, windowHere), window);
     if (windowSize > windowHere) this.writeBytes(this.windowSecond, windowSize - windowHere, window + windowHere);
