@@ -20,6 +20,7 @@ import { main as grep } from './grep.ts';
 import { main as head } from './head.ts';
 import { main as help } from './help.ts';
 import { main as hexdump } from './hexdump.ts';
+import { main as hostname } from './hostname.ts';
 import { main as hybrid } from './hybrid.ts';
 import { main as id } from './id.ts';
 import { main as init } from './init.ts';
@@ -34,6 +35,9 @@ import { main as modprobe } from './modprobe.ts';
 import { main as mount } from './mount.ts';
 import { main as mv } from './mv.ts';
 import { main as nice } from './nice.ts';
+import { main as nproc } from './nproc.ts';
+import { main as pgrep } from './pgrep.ts';
+import { main as pidof } from './pidof.ts';
 import { main as poweroff } from './poweroff.ts';
 import { main as printf } from './printf.ts';
 import { main as ps } from './ps.ts';
@@ -70,10 +74,10 @@ import { main as yes } from './yes.ts';
 
 const mains: Readonly<Record<string, ProgramMain>> = {
   basename, cat, chmod, clear, cp, cut, date, dirname, dmesg, echo, env, false: false_, free, grep, head,
-  help, hexdump, hybrid, id, init, insmod, kill, kvmtest, ln, ls, lsmod, mkdir, modprobe, mount, mv, nice,
-  poweroff, halt: poweroff, reboot: poweroff, printf, ps, pwd, readlink, renice, rm, rmdir, rmmod, sed, seq,
-  sh, sleep, sort, strace, stty, tail, taskset, tee, test, '[': test, top, touch, tr, true: true_, tty,
-  umount, uname, uniq, uptime, wc, which, xargs, yes,
+  help, hexdump, hostname, hybrid, id, init, insmod, kill, kvmtest, ln, ls, lsmod, mkdir, modprobe, mount,
+  mv, nice, nproc, pgrep, pkill: pgrep, pidof, poweroff, halt: poweroff, reboot: poweroff, printf, ps, pwd,
+  readlink, renice, rm, rmdir, rmmod, sed, seq, sh, sleep, sort, strace, stty, tail, taskset, tee, test,
+  '[': test, top, touch, tr, true: true_, tty, umount, uname, uniq, uptime, wc, which, xargs, yes,
 };
 
 export const programs: readonly Program[] = Object.entries(mains).map(([name, main]) => ({ name, main: _start(main) }));

@@ -75,3 +75,8 @@ test('init reaps orphans, runs what it is told, and powers off with the status',
 test('poweroff ends the machine at once', () => {
   assert.deepEqual(run('poweroff; echo never'), { output: '', status: 0 });
 });
+
+test('pgrep, pkill, pidof and nproc find what ps shows', () => {
+  const { output } = run('sleep 5 & sleep 5 & sleep 0.01; test "$(pidof sleep)" = "$! $(pgrep -o sleep)" && echo same; pgrep -l sleep | cut -d" " -f2; pgrep -cf "^sleep 5"; pkill -KILL sleep; wait $!; echo $?; pgrep sleep; echo $?; nproc; taskset 1 nproc; hostname', { cpus: 2 });
+  assert.equal(output, 'same\nsleep\nsleep\n2\n137\n1\n2\n1\nvitrine\n');
+});
