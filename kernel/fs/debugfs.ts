@@ -10,21 +10,26 @@ import { kernelVariable } from '../current.ts';
 import { d_drop, d_make_root } from './dcache.ts';
 import { kernelFile, kernelMkdir, new_inode, simple_dir_operations, textFile } from './libfs.ts';
 import { get_anon_bdev } from './namespace.ts';
+import { tracefs_init } from './tracefs.ts';
 import { type dentry, type file_operations, type file_system_type, super_block } from './types.ts';
 
-/** A file system of one tree that the kernel alone writes names into. */
-function kernelTree(name: string, magic: number): { type: file_system_type; root: () => dentry } {
+/** A file system of one tree that the kernel alone writes names into; `fill` makes what is there when it is first mounted. */
+function kernelTree(name: string, magic: number, fill: () => void = () => {}): { type: file_system_type; root: () => dentry } {
   const sb = kernelVariable(() => {
     const made = new super_block(type, get_anon_bdev(), magic);
     made.s_root = d_make_root(made, new_inode(made, S_IFDIR | 0o700, {}, simple_dir_operations));
     return made;
   });
-  const type: file_system_type = { name, nodev: true, mount: () => sb() };
+  const filled = kernelVariable(() => {
+    fill();
+    return true;
+  });
+  const type: file_system_type = { name, nodev: true, mount: () => { filled(); return sb(); } };
   return { type, root: () => sb().s_root };
 }
 
 const debugfs = kernelTree('debugfs', 0x64626720);
-const tracefs = kernelTree('tracefs', 0x74726163);
+const tracefs = kernelTree('tracefs', 0x74726163, () => tracefs_init());
 export const debugfs_type = debugfs.type;
 export const tracefs_type = tracefs.type;
 export const debugfs_root = debugfs.root;

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { EINVAL } from '../../../abi/errno.ts';
+import { O_APPEND, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } from '../../../abi/fcntl.ts';
+import type { Sys } from '../../../abi/process.ts';
+import * as NR from '../../../abi/syscalls.ts';
+import { buffer, call, fork, readFile, runInit, text, waitFor } from './program.ts';
+
+const T = '/sys/kernel/tracing';
+
+/** `echo text > file`, or `>> file`: what the write answers. */
+function* echo(content: string, file: string, append = false): Sys<number> {
+  const fd = yield* call(NR.__NR_open, `${T}/${file}`, O_WRONLY | (append ? O_APPEND : O_TRUNC), 0);
+  assert.ok(fd >= 0, file);
+  const result = yield* call(NR.__NR_write, fd, `${content}\n`, content.length + 1);
+  yield* call(NR.__NR_close, fd);
+  return result;
+}
+
+const withTracing = (body: () => Sys<void>) => runInit(function* () {
+  yield* call(NR.__NR_mount, 'sysfs', '/sys', 'sysfs', 0, 0);
+  assert.equal(yield* call(NR.__NR_mount, 'tracefs', T, 'tracefs', 0, 0), 0);
+  yield* body();
+});
+
+test('set_event turns trace points on and off by name, and > starts anew', () => {
+  withTracing(function* () {
+    assert.match(yield* readFile(`${T}/available_events`), /^sched:sched_switch$/m);
+    assert.equal(yield* readFile(`${T}/set_event`), '');
+    assert.ok((yield* echo('sched:sched_switch', 'set_event')) > 0);
+    assert.ok((yield* echo('irq', 'set_event', true)) > 0);
+    assert.equal(yield* readFile(`${T}/set_event`), 'sched:sched_switch\nirq:irq_handler_entry\nirq:irq_handler_exit\n');
+    assert.ok((yield* echo('!irq:*', 'set_event', true)) > 0);
+    assert.equal(yield* readFile(`${T}/events/irq/enable`), '0\n');
+    assert.equal(yield* readFile(`${T}/events/sched/enable`), 'X\n');
+    assert.equal(yield* readFile(`${T}/events/sched/sched_switch/enable`), '1\n');
+    assert.equal(yield* echo('no_such_event', 'set_event', true), -EINVAL);
+    yield* echo('', 'set_event');
+    assert.equal(yield* readFile(`${T}/set_event`), '');
+    assert.ok((yield* echo('1', 'events/enable')) > 0);
+    assert.equal(yield* readFile(`${T}/events/enable`), '1\n');
+    yield* echo('0', 'events/enable');
+  });
+});
+
+test('trace shows what happened in the format of Linux, and is emptied by writing to it', () => {
+  withTracing(function* () {
+    yield* echo('1', 'events/sched/sched_process_fork/enable');
+    for (let i = 0; i < 3; i++) yield* waitFor(yield* fork(function* () {}));
+    yield* echo('0', 'tracing_on');
+    yield* waitFor(yield* fork(function* () {}));
+    const trace = yield* readFile(`${T}/trace`);
+    assert.match(trace, /^# tracer: nop\n#\n# entries-in-buffer\/entries-written: 3\/3 {3}#P:1\n/);
+    const lines = trace.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    assert.equal(lines.length, 3);
+    for (const line of lines) assert.match(line, /^ {12}init-1 {6} \[000\] \S{5} {5}\d\.\d{6}: sched_process_fork: comm=init pid=1 child_comm=init child_pid=\d+$/);
+    yield* echo('', 'trace');
+    assert.match(yield* readFile(`${T}/trace`), /written: 0\/0/);
+    yield* echo('0', 'events/enable');
+  });
+});
+
+test('trace_pipe gives each record once and waits for the next', () => {
+  withTracing(function* () {
+    yield* echo('sched_process_fork', 'set_event');
+    const fd = yield* call(NR.__NR_open, `${T}/trace_pipe`, O_RDONLY | O_NONBLOCK, 0);
+    const at = buffer(4096);
+    assert.equal(yield* call(NR.__NR_read, fd, at, 4096), -11);
+    yield* waitFor(yield* fork(function* () {}));
+    const n = yield* call(NR.__NR_read, fd, at, 4096);
+    assert.match(text(at, n), /sched_process_fork/);
+    assert.equal(yield* call(NR.__NR_read, fd, at, 4096), -11);
+    const waiting = yield* call(NR.__NR_open, `${T}/trace_pipe`, O_RDONLY, 0);
+    const child = yield* fork(function* () {
+      yield* call(NR.__NR_nanosleep, new Uint8Array(BigInt64Array.of(0n, 5_000_000n).buffer), 0);
+      yield* waitFor(yield* fork(function* () {}));
+    });
+    assert.match(text(at, yield* call(NR.__NR_read, waiting, at, 4096)), /child_pid/);
+    assert.match(text(at, yield* call(NR.__NR_read, waiting, at, 4096)), /child_pid/);
+    yield* waitFor(child);
+    yield* echo('', 'set_event');
+  });
+});
