@@ -100,7 +100,7 @@ export function structText(value: unknown, type: string, verbose: boolean, name 
 }
 
 interface SigactionValues { readonly sa_handler: bigint; readonly sa_flags: bigint; readonly sa_mask: bigint }
-const SA_FLAGS: Names = new Map(Object.entries(SIGNAL).flatMap(([name, value]) => (name.startsWith('SA_') && typeof value === 'number' ? [[value, name] as const] : [])));
+const SA_FLAGS: ReadonlyMap<number, string> = new Map(Object.entries(SIGNAL).flatMap(([name, value]) => (name.startsWith('SA_') && typeof value === 'number' ? [[value, name] as const] : [])));
 
 const sigactionText = ({ sa_handler, sa_flags, sa_mask }: SigactionValues): string =>
   `{sa_handler=${sa_handler === 0n ? 'SIG_DFL' : sa_handler === 1n ? 'SIG_IGN' : hex(sa_handler)}, sa_mask=${sigsetText(sa_mask)}, sa_flags=${flagNames(sa_flags, SA_FLAGS, '0')}}`;
