@@ -4,6 +4,7 @@
  * Linux: arch/x86/kvm/x86.c (kvm_emulate_hypercall), Documentation/virt/kvm/x86/hypercalls.rst
  */
 import { type MaySleep, cond_resched } from '../kernel/exports.ts';
+import { kvm_hypercall } from './trace.ts';
 import { kvm_skip_emulated_instruction } from './guest-debug.ts';
 import { type kvm_vcpu, is_64_bit_mode, kvm_x86 } from './kvm_host.ts';
 
@@ -17,6 +18,7 @@ export function kvm_emulate_hypercall(vcpu: kvm_vcpu): number | MaySleep<number>
   vcpu.stat.hypercalls++;
   const long = is_64_bit_mode(vcpu);
   const nr = long ? regs[0]! : BigInt(regs32[0]!);
+  if (kvm_hypercall.enabled) kvm_hypercall.trace({ nr, a0: regs[3]!, a1: regs[1]!, a2: regs[2]!, a3: regs[6]! });
   let ret = -KVM_ENOSYS;
   if (kvm_x86.get_cpl(vcpu) !== 0) ret = -KVM_EPERM;
   else if (nr === BigInt(KVM_HC_VAPIC_POLL_IRQ) || nr === BigInt(KVM_HC_KICK_CPU)) ret = 0n;

@@ -9,6 +9,7 @@ import { kvm_skip_emulated_instruction } from './guest-debug.ts';
 import { type kvm_vcpu, kvm_x86 } from './kvm_host.ts';
 import { kvm_msr_allowed } from './msr-filter.ts';
 import { is_hv_msr } from './hyperv.ts';
+import { kvm_msr } from './trace.ts';
 import { is_known_msr } from './msrs.ts';
 
 const ecx = (vcpu: kvm_vcpu): number => vcpu.arch.regs32[2]!;
@@ -34,10 +35,12 @@ export function kvm_emulate_rdmsr(vcpu: kvm_vcpu): number {
   const allowed = kvm_msr_allowed(vcpu.kvm, msr, false);
   const value = allowed && kvm_x86.get_cpl(vcpu) === 0 ? kvm_x86.get_msr(vcpu, msr, false) : undefined;
   if (value !== undefined) {
+    if (kvm_msr.enabled) kvm_msr.trace({ write: 0, ecx: msr, data: value, exception: 0 });
     store(vcpu, value);
     return kvm_skip_emulated_instruction(vcpu);
   }
   if (to_user_space(vcpu, KVM_EXIT_X86_RDMSR, reason(msr, !allowed), 0n, complete_rdmsr)) return 0;
+  if (kvm_msr.enabled) kvm_msr.trace({ write: 0, ecx: msr, data: 0n, exception: 1 });
   kvm_inject_gp(vcpu, 0);
   return 1;
 }
@@ -54,8 +57,12 @@ export function kvm_emulate_wrmsr(vcpu: kvm_vcpu): number {
   const msr = ecx(vcpu);
   const data = (BigInt(vcpu.arch.regs32[4]!) << 32n) | BigInt(vcpu.arch.regs32[0]!);
   const allowed = kvm_msr_allowed(vcpu.kvm, msr, true);
-  if (allowed && kvm_x86.set_msr(vcpu, msr, data, false) === 0) return kvm_skip_emulated_instruction(vcpu);
+  if (allowed && kvm_x86.set_msr(vcpu, msr, data, false) === 0) {
+    if (kvm_msr.enabled) kvm_msr.trace({ write: 1, ecx: msr, data, exception: 0 });
+    return kvm_skip_emulated_instruction(vcpu);
+  }
   if (to_user_space(vcpu, KVM_EXIT_X86_WRMSR, reason(msr, !allowed), data, complete_wrmsr)) return 0;
+  if (kvm_msr.enabled) kvm_msr.trace({ write: 1, ecx: msr, data, exception: 1 });
   kvm_inject_gp(vcpu, 0);
   return 1;
 }

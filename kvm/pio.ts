@@ -10,7 +10,15 @@ import { KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_IO_OUT } from '../abi/kvm/index.t
 import { PAGE_SIZE } from '../kernel/exports.ts';
 import { kvm_skip_emulated_instruction } from './guest-debug.ts';
 import { type kvm_vcpu, kvm_get_linear_rip, kvm_rax_write } from './kvm_host.ts';
+import { kvm_pio } from './trace.ts';
 import { EMULTYPE_NO_DECODE, x86_emulate_instruction } from './x86-emulate.ts';
+
+/** The first element is what a trace line shows. */
+function trace_pio(write: boolean, port: number, size: number, count: number, data: Uint8Array, at = 0): void {
+  let val = 0;
+  for (let i = size - 1; i >= 0; i--) val = val * 256 + data[at + i]!;
+  kvm_pio.trace({ rw: write ? 1 : 0, port, size, count, val });
+}
 
 /** Bytes of the port data page. */
 const data_page = (vcpu: kvm_vcpu): number => vcpu.kvm.ram_base + vcpu.pio_pfn * PAGE_SIZE;
@@ -54,10 +62,14 @@ export function emulator_pio_in(vcpu: kvm_vcpu, size: number, port: number, data
     // They are here: the instruction is being executed again.
     const at = data_page(vcpu);
     data.set(vcpu.kvm.mem.u8.subarray(at, at + size * pio.count));
+    if (kvm_pio.enabled) trace_pio(false, port, size, pio.count, data);
     pio.count = 0;
     return true;
   }
-  if (in_kernel(vcpu, size, port, data, count, true)) return true;
+  if (in_kernel(vcpu, size, port, data, count, true)) {
+    if (kvm_pio.enabled) trace_pio(false, port, size, count, data);
+    return true;
+  }
   const at = data_page(vcpu);
   vcpu.kvm.mem.u8.fill(0, at, at + size * count);
   exit_io(vcpu, size, port, count, true);
@@ -66,6 +78,7 @@ export function emulator_pio_in(vcpu: kvm_vcpu, size: number, port: number, data
 
 /** Writes `count` elements. false: they are on their way to user space. */
 export function emulator_pio_out(vcpu: kvm_vcpu, size: number, port: number, data: Uint8Array, count: number): boolean {
+  if (kvm_pio.enabled) trace_pio(true, port, size, count, data);
   if (in_kernel(vcpu, size, port, data, count, false)) return true;
   vcpu.kvm.mem.u8.set(data.subarray(0, size * count), data_page(vcpu));
   exit_io(vcpu, size, port, count, false);
@@ -89,6 +102,7 @@ export function kvm_fast_pio(vcpu: kvm_vcpu, size: number, port: number, isIn: b
 function fast_out(vcpu: kvm_vcpu, size: number, port: number): number {
   const { arch, kvm } = vcpu;
   const value = arch.regs32[0]!;
+  if (kvm_pio.enabled) kvm_pio.trace({ rw: 1, port, size, count: 1, val: size === 4 ? value : value & ((1 << (8 * size)) - 1) });
   if (!kvm.pio_bus.empty) {
     for (let i = 0; i < size; i++) scratch[i] = value >>> (8 * i);
     if (in_kernel(vcpu, size, port, scratch, 1, false)) return kvm_skip_emulated_instruction(vcpu);
@@ -132,6 +146,7 @@ function complete_fast_pio_in(vcpu: kvm_vcpu): number {
 
 /** The value read goes to AL, AX or EAX; only the last clears the upper half of RAX. */
 function store(vcpu: kvm_vcpu, size: number, data: Uint8Array, at: number): void {
+  if (kvm_pio.enabled) trace_pio(false, vcpu.arch.pio.port, size, 1, data, at);
   let value = 0;
   for (let i = size - 1; i >= 0; i--) value = value * 256 + data[at + i]!;
   if (size === 4) kvm_rax_write(vcpu, BigInt(value));

@@ -23,6 +23,7 @@ import {
   type kvm_vcpu, kvm_check_request, kvm_x86, lapic_in_kernel, pic_in_kernel,
 } from './kvm_host.ts';
 import { kvm_apic_accept_events, kvm_apic_accept_pic_intr } from './lapic.ts';
+import { kvm_entry, kvm_exit, kvm_fpu, kvm_userspace_exit, trace_kvm_entry, trace_kvm_exit } from './trace.ts';
 import { __get_regs, __get_sregs, __set_regs, __set_sregs } from './regs.ts';
 
 /** What a step of the loop comes to, beside 1 (on), 0 (to user space) and -errno. */
@@ -51,6 +52,7 @@ function load_guest_state(vcpu: kvm_vcpu): void {
   const { fpu } = this_processor().cpu;
   vcpu.arch.user_fpu.set(fpu);
   fpu.set(vcpu.arch.guest_fpu);
+  if (kvm_fpu.enabled) kvm_fpu.trace({ load: 1 });
   kvm_x86.load_guest_msrs(vcpu);
 }
 function put_guest_state(vcpu: kvm_vcpu): void {
@@ -58,6 +60,7 @@ function put_guest_state(vcpu: kvm_vcpu): void {
   kvm_x86.save_guest_msrs(vcpu);
   vcpu.arch.guest_fpu.set(fpu);
   fpu.set(vcpu.arch.user_fpu);
+  if (kvm_fpu.enabled) kvm_fpu.trace({ load: 0 });
 }
 
 /** What the scheduler tells a thread inside KVM_RUN. */
@@ -131,6 +134,7 @@ function vcpu_enter_guest(vcpu: kvm_vcpu): number {
   arch.last_vmentry_cpu = p.id;
   load_debug_registers(vcpu);
   kvm_x86.load_eptp(vcpu);
+  if (kvm_entry.enabled) trace_kvm_entry(vcpu);
   guest_enter();
   kvm_x86.vcpu_enter(vcpu);
   return in_guest(vcpu);
@@ -142,6 +146,7 @@ function in_guest(vcpu: kvm_vcpu): number {
   guest_exit();
   vcpu.mode = OUTSIDE_GUEST_MODE;
   kvm_x86.vcpu_exited(vcpu);
+  if (kvm_exit.enabled) trace_kvm_exit(vcpu);
   save_debug_registers(vcpu);
   vcpu.ran_at_least_once = true;
   vcpu.stat.exits++;
@@ -288,6 +293,7 @@ export function kvm_arch_vcpu_ioctl_run(vcpu: kvm_vcpu): number | MaySleep<numbe
 
 function finish(vcpu: kvm_vcpu, r: number): number {
   put_guest_state(vcpu);
+  if (kvm_userspace_exit.enabled) kvm_userspace_exit.trace({ reason: vcpu.run.exit_reason, errno: r });
   after_run(vcpu);
   vcpu_put(vcpu);
   return r;

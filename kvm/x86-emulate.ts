@@ -21,6 +21,7 @@ import {
 } from './kvm_host.ts';
 import { kvm_vcpu_gfn_to_memslot } from './memslots.ts';
 import { PFERR_FETCH_MASK, PFERR_WRITE_MASK, UNMAPPED_GVA, access_of_cpl, gva_to_gpa } from './mmu/mmu.ts';
+import { KVM_TRACE_MMIO_READ, KVM_TRACE_MMIO_READ_UNSATISFIED, KVM_TRACE_MMIO_WRITE, kvm_mmio } from './trace.ts';
 import { complete_emulated_pio, emulator_pio_in, emulator_pio_out } from './pio.ts';
 
 export const EMULTYPE_NO_DECODE = 1;
@@ -98,6 +99,12 @@ function emulator_read_write(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: big
   return write ? X86EMUL_CONTINUE : X86EMUL_IO_NEEDED;
 }
 
+function trace_mmio(type: number, gpa: number, len: number, data: Uint8Array, at: number): void {
+  let val = 0n;
+  if (type !== KVM_TRACE_MMIO_READ_UNSATISFIED) for (let i = len - 1; i >= 0; i--) val = (val << 8n) | BigInt(data[at + i]!);
+  kvm_mmio.trace({ type, len, gpa: BigInt(gpa), val });
+}
+
 /** Describes the current fragment in kvm_run. A write's data beyond its length stay what they were. */
 function exit_mmio(vcpu: kvm_vcpu): void {
   const { run } = vcpu;
@@ -109,6 +116,7 @@ function exit_mmio(vcpu: kvm_vcpu): void {
   if (vcpu.mmio_is_write) for (let i = 0; i < n; i++) mmio.data.set(i, vcpu.mmio_data[fragment.at + i]!);
   mmio.len = n;
   mmio.is_write = vcpu.mmio_is_write ? 1 : 0;
+  if (kvm_mmio.enabled) trace_mmio(vcpu.mmio_is_write ? KVM_TRACE_MMIO_WRITE : KVM_TRACE_MMIO_READ_UNSATISFIED, fragment.gpa, n, vcpu.mmio_data, fragment.at);
 }
 
 /** User space has performed one part of the access. */
@@ -117,6 +125,7 @@ function complete_emulated_mmio(vcpu: kvm_vcpu): number {
   const fragment = vcpu.mmio_fragments[vcpu.mmio_cur_fragment]!;
   const n = Math.min(8, fragment.len);
   if (!vcpu.mmio_is_write) for (let i = 0; i < n; i++) vcpu.mmio_data[fragment.at + i] = mmio.data.get(i);
+  if (kvm_mmio.enabled && !vcpu.mmio_is_write) trace_mmio(KVM_TRACE_MMIO_READ, fragment.gpa, n, vcpu.mmio_data, fragment.at);
   if (fragment.len <= 8) vcpu.mmio_cur_fragment++;
   else {
     fragment.gpa += 8;

@@ -11,7 +11,7 @@ import {
 import * as C from '../../machine/vmx/controls.ts';
 import * as F from '../../machine/vmx/fields.ts';
 import { type MaySleep, this_processor } from '../../kernel/exports.ts';
-import { kvm_cpuid } from '../cpuid.ts';
+import { kvm_cpuid, kvm_find_cpuid_entry } from '../cpuid.ts';
 import { kvm_get_cr8, kvm_set_cr0, kvm_set_cr3, kvm_set_cr4, kvm_set_cr8, kvm_set_xcr } from '../cr.ts';
 import { AC_VECTOR, BP_VECTOR, DB_VECTOR, MC_VECTOR, PF_VECTOR, UD_VECTOR } from '../emulate.ts';
 import { GUESTDBG_SINGLESTEP, GUESTDBG_USE_HW_BP, kvm_complete_insn_gp, kvm_inject_gp, kvm_queue_exception, kvm_queue_exception_e, kvm_queue_exception_p, kvm_update_dr7 } from '../events.ts';
@@ -23,6 +23,7 @@ import { kvm_fast_pio } from '../pio.ts';
 import { EMULTYPE_PF, EMULTYPE_TRAP_UD, kvm_emulate_instruction } from '../x86-emulate.ts';
 import { kvm_emulate_hypercall as hypercall } from '../hypercall.ts';
 import { kvm_vcpu_has_events } from '../block.ts';
+import { kvm_cpuid as kvm_cpuid_trace, kvm_cr, kvm_page_fault } from '../trace.ts';
 import { internal_error } from './internal-error.ts';
 
 const VALID = 0x8000_0000, TYPE = 0x700, VECTOR = 0xff, DELIVER_CODE = 0x800, UNBLOCK_NMI = 0x1000;
@@ -126,12 +127,19 @@ function* after_waiting(vcpu: kvm_vcpu, faulting: MaySleep<number>): MaySleep<nu
   return after_fault(vcpu, yield* faulting);
 }
 
+/** An EPT violation in a page fault's terms, and whether it was of the final address or of a page table's (PFERR_GUEST_*). */
+const error_code_of = (q: number): bigint =>
+  BigInt(((q & 1) << 2) | (q & 2) | ((q & 4) << 2) | ((q & 0x38) !== 0 ? 1 : 0)) | ((q & 0x100) !== 0 ? 1n << 32n : 1n << 33n);
+
 export function handle_ept_violation(vcpu: kvm_vcpu): number | MaySleep<number> {
   const { vmx } = vcpu;
   const { hw } = vmx;
   const q = hw.read32(F.EXIT_QUALIFICATION);
   // An IRET from an NMI handler that faulted here has not let NMIs in after all.
   if ((vmx.idt_vectoring_info & VALID) === 0 && (q & UNBLOCK_NMI) !== 0) kvm_x86.set_nmi_mask(vcpu, true);
+  if (kvm_page_fault.enabled) {
+    kvm_page_fault.trace({ vcpu_id: vcpu.vcpu_id, guest_rip: kvm_x86.get_rip(vcpu), fault_address: hw.read64(F.GUEST_PHYSICAL_ADDRESS), error_code: error_code_of(q) });
+  }
   const r = kvm_tdp_page_fault(vcpu, hw.readNumber(F.GUEST_PHYSICAL_ADDRESS), (q & 2) !== 0);
   return typeof r === 'number' ? after_fault(vcpu, r) : after_waiting(vcpu, r);
 }
@@ -169,6 +177,7 @@ export function handle_cr(vcpu: kvm_vcpu): number {
   switch ((q >>> 4) & 3) {
     case 0: {
       const value = kvm_register_read(vcpu, reg);
+      if (kvm_cr.enabled) kvm_cr.trace({ rw: 1, cr, val: value });
       switch (cr) {
         case 0: return kvm_complete_insn_gp(vcpu, kvm_set_cr0(vcpu, value));
         case 3: return kvm_complete_insn_gp(vcpu, kvm_set_cr3(vcpu, value));
@@ -186,6 +195,7 @@ export function handle_cr(vcpu: kvm_vcpu): number {
     }
     case 1:
       kvm_register_write(vcpu, reg, cr === 3 ? kvm_x86.get_cr3(vcpu) : kvm_get_cr8(vcpu));
+      if (kvm_cr.enabled) kvm_cr.trace({ rw: 0, cr, val: kvm_register_read(vcpu, reg) });
       return kvm_skip_emulated_instruction(vcpu);
     case 2:
       // CLTS: TS is the guest's own, so this comes only while it is not.
@@ -264,6 +274,10 @@ export function kvm_emulate_cpuid(vcpu: kvm_vcpu): number {
     return 1;
   }
   const { eax, ebx, ecx, edx } = kvm_cpuid(vcpu, regs32[0]!, regs32[2]!);
+  if (kvm_cpuid_trace.enabled) {
+    const leaf = regs32[0]!;
+    kvm_cpuid_trace.trace({ function: leaf, index: regs32[2]!, rax: BigInt(eax), rbx: BigInt(ebx), rcx: BigInt(ecx), rdx: BigInt(edx), found: kvm_find_cpuid_entry(vcpu, leaf, regs32[2]!) ? 1 : 0 });
+  }
   regs[0] = BigInt(eax);
   regs[3] = BigInt(ebx);
   regs[1] = BigInt(ecx);

@@ -26,6 +26,7 @@ import {
   vmx_set_dt, vmx_set_efer, vmx_set_guest_owned_bits, vmx_set_segment,
 } from './segments.ts';
 import { vcpu_vmx } from './vcpu-vmx.ts';
+import { kvm_inj_virq } from '../trace.ts';
 import { vmx_vcpu_reset } from './vmcs-setup.ts';
 
 const INTR_INFO_VALID = 0x8000_0000, INTR_INFO_DELIVER_CODE = 0x800, INTR_INFO_UNBLOCK_NMI = 0x1000, INTR_INFO_TYPE = 0x700, INTR_INFO_VECTOR = 0xff;
@@ -198,6 +199,7 @@ function inject_irq(vcpu: kvm_vcpu): void {
   const { hw } = vcpu.vmx;
   const { interrupt } = vcpu.arch;
   vcpu.stat.irq_injections++;
+  if (kvm_inj_virq.enabled) kvm_inj_virq.trace({ vector: interrupt.nr, soft: interrupt.soft ? 1 : 0, reinjected: 0 });
   hw.write32(F.VM_ENTRY_INTR_INFO_FIELD, interrupt.nr | INTR_INFO_VALID | (interrupt.soft ? TYPE_SOFT_INTR : TYPE_EXT_INTR));
   if (interrupt.soft) hw.write32(F.VM_ENTRY_INSTRUCTION_LEN, vcpu.vmx.event_exit_inst_len);
   hw.write32(F.GUEST_ACTIVITY_STATE, 0);
