@@ -1,0 +1,67 @@
+/**
+ * KVM's trace points. Linux: arch/x86/kvm/trace.h, include/trace/events/kvm.h
+ *
+ * The functions below the declarations gather what a record holds; call sites ask `enabled` first.
+ */
+import { exitReasonName } from '../abi/kvm/index.ts';
+import { EINTR } from '../abi/errno.ts';
+import * as reasons from '../machine/vmx/exit-reasons.ts';
+import { TRACE_EVENT } from '../kernel/exports.ts';
+import { type kvm_vcpu, kvm_x86 } from './kvm_host.ts';
+
+const hex = (value: number | bigint, digits = 0): string => `0x${value.toString(16).padStart(digits, '0')}`;
+
+/** `HLT` for EXIT_REASON_HLT. */
+const reasonNames: ReadonlyMap<number, string> = new Map(
+  Object.entries(reasons).filter(([name]) => name.startsWith('EXIT_REASON_')).map(([name, value]) => [value as number, name.slice('EXIT_REASON_'.length)]));
+const reasonText = (reason: number): string => {
+  const basic = reason & 0xffff;
+  return `${reasonNames.get(basic) ?? hex(basic)}${reason >>> 31 ? ' FAILED_VMENTRY' : ''}`;
+};
+
+export const kvm_entry = TRACE_EVENT('kvm', 'kvm_entry', { vcpu_id: 'unsigned int', rip: 'unsigned long', immediate_exit: 'int' },
+  (e) => `vcpu ${e.vcpu_id}, rip ${hex(e.rip)}${e.immediate_exit ? '[immediate exit]' : ''}`);
+
+export const kvm_exit = TRACE_EVENT('kvm', 'kvm_exit', {
+  vcpu_id: 'unsigned int', exit_reason: 'unsigned int', guest_rip: 'unsigned long', info1: 'u64', info2: 'u64', intr_info: 'u32', error_code: 'u32',
+}, (e) => `vcpu ${e.vcpu_id} reason ${reasonText(e.exit_reason)} rip ${hex(e.guest_rip)} info1 ${hex(e.info1, 16)} info2 ${hex(e.info2, 16)} intr_info ${hex(e.intr_info >>> 0, 8)} error_code ${hex(e.error_code >>> 0, 8)}`);
+
+export const kvm_pio = TRACE_EVENT('kvm', 'kvm_pio', { rw: 'unsigned int', port: 'unsigned int', size: 'unsigned int', count: 'unsigned int', val: 'unsigned int' },
+  (e) => `pio_${e.rw ? 'write' : 'read'} at ${hex(e.port)} size ${e.size} count ${e.count} val ${hex(e.val >>> 0)} ${e.count > 1 ? '(...)' : ''}`);
+
+export const kvm_mmio = TRACE_EVENT('kvm', 'kvm_mmio', { type: 'u32', len: 'u32', gpa: 'u64', val: 'u64' },
+  (e) => `mmio ${['unsatisfied-read', 'read', 'write'][e.type]} len ${e.len} gpa ${hex(e.gpa)} val ${hex(e.val)}`);
+export const KVM_TRACE_MMIO_READ_UNSATISFIED = 0, KVM_TRACE_MMIO_READ = 1, KVM_TRACE_MMIO_WRITE = 2;
+
+export const kvm_page_fault = TRACE_EVENT('kvm', 'kvm_page_fault', { vcpu_id: 'unsigned int', guest_rip: 'unsigned long', fault_address: 'u64', error_code: 'u64' },
+  (e) => `vcpu ${e.vcpu_id} rip ${hex(e.guest_rip)} address ${hex(e.fault_address, 16)} error_code ${hex(e.error_code)}`);
+
+export const kvm_userspace_exit = TRACE_EVENT('kvm', 'kvm_userspace_exit', { reason: 'u32', errno: 'int' },
+  (e) => `reason ${e.errno < 0 ? (e.errno === -EINTR ? 'restart' : 'error') : exitReasonName(e.reason)} (${e.errno < 0 ? -e.errno : e.reason})`);
+
+export const kvm_inj_virq = TRACE_EVENT('kvm', 'kvm_inj_virq', { vector: 'unsigned int', soft: 'int', reinjected: 'int' },
+  (e) => `${e.soft ? 'Soft/INTn ' : 'IRQ '}${hex(e.vector)}${e.reinjected ? ' [reinjected]' : ''}`);
+
+export const kvm_fpu = TRACE_EVENT('kvm', 'kvm_fpu', { load: 'u32' }, (e) => (e.load ? 'load' : 'unload'));
+
+export const kvm_cpuid = TRACE_EVENT('kvm', 'kvm_cpuid', {
+  function: 'unsigned int', index: 'unsigned int', rax: 'unsigned long', rbx: 'unsigned long', rcx: 'unsigned long', rdx: 'unsigned long', found: 'int',
+}, (e) => `func ${(e.function >>> 0).toString(16)} idx ${(e.index >>> 0).toString(16)} rax ${e.rax.toString(16)} rbx ${e.rbx.toString(16)} rcx ${e.rcx.toString(16)} rdx ${e.rdx.toString(16)}, cpuid entry ${e.found ? 'found' : 'not found'}`);
+
+export const kvm_msr = TRACE_EVENT('kvm', 'kvm_msr', { write: 'unsigned int', ecx: 'u32', data: 'u64', exception: 'u8' },
+  (e) => `msr_${e.write ? 'write' : 'read'} ${(e.ecx >>> 0).toString(16)} = ${hex(e.data)}${e.exception ? ' (#GP)' : ''}`);
+
+export const kvm_cr = TRACE_EVENT('kvm', 'kvm_cr', { rw: 'unsigned int', cr: 'unsigned int', val: 'unsigned long' },
+  (e) => `cr_${e.rw ? 'write' : 'read'} ${e.cr.toString(16)} = ${hex(e.val)}`);
+
+export const kvm_hypercall = TRACE_EVENT('kvm', 'kvm_hypercall', { nr: 'unsigned long', a0: 'unsigned long', a1: 'unsigned long', a2: 'unsigned long', a3: 'unsigned long' },
+  (e) => `nr ${hex(e.nr)} a0 ${hex(e.a0)} a1 ${hex(e.a1)} a2 ${hex(e.a2)}  a3 ${hex(e.a3)}`);
+
+export function trace_kvm_entry(vcpu: kvm_vcpu): void {
+  kvm_entry.trace({ vcpu_id: vcpu.vcpu_id, rip: kvm_x86.get_rip(vcpu), immediate_exit: 0 });
+}
+
+export function trace_kvm_exit(vcpu: kvm_vcpu): void {
+  const { reason, info1, info2, intr_info, error_code } = kvm_x86.get_exit_info(vcpu);
+  kvm_exit.trace({ vcpu_id: vcpu.vcpu_id, exit_reason: reason >>> 0, guest_rip: kvm_x86.get_rip(vcpu), info1, info2, intr_info, error_code });
+}
