@@ -16,11 +16,12 @@ import { type Vmm, startVmm } from './hybrid/vmm.ts';
 const SETTLE = 0.004;
 const LOOK = 0.01;
 /** Long enough for a few of the scheduler's slices. */
-const LOOK_AT_SHARE = 0.08;
+const LOOK_AT_SHARE = 0.04;
 
 const grouped = (n: number): string => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ',');
 const percent = (part: number): string => `${(part * 100).toFixed(1)} %`;
-const count = (facts: Facts, name: string): string => (facts.kvm.has(name) ? grouped(facts.kvm.get(name) ?? 0) : '-');
+/** How much one of KVM's counters has grown. */
+const growth = (before: Facts, now: Facts, name: string): string => (now.kvm.has(name) ? grouped((now.kvm.get(name) ?? 0) - (before.kvm.get(name) ?? 0)) : '-');
 
 const WIDTH = 38;
 
@@ -30,23 +31,25 @@ type Row = readonly [one: readonly [string, string], two: readonly [string, stri
 function rows({ guest, report, pid }: Vmm, before: Facts, now: Facts): Row[] {
   const elapsed = Number(now.at - before.at) / 1e9;
   // Each guest instruction takes one cycle.
-  const inGuest = (guest.instructions(now.count) - guest.instructions(before.count)) / (elapsed * now.frequency);
+  const instructions = guest.instructions(now.count) - guest.instructions(before.count);
+  const inGuest = instructions / (elapsed * now.frequency);
+  const grown = (name: string): string => growth(before, now, name);
   const entries = (now.kvm.get('pages_4k') ?? 0) + (now.kvm.get('pages_2m') ?? 0);
   return [
-    [['instructions in guest mode', grouped(guest.instructions(now.count))], ['thread', `${now.stat.comm}, tid ${report.tid}`]],
+    [['instructions in guest mode', grouped(instructions)], ['thread', `${now.stat.comm}, tid ${report.tid}`]],
     [['time in guest mode', percent(Math.min(1, inGuest))], ['of process', String(pid)]],
-    [['VM exits', count(now, 'exits')], ['on processor', String(now.stat.processor)]],
-    [['  for port I/O', count(now, 'io_exits')], ['nice value', String(now.stat.nice)]],
-    [['  for external interrupts', count(now, 'irq_exits')], ['time slices', grouped(now.slices)]],
-    [['  for EPT violations', count(now, 'pf_taken')], ['context switches', `${grouped(now.voluntary)} + ${grouped(now.involuntary)} forced`]],
+    [['VM exits', grown('exits')], ['on processor', String(now.stat.processor)]],
+    [['  for port I/O', grown('io_exits')], ['nice value', String(now.stat.nice)]],
+    [['  for external interrupts', grown('irq_exits')], ['time slices', grouped(now.slices - before.slices)]],
+    [['  for EPT violations', grown('pf_taken')], ['context switches', `${grouped(now.voluntary - before.voluntary)} + ${grouped(now.involuntary - before.involuntary)} forced`]],
     [['EPT entries', now.kvm.has('pages_4k') ? grouped(entries) : '-'], ['signals taken', grouped(report.interrupted)]],
-    [['exits to user space', grouped(Number(report.exits))], ['resident memory', now.resident]],
+    [['exits to user space', grouped(now.exits - before.exits)], ['resident memory', now.resident]],
   ];
 }
 
 function* table(vmm: Vmm, before: Facts, now: Facts): Sys {
   const cell = ([name, value]: readonly [string, string]): string => `${name} ${value.padStart(WIDTH - name.length - 1)}`;
-  yield* puts(`\nThe ${vmm.guest.name} guest: ${vmm.guest.does}`);
+  yield* puts(`\nThe ${vmm.guest.name} guest ${vmm.guest.does}. In ${(Number(now.at - before.at) / 1e6).toFixed(1)} ms:`);
   yield* puts(`${'as a Type-1 sees its vCPU'.padEnd(WIDTH)} | as a Type-2 sees its vCPU`);
   yield* puts(`${'-'.repeat(WIDTH + 1)}+${'-'.repeat(WIDTH + 1)}`);
   for (const [one, two] of rows(vmm, before, now)) yield* puts(`${cell(one)} | ${cell(two)}`);
@@ -138,7 +141,7 @@ export function* main(): Sys<number> {
   const before = [yield* measure(one), yield* measure(other)] as const;
   yield* sleep(LOOK);
   const now = [yield* measure(one), yield* measure(other)] as const;
-  yield* puts('Two VMs have run for a while. Each vCPU executes guest code on the processor itself,\nand is a thread of an ordinary process.');
+  yield* puts('Two VMs run. Each vCPU executes guest code on the processor itself,\nand is a thread of an ordinary process.');
   yield* table(one, before[0], now[0]);
   yield* table(other, before[1], now[1]);
   const said = decode(Uint8Array.from({ length: TEXT.length }, (_, i) => other.report.text.get(i)));

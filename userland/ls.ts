@@ -102,7 +102,7 @@ class Lister {
         strftime(recent ? '%b %e %H:%M' : '%b %e  %Y', status.st_mtime), this.shown(name) + this.suffix(st_mode) + (target === undefined ? '' : ` -> ${target}`),
       ]);
     }
-    const width = (column: number) => Math.max(0, ...rows.map((row) => row[column]?.length ?? 0));
+    const width = (column: number) => rows.reduce((most, row) => Math.max(most, row[column]?.length ?? 0), 0);
     const widths = [0, 1, 2, 3, 4].map(width);
     for (const [mode = '', links = '', user = '', group = '', size = '', date = '', name = ''] of rows) {
       yield* fputs(`${mode} ${links.padStart(widths[1] ?? 0)} ${user.padEnd(widths[2] ?? 0)} ${group.padEnd(widths[3] ?? 0)} ${size.padStart(widths[4] ?? 0)} ${date} ${name}\n`);

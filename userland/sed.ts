@@ -300,11 +300,11 @@ export function* main(argv: string[]): Sys<number> {
   try {
     const script = parts.join('\n');
     let status = 0;
-    const lines: string[] = [];
+    let lines: string[] = [];
     const ok = yield* eachFile('sed', operands, function* each(fd, name) {
       const own = yield* linesOf(fd);
       if (!inPlace) {
-        lines.push(...own);
+        lines = lines.concat(own);
         return;
       }
       const editor = new Editor(own, quiet);

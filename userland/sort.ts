@@ -16,9 +16,9 @@ const withUnit = (text: string): number => {
 export function* main(argv: string[]): Sys<number> {
   const parsed = getopt(argv.slice(1), 'nhrufsbk:t:o:V', { numeric: 0, reverse: 0, unique: 0 });
   if (parsed.error !== undefined) return yield* usageError('sort', parsed.error, 2);
-  const lines: string[] = [];
+  let lines: string[] = [];
   const ok = yield* eachFile('sort', parsed.operands, function* each(fd) {
-    lines.push(...(yield* linesOf(fd)));
+    lines = lines.concat(yield* linesOf(fd));
   });
   const letters = parsed.options.map(({ name }) => name).filter((name) => name.length === 1 && 'nhrfbV'.includes(name)).join('');
   const global = letters + (parsed.has('numeric') ? 'n' : '') + (parsed.has('reverse') ? 'r' : '');

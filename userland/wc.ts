@@ -18,7 +18,10 @@ export function* main(argv: string[]): Sys<number> {
       if (fd !== 0) yield* close(fd);
       const text = decode(bytes);
       const lines = text.split('\n');
-      rows.push({ name, counts: [lines.length - 1, text.split(/\s+/).filter((w) => w !== '').length, [...text].length, bytes.length, Math.max(...lines.map((l) => [...l].length))] });
+      const words = wanted[1] ? text.split(/\s+/).filter((w) => w !== '').length : 0;
+      const characters = wanted[2] ? [...text].length : 0;
+      const longest = wanted[4] ? lines.reduce((most, l) => Math.max(most, [...l].length), 0) : 0;
+      rows.push({ name, counts: [lines.length - 1, words, characters, bytes.length, longest] });
     } catch (e) {
       if (!(e instanceof Errno)) throw e;
       yield* eputs(`wc: ${name}: ${e.text}`);

@@ -80,3 +80,12 @@ test('pgrep, pkill, pidof and nproc find what ps shows', () => {
   const { output } = run('sleep 5 & sleep 5 & sleep 0.01; test "$(pidof sleep)" = "$! $(pgrep -o sleep)" && echo same; pgrep -l sleep | cut -d" " -f2; pgrep -cf "^sleep 5"; pkill -KILL sleep; wait $!; echo $?; pgrep sleep; echo $?; nproc; taskset 1 nproc; hostname', { cpus: 2 });
   assert.equal(output, 'same\nsleep\nsleep\n2\n137\n1\n2\n1\nvitrine\n');
 });
+
+test('filters take megabytes', () => {
+  const { output } = run('seq 200000 > /tmp/s; wc -l < /tmp/s; wc /tmp/s; sort -rn /tmp/s | head -1; sed -n "\\$p" /tmp/s; yes | head -n 200000 | wc -l', { limit: 60 });
+  assert.equal(output, '200000\n 200000  200000 1288895 /tmp/s\n200000\n200000\n200000\n');
+});
+
+test('a built-in whose output nobody takes fails, and the shell goes on', () => {
+  assert.equal(run('echo x > /dev/full; echo $?').output, 'sh: echo: write error: No space left on device\n1\n');
+});

@@ -16,6 +16,8 @@ export interface Facts {
   /** Nanoseconds on the machine's clock. */
   readonly at: bigint;
   readonly count: number;
+  /** Returns of KVM_RUN, as the VMM counted them. */
+  readonly exits: number;
   readonly kvm: ReadonlyMap<string, number>;
   readonly stat: TaskStat;
   /** Cycles a second of a processor. */
@@ -47,7 +49,7 @@ export function* measure({ pid, report, ram }: Vmm): Sys<Facts> {
   const [runtime = '0', , slices = '0'] = (yield* readFile(`${task}/schedstat`)).trim().split(' ');
   return {
     at: yield* clock_gettime(CLOCK_MONOTONIC),
-    count: view(u32, ram + COUNTER),
+    count: view(u32, ram + COUNTER), exits: Number(report.exits),
     kvm: yield* kvmCounters(`${KVM_DEBUGFS}/${pid}-${report.vm_fd}`),
     stat: parseStat(pid, stat), frequency: Number(/^cpu MHz\s*:\s*(\S+)/m.exec(yield* readFile('/proc/cpuinfo'))?.[1] ?? 1000) * 1e6,
     runtime: BigInt(runtime), slices: Number(slices),

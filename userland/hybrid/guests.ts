@@ -32,7 +32,7 @@ const PAUSE = 0x4000;
 /** Writes a text to the serial port over and over, a pause after each character. */
 export const talking: Guest = {
   name: 'talking',
-  does: 'writes to a serial port, a character every 16,000 instructions',
+  does: 'writes a character to a serial port every 16,000 instructions',
   code: Uint8Array.of(
     0xba, 0xf8, 0x03,             // 1000: mov $0x3f8, %dx
     0xbe, 0x18, 0x10,             // 1003: mov $text, %si

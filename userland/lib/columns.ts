@@ -9,7 +9,7 @@ export const columns = (text: string): number => [...text].reduce((sum, c) => su
 
 /** Names in as many columns as fit, down first, as ls prints them. */
 export function inColumns(names: readonly string[], width: number): string {
-  const cell = Math.max(0, ...names.map(columns)) + 2;
+  const cell = names.reduce((most, name) => Math.max(most, columns(name)), 0) + 2;
   const across = Math.max(1, Math.floor(width / cell));
   const rows = Math.ceil(names.length / across);
   let out = '';

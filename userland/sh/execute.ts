@@ -247,7 +247,7 @@ export class Executor {
     const builtin = this.builtins(name);
     if (builtin) {
       if (name === 'exec') return yield* this.exec(argv.slice(1), command.redirects, assigned);
-      const run = () => this.redirected(command.redirects, () => builtin(this, argv));
+      const run = () => this.redirected(command.redirects, () => runBuiltin(this, builtin, argv));
       if (!SPECIAL.has(name)) return yield* this.withVariables(assigned, run);
       for (const [variable, value] of assigned) sh.set(variable, value);
       return yield* run();
@@ -397,6 +397,17 @@ export class Executor {
     const { status } = sh;
     yield* this.source(action);
     sh.status = status;
+  }
+}
+
+/** Runs a built-in. Output that nobody takes is its failure, not the shell's. */
+function* runBuiltin(executor: Executor, builtin: Builtin, argv: readonly string[]): Sys<number> {
+  try {
+    return yield* builtin(executor, argv);
+  } catch (e) {
+    if (!(e instanceof Errno) || e.call !== 'write') throw e;
+    yield* maybe(complain(executor.sh, `${argv[0]}: write error: ${e.text}`));
+    return 1;
   }
 }
 

@@ -75,7 +75,7 @@ export class Expander {
       fields.end();
       for (const { text, pattern } of fields.done) {
         const names = hasPattern(pattern) && !this.sh.options.has('noglob') ? yield* glob(pattern) : [];
-        if (names.length > 0) out.push(...names);
+        if (names.length > 0) for (const name of names) out.push(name);
         else out.push(text);
       }
     }
