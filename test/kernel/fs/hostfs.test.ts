@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { EACCES, ENODEV, ENOENT, ENOTEMPTY, EROFS } from '../../../abi/errno.ts';
+import { EACCES, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EROFS } from '../../../abi/errno.ts';
 import { O_APPEND, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } from '../../../abi/fcntl.ts';
 import type { Sys } from '../../../abi/process.ts';
 import * as NR from '../../../abi/syscalls.ts';
@@ -69,6 +69,9 @@ test('what is written arrives on the host', (t) => {
     assert.equal(yield* call(NR.__NR_rmdir, '/mnt/d'), -ENOTEMPTY);
     assert.equal(yield* call(NR.__NR_truncate, '/mnt/old', 4), 0);
     assert.equal(yield* call(NR.__NR_open, '/mnt/gone', O_RDONLY, 0), -ENOENT);
+    assert.equal(yield* call(NR.__NR_utime, '/mnt/old', 0), 0);
+    assert.equal(yield* call(NR.__NR_utime, '/mnt/old', new Uint8Array(16)), -EOPNOTSUPP);
+    assert.equal(yield* call(NR.__NR_chmod, '/mnt/old', 0o600), -EOPNOTSUPP);
     const mapped = yield* call(NR.__NR_open, '/mnt/old', O_RDWR, 0);
     assert.equal(yield* call(NR.__NR_mmap, 0, 4096, 3, 1, mapped, 0), -ENODEV);
     const own = yield* call(NR.__NR_mmap, 0, 4096, 3, 2, mapped, 0);

@@ -17,6 +17,7 @@ export interface BootOptions {
   /** Virtual time after which a machine that has not powered off is given up. */
   readonly limit?: number;
   readonly quiet?: boolean;
+  readonly files?: ReadonlyMap<string, string | Uint8Array>;
 }
 
 export interface Booted { readonly output: string; readonly machine: Machine; readonly kernel: Kernel; readonly status: number; readonly ended: string }
@@ -47,7 +48,7 @@ export function boot(init: ProgramMain, options: BootOptions = {}): Booted {
   });
   const programs: Program[] = Object.entries(options.programs ?? {}).map(([name, main]) => ({ name, main }));
   programs.push({ name: 'init', main: (argv, envp) => first(init, argv, envp) });
-  const kernel = new Kernel(machine, { programs, modules: options.modules ?? [], ...(options.load ? { load: options.load } : {}), init: options.argv ?? ['/bin/init'], quiet: options.quiet ?? true });
+  const kernel = new Kernel(machine, { programs, modules: options.modules ?? [], ...(options.load ? { load: options.load } : {}), ...(options.files ? { files: options.files } : {}), init: options.argv ?? ['/bin/init'], quiet: options.quiet ?? true });
   const ended = machine.run(options.limit ?? 60_000_000_000);
   return { output, machine, kernel, status: machine.status, ended };
 }
