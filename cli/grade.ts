@@ -39,15 +39,17 @@ function judge(test: LabTest, seen: Seen): Wrong | undefined {
   }
 }
 
-/** Judges every test, calling `done` after each; tests with the same arguments share a run. */
+/** Judges every test, calling `done` after each; tests with the same arguments share a run. The runs go side by side. */
 export async function gradeLab(lab: Lab, file: string, done: (result: TestResult) => void): Promise<TestResult[]> {
-  const runs = new Map<string, Seen>();
+  const runs = new Map<string, Promise<Seen>>();
+  for (const { args } of lab.tests) {
+    const key = JSON.stringify(args);
+    if (!runs.has(key)) runs.set(key, runProgram(entry, { file, name: lab.name, args }));
+  }
   const results: TestResult[] = [];
   for (const test of lab.tests) {
     const started = performance.now();
-    const key = JSON.stringify(test.args);
-    const seen = runs.get(key) ?? await runProgram(entry, { file, name: lab.name, args: test.args });
-    runs.set(key, seen);
+    const seen = await runs.get(JSON.stringify(test.args))!;
     const result = { test, wrong: judge(test, seen), seconds: (performance.now() - started) / 1000 };
     results.push(result);
     done(result);

@@ -30,7 +30,7 @@ function expectPrinted(seen: Seen, text: string): void {
 
 function expectCount(seen: Seen): void {
   expect(seen.end.how === 'exit' && halts(seen), 'a guest that runs to its HLT', () => describeRuns(seen));
-  const line = /^exits: (\d+)$/m.exec(seen.output);
+  const line = /exits: (\d+)$/m.exec(seen.output);
   expect(line !== null, 'a last line "exits: N"', () => quote(seen.output.slice(-72)));
   expect(Number(line[1]) === seen.runCount, `"exits: ${seen.runCount}": so often KVM_RUN returned`, JSON.stringify(line[0]));
 }

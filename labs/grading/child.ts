@@ -9,15 +9,16 @@ import { FIXED_DATE } from '../../cli/platform-node.ts';
 import { loadScript } from '../../cli/script.ts';
 import type { ConsolePort } from '../../machine/platform.ts';
 import { type System, bootSystem } from '../../system/boot.ts';
-import { Observer } from './observe.ts';
+import { MAX_OUTPUT, Observer } from './observe.ts';
 import type { End, Piece } from './seen.ts';
 
 export interface ChildRequest {
   readonly file: string;
   readonly name: string;
   readonly args: readonly string[];
-  /** Seconds of this computer's time for the run itself. */
+  /** Seconds for the run itself: by the clock, and of this process's processor time. */
   readonly seconds: number;
+  readonly cpuSeconds: number;
 }
 
 const MEMORY = 64 << 20;
@@ -25,30 +26,17 @@ const MEMORY = 64 << 20;
 const CHUNK = 1_000_000;
 /** Seconds of the machine's time after which a program is stopped in any case. */
 const VIRTUAL_SECONDS = 20;
-const MAX_OUTPUT = 1 << 18;
 const SIGN_MS = 200;
 
 const tell = (piece: Piece): void => void writeSync(3, `${JSON.stringify(piece)}\n`);
 
-/** Passes on what is printed, a line at a time; there is no input. */
+/** Keeps the kernel's last words; what the program prints the observer sees. There is no input. */
 class Paper implements ConsolePort {
   readonly isTerminal = false;
-  /** Characters printed so far. */
-  length = 0;
-  #line = '';
+  tail = '';
   readonly #decoder = new TextDecoder();
   size() { return { cols: 80, rows: 24 }; }
-  write(bytes: Uint8Array): void {
-    const text = this.#decoder.decode(bytes, { stream: true });
-    this.length += text.length;
-    if (this.length > MAX_OUTPUT) return;
-    this.#line += text;
-    if (text.includes('\n')) this.flush();
-  }
-  flush(): void {
-    if (this.#line !== '') tell({ output: this.#line });
-    this.#line = '';
-  }
+  write(bytes: Uint8Array): void { this.tail = (this.tail + this.#decoder.decode(bytes, { stream: true })).slice(-4000); }
   read(): 'eof' { return 'eof'; }
 }
 
@@ -81,25 +69,32 @@ export async function runChild(request: ChildRequest): Promise<void> {
     programs: [{ name: request.name, main: noting(script.main, (text) => { thrown = text; }) }],
   });
   observer.attach(system);
-  const end = drive(system, paper, observer, request.seconds);
-  paper.flush();
+  const end = drive(system, paper, observer, request);
   tell({ end, thrown, runCount: observer.runCount, guestInstructions: system.machine.processors.reduce((sum, p) => sum + p.retired.guest, 0) });
 }
 
-function drive(system: System, paper: Paper, observer: Observer, seconds: number): End {
+function drive(system: System, paper: Paper, observer: Observer, { seconds, cpuSeconds }: ChildRequest): End {
   const { machine } = system;
   const stopAt = performance.now() + seconds * 1000;
+  const cpuBefore = process.cpuUsage();
+  const cpuSpent = (): boolean => {
+    const { user, system: kernel } = process.cpuUsage(cpuBefore);
+    return user + kernel > cpuSeconds * 1e6;
+  };
   tell({ alive: true });
   let told = performance.now();
   for (;;) {
     const from = machine.now();
     const wake = machine.nextWake();
     const state = machine.run(Math.max(from, Number.isFinite(wake) ? wake : from) + CHUNK);
-    if (state === 'off') return { how: 'exit', status: machine.status };
+    if (state === 'off') {
+      const panic = /Kernel panic - .*/.exec(paper.tail);
+      return panic ? { how: 'died', message: panic[0] } : { how: 'exit', status: machine.status };
+    }
     if (state === 'idle') return { how: 'sleeps' };
-    if (paper.length > MAX_OUTPUT) return { how: 'output' };
+    if (observer.printed > MAX_OUTPUT) return { how: 'output' };
     const now = performance.now();
-    if (now > stopAt || machine.now() > VIRTUAL_SECONDS * system.cyclesPerMs * 1000) return { how: 'time', doing: observer.doing() };
+    if (now > stopAt || cpuSpent() || machine.now() > VIRTUAL_SECONDS * system.cyclesPerMs * 1000) return { how: 'time', doing: observer.doing() };
     if (now - told > SIGN_MS) {
       told = now;
       tell({ alive: true });

@@ -4,6 +4,7 @@
  */
 import { errnoName } from '../../abi/errno.ts';
 import * as K from '../../abi/kvm/index.ts';
+import { SIGSEGV } from '../../abi/signal.ts';
 import type { IoExit, RunExit, Seen } from './seen.ts';
 
 export interface LabTest {
@@ -71,7 +72,8 @@ export function describeEnd({ end, thrown, output }: Seen): string {
     case 'exit': {
       const said = output.trim().split('\n').at(-1) ?? '';
       const words = thrown !== '' ? ` after an uncaught ${thrown}` : end.status !== 0 && said !== '' ? `, having said: ${quote(said, 160)}` : '';
-      return `the program ended with status ${end.status}${words}`;
+      const signal = end.status === 128 + SIGSEGV ? ' (SIGSEGV: it used an address that is not mapped)' : '';
+      return `the program ended with status ${end.status}${signal}${words}`;
     }
     case 'time': return `the program did not end: ${end.doing}`;
     case 'computes': return 'the program did not end: it runs in a loop without any system call';

@@ -1,9 +1,11 @@
 /**
- * Watches KVM's ioctls from inside the kernel, at the trace points sys_enter and sys_exit: what a request was and what
- * became of it is read from the kernel's own objects before the program runs again. Costs the run no cycle.
+ * Watches KVM's ioctls, and what is written to descriptors 1 and 2, from inside the kernel, at the trace points sys_enter
+ * and sys_exit: what a request was and what became of it is read from the kernel's own objects before the program runs
+ * again. Costs the run no cycle. The console would be late: a program that computes for ever leaves its last words in
+ * the serial port's queue.
  */
 import * as K from '../../abi/kvm/index.ts';
-import { __NR_ioctl, __NR_mmap } from '../../abi/syscalls.ts';
+import { __NR_ioctl, __NR_mmap, __NR_write } from '../../abi/syscalls.ts';
 import { current } from '../../kernel/current.ts';
 import { fd_lookup } from '../../kernel/fs/file.ts';
 import { copy_from_user } from '../../kernel/mm/uaccess.ts';
@@ -18,6 +20,7 @@ import { type IoExit, MAX_RUNS, type MemorySlot, type Piece, type RunExit } from
 const PAGE = 4096;
 const HLT = 0xf4;
 const MAX_CALLS = 1000;
+export const MAX_OUTPUT = 1 << 18;
 /** Length of a text looked for at an address that the guest wrote to a port. */
 const MAX_TEXT = 8192;
 /** Bytes of a slot searched for a HLT. */
@@ -77,11 +80,14 @@ function memoryOf(vm: kvm): MemorySlot[] {
 
 export class Observer {
   runCount = 0;
+  /** Bytes printed so far. */
+  printed = 0;
   /** Threads that are inside KVM_RUN. */
   readonly #inside = new Set<task_struct>();
   #calls = 0;
   #entered = false;
   #last: RunExit | undefined;
+  readonly #decoder = new TextDecoder();
   readonly #tell: (piece: Piece) => void;
 
   constructor(tell: (piece: Piece) => void) { this.#tell = tell; }
@@ -121,6 +127,7 @@ export class Observer {
       if (file?.private_data instanceof kvm_vcpu) this.#tell({ mapped: true });
       return;
     }
+    if (nr === __NR_write && result > 0 && (user.a0 === 1 || user.a0 === 2)) this.#write(Number(user.a1), result);
     if (nr !== __NR_ioctl) return;
     const request = Number(user.a1);
     const object = this.#object(task);
@@ -132,6 +139,13 @@ export class Observer {
     }
     const name = requestNames.get(request);
     if (name !== undefined && this.#calls++ < MAX_CALLS) this.#tell({ call: { name, result, tid: task.pid } });
+  }
+
+  #write(address: number, length: number): void {
+    this.printed += length;
+    if (this.printed > MAX_OUTPUT) return;
+    const bytes = new Uint8Array(length);
+    if (copy_from_user(bytes, address) === 0) this.#tell({ output: this.#decoder.decode(bytes, { stream: true }) });
   }
 
   /** What the descriptor of the ioctl stands for. */

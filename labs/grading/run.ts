@@ -8,15 +8,17 @@ import type { Readable } from 'node:stream';
 import type { ChildRequest } from './child.ts';
 import { type End, type Piece, type Seen, seenOf } from './seen.ts';
 
-/** Of this computer's time: for the program once its machine has booted, and for the child process altogether. */
-const SOFT_SECONDS = 2.5;
-const HARD_SECONDS = 6;
+/** Processor time for the program once its machine has booted: it is the same on a busy computer. */
+const CPU_SECONDS = 2;
+/** By the clock on the wall: for the program, and for the child process altogether. */
+const SOFT_SECONDS = 9;
+const HARD_SECONDS = 12;
 /** A machine that gives no sign for so long is inside a program that neither makes a system call nor ends. */
-const SILENT_SECONDS = 2.5;
+const SILENT_SECONDS = 4;
 /** MiB of JavaScript heap; the machine's RAM is apart. */
 const HEAP = 256;
 /** MiB of memory altogether: typed arrays are not on the heap. Held where the host has /proc. */
-const RESIDENT = 1024;
+const RESIDENT = 640;
 
 function residentMiB(pid: number | undefined): number {
   try {
@@ -27,9 +29,9 @@ function residentMiB(pid: number | undefined): number {
 }
 
 /** @param entry the command line's own file; it is started again as `grade --child` */
-export function runProgram(entry: string, request: Omit<ChildRequest, 'seconds'>): Promise<Seen> {
+export function runProgram(entry: string, request: Omit<ChildRequest, 'seconds' | 'cpuSeconds'>): Promise<Seen> {
   return new Promise((resolve) => {
-    const whole: ChildRequest = { ...request, seconds: SOFT_SECONDS };
+    const whole: ChildRequest = { ...request, seconds: SOFT_SECONDS, cpuSeconds: CPU_SECONDS };
     const child = spawn(process.execPath, [`--max-old-space-size=${HEAP}`, entry, 'grade', '--child', JSON.stringify(whole)], { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
     const started = performance.now();
     const since = (time: number): number => (performance.now() - time) / 1000;
