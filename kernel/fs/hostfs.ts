@@ -69,13 +69,17 @@ const hostfs_iops: inode_operations = {
     if (typeof s !== 'number') fill(node, s);
   },
   setattr(node, change) {
-    if (change.size === undefined) return change.mode !== undefined || change.uid !== undefined || change.gid !== undefined ? -EOPNOTSUPP : 0;
-    const done = host()!.open(pathOf(node), true);
-    if (done < 0) return done;
-    const result = host()!.truncate(done, change.size);
-    host()!.close(done);
+    // the host takes sizes only; setting the size it has makes its time the present one
+    const present = typeof change.mtime !== 'bigint' && typeof change.atime !== 'bigint';
+    if (change.mode !== undefined || change.uid !== undefined || change.gid !== undefined || !present) return -EOPNOTSUPP;
+    const handle = host()!.open(pathOf(node), true);
+    if (handle < 0) return handle;
+    if (change.size === undefined) node.i_op.getattr!(node);
+    const size = change.size ?? node.i_size;
+    const result = host()!.truncate(handle, size);
+    host()!.close(handle);
     if (result < 0) return result;
-    node.i_size = change.size;
+    node.i_size = size;
     return 0;
   },
 };

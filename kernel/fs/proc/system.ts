@@ -3,11 +3,12 @@
  *
  * Linux: fs/proc/{meminfo,stat,uptime,loadavg,version,cpuinfo,interrupts,devices,cmdline}.c, kernel/sched/stats.c
  */
+import { COM1_PORT, PM1A_CNT_PORT } from '../../../machine/board.ts';
 import { show_devices } from '../../drivers/chrdev.ts';
 import { show_misc } from '../../drivers/char/misc.ts';
 import { kernel_context, machine } from '../../current.ts';
 import { interrupt_rows } from '../../irq.ts';
-import { nr_free_pages, totalram_pages } from '../../mm/page-alloc.ts';
+import { nr_free_pages, totalram_pages, zone } from '../../mm/page-alloc.ts';
 import type { mm_struct } from '../../mm/types.ts';
 import { pid_state, pid_tasks } from '../../pid.ts';
 import { runqueues } from '../../sched/core.ts';
@@ -111,17 +112,30 @@ function schedstat(): string {
   return text;
 }
 
+/** Free blocks of each order, as the buddy allocator has them. */
+const buddyinfo = (): string => `Node 0, zone   Normal ${[...zone().nr_free_blocks].map((n) => `${String(n).padStart(6)} `).join('')}\n`;
+
+const range = (start: number, size: number, digits: number): string =>
+  `${start.toString(16).padStart(digits, '0')}-${(start + size - 1).toString(16).padStart(digits, '0')}`;
+
+const iomem = (): string =>
+  `${range(0, machine().ram.size, 8)} : System RAM\n${range(0xfec0_0000, 0x400, 8)} : IOAPIC 0\n${range(0xfee0_0000, 0x1000, 8)} : Local APIC\n`;
+const ioports = (): string => `${range(COM1_PORT, 8, 4)} : serial\n${range(PM1A_CNT_PORT, 2, 4)} : ACPI PM1a_CNT_BLK\n`;
+
 const filesystems = (): string => [...namespaceState().filesystems.values()].map((type) => `${type.nodev ? 'nodev' : ''}\t${type.name}\n`).join('');
 
 /** One row an entry. */
 export function proc_system_init(): void {
   const entries: readonly [name: string, show: () => string][] = [
+    ['buddyinfo', buddyinfo],
     ['cmdline', () => `${kernel_context().options.cmdline}\n`],
     ['consoles', () => 'ttyS0                -W- (EC p a)    4:64\n'],
     ['cpuinfo', cpuinfo],
     ['devices', show_devices],
     ['filesystems', filesystems],
     ['interrupts', interrupts],
+    ['iomem', iomem],
+    ['ioports', ioports],
     ['loadavg', loadavg],
     ['meminfo', meminfo],
     ['modules', () => module_rows().map((row) => `${row}\n`).join('')],
