@@ -99,7 +99,7 @@ export class Decoder {
     let map: number = MAP_ONE, vex = false, vexL = 0, vexW = 0, vvvv = 0;
     const prefixed = operandPrefix || rep !== 0 || lock || rex !== 0;
     if ((opcode === 0xc4 || opcode === 0xc5 || opcode === 0x62) && vexAllowed && (codeSize === 8 || (this.peek() & 0xc0) === 0xc0)) {
-      if (opcode === 0x62) return this.evex(codeSize);
+      if (opcode === 0x62) return this.refused(invalidRow, codeSize);      // EVEX
       vex = true;
       const p = this.byte();
       let last = p;
@@ -126,15 +126,15 @@ export class Decoder {
       else if (opcode === 0x3a) { map = MAP_0F3A; opcode = this.byte(); }
     }
 
-    const candidates = (vex ? this.maps.vex : this.maps.legacy)[map]?.[opcode];
-    if (!candidates || candidates.length === 0) return this.unknown(vex, map, opcode, codeSize, addressPrefix);
+    const candidates = (vex ? this.maps.vex : this.maps.legacy)[map]?.candidates(opcode);
+    if (!candidates || candidates.length === 0) return this.refused(invalidRow, codeSize);
     const modrm = candidates[0]!.modrm ? this.byte() : -1;
     let c: Candidate | undefined;
     for (const x of candidates) {
       if (matches(x, modrm, rep, operandPrefix, codeSize, rex) && (!vex || ((x.vexL < 0 || x.vexL === vexL) && (x.vexW < 0 || x.vexW === vexW)))) { c = x; break; }
     }
     if (!c) {
-      if (modrm >= 0) this.memory(modrm, rex, codeSize, addressPrefix, seg);
+      if (modrm >= 0) this.memory(modrm, rex, codeSize, addressPrefix);
       return this.refused(invalidRow, codeSize);
     }
 
@@ -153,7 +153,7 @@ export class Decoder {
       rm = (modrm & 7) | (rex & 1) << 3;
       if (c.operands.some((o) => o.kind === 'C' || o.kind === 'D')) mod = 3;      // MOV CR and DR ignore mod
       if (mod !== 3) {
-        const m = this.memory(modrm, rex, codeSize, addressPrefix, seg);
+        const m = this.memory(modrm, rex, codeSize, addressPrefix);
         ({ base, index, scale, disp } = m);
         defaultSeg = m.seg;
       }
@@ -196,9 +196,8 @@ export class Decoder {
   }
 
   /** The memory operand of ModRM: base, index, scale, displacement, default segment. */
-  private memory(modrm: number, rex: number, codeSize: number, addressPrefix: boolean, seg: number): { base: number; index: number; scale: number; disp: number; seg: number } {
+  private memory(modrm: number, rex: number, codeSize: number, addressPrefix: boolean): { base: number; index: number; scale: number; disp: number; seg: number } {
     const mod = modrm >> 6, rm = modrm & 7;
-    void seg;
     if (mod === 3) return { base: -1, index: -1, scale: 0, disp: 0, seg: DS };
     if (codeSize === 2 ? !addressPrefix : codeSize === 4 && addressPrefix) {
       if (mod === 0 && rm === 6) return { base: -1, index: -1, scale: 0, disp: this.signed(2), seg: DS };
@@ -216,15 +215,6 @@ export class Decoder {
     } else if (rm === 5 && mod === 0) return { base: codeSize === 8 ? RIP_BASE : -1, index: -1, scale: 0, disp: this.signed(4), seg: DS };
     const disp = mod === 1 ? this.signed(1) : mod === 2 ? this.signed(4) : 0;
     return { base, index, scale, disp, seg: base === 4 || base === 5 ? SS : DS };
-  }
-
-  /** Nothing in the table: the length is still that of the opcode map's common form, for what it is worth. */
-  private unknown(vex: boolean, map: number, opcode: number, codeSize: 2 | 4 | 8, addressPrefix: boolean): Insn {
-    void vex; void map; void opcode; void addressPrefix;
-    return this.refused(invalidRow, codeSize);
-  }
-  private evex(codeSize: 2 | 4 | 8): Insn {
-    return this.refused(invalidRow, codeSize);
   }
 }
 

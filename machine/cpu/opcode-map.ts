@@ -39,7 +39,20 @@ export interface Candidate {
   readonly source: boolean;
 }
 
-export type OpcodeMap = readonly (readonly Candidate[])[];
+/** One opcode map. Rows are prepared when their opcode byte is first asked for: most never are. */
+export class OpcodeMap {
+  private readonly rows: Row[][] = [];
+  private readonly ready: Candidate[][] = [];
+
+  add(byte: number, row: Row): void {
+    const list = this.rows[byte];
+    if (list) list.push(row); else this.rows[byte] = [row];
+  }
+  /** Those whose demands are strictest come first. */
+  candidates(byte: number): readonly Candidate[] {
+    return this.ready[byte] ??= (this.rows[byte] ?? []).map(parse).sort((a, b) => strictness(b) - strictness(a));
+  }
+}
 /** Legacy maps 0 to 3, VEX maps 0 to 3. */
 export interface OpcodeMaps { readonly legacy: readonly OpcodeMap[]; readonly vex: readonly OpcodeMap[] }
 
@@ -50,25 +63,29 @@ const hex = (s: string): number => {
   return n;
 };
 
-function parse(row: Row): { map: number; byte: number; candidate: Candidate } {
+/** The opcode column's first words: prefixes, map and byte, and what is left. */
+function place(row: Row): { vex: readonly string[] | undefined; prefix: number; map: number; byte: number; plus: boolean; rest: readonly string[] } {
   const words = row.opcode.split(' ');
-  let prefix = -1, map = MAP_ONE, vex = false, vexL = -1, vexW = -1;
+  let vex: readonly string[] | undefined;
+  let prefix = -1, map = MAP_ONE;
   if (words[0]!.startsWith('VEX')) {
-    vex = true;
-    const [, length, p, m, w] = words.shift()!.split('.');
-    vexL = length === '256' ? 1 : length === 'LIG' ? -1 : 0;
-    prefix = p === 'NP' ? 0 : hex(p!);
-    map = MAPS[m!]!;
-    vexW = w === 'W0' ? 0 : w === 'W1' ? 1 : -1;
+    vex = words.shift()!.split('.');
+    prefix = vex[2] === 'NP' ? 0 : hex(vex[2]!);
+    map = MAPS[vex[3]!]!;
   } else {
     if (words[0] === 'NP') { prefix = 0; words.shift(); }
     else if (['66', 'F3', 'F2'].includes(words[0]!) && words.length > 1) prefix = hex(words.shift()!);
     if (words[0]! in MAPS && words.length > 1) map = MAPS[words.shift()!]!;
   }
-  const plus = words[0]!.endsWith('+r');
-  const byte = hex(words[0]!.slice(0, 2));
+  return { vex, prefix, map, byte: hex(words[0]!.slice(0, 2)), plus: words[0]!.endsWith('+r'), rest: words.slice(1) };
+}
+
+function parse(row: Row): Candidate {
+  const { vex, prefix, plus, rest } = place(row);
+  const vexL = vex === undefined || vex[1] === 'LIG' ? -1 : vex[1] === '256' ? 1 : 0;
+  const vexW = vex?.[4] === 'W0' ? 0 : vex?.[4] === 'W1' ? 1 : -1;
   let digit = -1, form: '' | 'm' | 'r' = '', modrmByte = -1;
-  for (const word of words.slice(1)) {
+  for (const word of rest) {
     if (word.startsWith('/')) digit = word === '/r' ? -1 : Number(word[1]);
     else if (word === 'm' || word === 'r') form = word;
     else modrmByte = hex(word);
@@ -77,28 +94,24 @@ function parse(row: Row): { map: number; byte: number; candidate: Candidate } {
   const { attributes } = row;
   const has = (name: string) => attributes.has(name);
   return {
-    map, byte,
-    candidate: {
-      row, prefix, digit, form, modrmByte, vex, vexL, vexW, operands,
-      modrm: digit >= 0 || form !== '' || modrmByte >= 0 || operands.some(usesModrm),
-      invalid64: has('i64'), only64: has('o64'), default64: has('d64'), force64: has('f64'), lockable: has('lock'), prefixes: has('rep'), noRexB: has('rexb0'), operandPrefix: has('o16'),
-      opcodeRegister: plus,
-      immediates: operands.filter((o) => 'IJOA'.includes(o.kind)),
-      source: operands.some((o) => o.kind === 'X'),
-    },
+    row, prefix, digit, form, modrmByte, vex: vex !== undefined, vexL, vexW, operands,
+    modrm: digit >= 0 || form !== '' || modrmByte >= 0 || operands.some(usesModrm),
+    invalid64: has('i64'), only64: has('o64'), default64: has('d64'), force64: has('f64'), lockable: has('lock'), prefixes: has('rep'),
+    noRexB: has('rexb0'), operandPrefix: has('o16'),
+    opcodeRegister: plus,
+    immediates: operands.filter((o) => 'IJOA'.includes(o.kind)),
+    source: operands.some((o) => o.kind === 'X'),
   };
 }
 
 const strictness = (c: Candidate): number => (c.prefix >= 0 ? 4 : 0) + (c.modrmByte >= 0 ? 2 : 0) + (c.digit >= 0 || c.form !== '' || c.noRexB ? 1 : 0);
 
 export function buildMaps(rows: readonly Row[]): OpcodeMaps {
-  const empty = () => Array.from({ length: 4 }, () => Array.from({ length: 256 }, (): Candidate[] => []));
-  const legacy = empty(), vex = empty();
+  const four = () => Array.from({ length: 4 }, () => new OpcodeMap());
+  const maps = { legacy: four(), vex: four() };
   for (const row of rows) {
-    const { map, byte, candidate } = parse(row);
-    const to = (candidate.vex ? vex : legacy)[map]!;
-    for (let i = 0; i < (candidate.opcodeRegister ? 8 : 1); i++) to[byte + i]!.push(candidate);
+    const { vex, map, byte, plus } = place(row);
+    for (let i = 0; i < (plus ? 8 : 1); i++) (vex ? maps.vex : maps.legacy)[map]!.add(byte + i, row);
   }
-  for (const map of [...legacy, ...vex]) for (const list of map) list.sort((a, b) => strictness(b) - strictness(a));
-  return { legacy, vex };
+  return maps;
 }

@@ -13,7 +13,7 @@ import { Decoder, invalidRow } from '../cpu/decoder.ts';
 import { type Insn, RIP_BASE, type Row, exec, row } from '../cpu/opcode-row.ts';
 import { NM_VECTOR, UD_VECTOR, raise } from '../cpu/exceptions.ts';
 import {
-  CS, MODE_32, MODE_64, MODE_FLAT, MODE_FPU, MODE_PROTECTED, MODE_SIZE, MODE_SSE, MODE_STACK32, MODE_VM86, SEGMENT_SIZE, FS, STATE, X86_CR0_TS,
+  CS, MODE_32, MODE_64, MODE_FLAT, MODE_FPU, MODE_PROTECTED, MODE_SIZE, MODE_SSE, MODE_STACK32, MODE_VM86, SEGMENT_SIZE, FS, STATE,
 } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
 import { HANDLER_END, HANDLER_END_NEAR, HANDLER_EXEC, HANDLER_STALE, HANDLER_STRAIGHT, type Handlers } from './handlers.ts';
@@ -47,7 +47,6 @@ const unavailable: Row = row('', '(unavailable)', '', '', exec((cpu, insn) => {
   if (sse && (cpu.u32[STATE.cr4 >>> 2]! & 0x200) === 0) raise(cpu, UD_VECTOR);
   raise(cpu, NM_VECTOR);
 }));
-void X86_CR0_TS;
 
 const gpr = (n: number): number => STATE.gpr + 8 * n;
 /** Byte registers 4 to 7 without REX are AH, CH, DH, BH. */

@@ -138,10 +138,7 @@ export class Engine implements EngineHooks {
       lookup: () => this.lookup(),
       link: (_cpu, record) => this.link(record!),
       execute: (_cpu, record) => this.execute(record!),
-      divide: (_cpu, size, signed) => {
-        void size;
-        return this.divide(signed !== 0);
-      },
+      divide: (_cpu, signed) => this.divide(signed !== 0),
     };
   }
 

@@ -6,7 +6,7 @@
  * is AF. For 64 bits the carry out is not in c, so the vector of carries out of each bit is computed instead.
  */
 import { ENGINE } from './layout.ts';
-import { type Code, type I32, type I64, type L32, type L64 } from './wasm-emitter.ts';
+import type { Code, I32, I64, L32, L64 } from './wasm-emitter.ts';
 
 /** Condition codes in the order of Jcc, SETcc and CMOVcc: O B Z BE S P L LE, odd ones negated. */
 export type Condition = number;

@@ -26,8 +26,8 @@ const HOST_IMPORTS = {
   link: [[i32, i32], [i32]],
   /** (cpu, record) Runs an exec row; 0 when it faulted. */
   execute: [[i32, i32], [i32]],
-  /** (cpu, size, signed) DIV and IDIV of rDX:rAX by access_address; 0 when it raised #DE. */
-  divide: [[i32, i32, i32], [i32]],
+  /** (cpu, signed) DIV and IDIV of RDX:RAX by access_address; 0 when it raised #DE. */
+  divide: [[i32, i32], [i32]],
 } as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>;
 export type HostImports = { [K in keyof typeof HOST_IMPORTS]: (...args: number[]) => number | void };
 

@@ -22,8 +22,8 @@ const ABSENT = new Set([
 const isAbsent = (f: string): boolean => ABSENT.has(f) || /^(AVX|AMX|KNC)/.test(f);
 /** VMFUNC: secondary controls never allow it. FEMMS, invalid registers of MOV CR, DR and Sreg: #UD when executed. */
 const CHECKED_WHEN_RUN = /^(MOV|RDRAND|RDSEED|LAR|LSL)$/;
-/** Of the SSE and SSE2 instructions, those on MMX registers, and MASKMOVDQU. */
-const MMX_REGISTERS = /^(Cvtp[ids]2p[ids]|Cvttp[ids]2pi|Movntq|Maskmov(q|dqu)|Pinsrw|Pextrw|Pshufw|Pmovmskb|Movq2dq|Movdq2q|P[a-z]+[bwdq]+|Paddq|Psubq|Pmuludq)$/;
+/** Of the SSE and SSE2 instructions, those on MMX registers. */
+const MMX_REGISTERS = /^(Cvtp[ids]2p[ids]|Cvttp[ids]2pi|Movntq|Maskmovq|Pinsrw|Pextrw|Pshufw|Pmovmskb|Movq2dq|Movdq2q|P[a-z]+[bwdq]+|Paddq|Psubq|Pmuludq)$/;
 
 type Verdict = 'same' | 'both refuse' | 'absent';
 

@@ -12,7 +12,7 @@ const EBX = 3, EDX = 2, EDI = 7, RSI = 6;
 const byte = (n: number) => n.toString(16).padStart(2, '0');
 
 for (const row of opcodeTable) {
-  if (!('emit' in row.meaning) || row.attributes.has('i64') || ELSEWHERE.test(row.mnemonic) || row.operands.some((o) => 'OPQ'.includes(o[0]!))) continue;
+  if (!('emit' in row.meaning) || row.attributes.has('i64') || ELSEWHERE.test(row.mnemonic) || row.mnemonic === 'MASKMOVDQU' || row.operands.some((o) => 'OPQ'.includes(o[0]!))) continue;
   if (/^(R?SQRT|RCP)[PS]S$/.test(row.mnemonic) && row.mnemonic.startsWith('R')) continue;      // approximations
   const sse = row.attributes.has('sse');
   const words = row.opcode.split(' ');

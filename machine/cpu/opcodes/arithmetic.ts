@@ -1,7 +1,6 @@
 /** Two-operand arithmetic and logic, increments, compare-and-exchange. SDM Vol. 2: ADD … XADD. */
 import type { Translation } from '../../engine/translation.ts';
 import type { I64, L64 } from '../../engine/wasm-emitter.ts';
-import { i64 } from '../../engine/wasm-emitter.ts';
 import { RAX, RBX, RCX, RDX } from '../state.ts';
 import { type Emit, type Row, emit, row } from '../opcode-row.ts';
 
@@ -109,7 +108,6 @@ const cmpxchg8b: Emit = (t) => {
   });
   t.flags.setZf(() => c.get(equal));
 };
-void i64;
 
 /** The eight operations whose opcodes are eight apart, in their six forms and in the immediate groups. */
 const GROUP = [

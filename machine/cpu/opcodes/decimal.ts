@@ -1,7 +1,7 @@
 /** Decimal adjustment: AAA AAS AAM AAD DAA DAS, all invalid in 64-bit mode. SDM Vol. 2 gives them as programs. */
 import { DE_VECTOR, raise } from '../exceptions.ts';
 import type { CpuState } from '../state.ts';
-import { X86_EFLAGS_AF, X86_EFLAGS_CF, X86_EFLAGS_OF, X86_EFLAGS_PF, X86_EFLAGS_SF, X86_EFLAGS_ZF, X86_EFLAGS_ARITHMETIC } from '../state.ts';
+import { X86_EFLAGS_AF, X86_EFLAGS_CF, X86_EFLAGS_PF, X86_EFLAGS_SF, X86_EFLAGS_ZF, X86_EFLAGS_ARITHMETIC } from '../state.ts';
 import { type Exec, type Row, exec, row } from '../opcode-row.ts';
 
 const ax = (cpu: CpuState): number => cpu.gpr32[0]! & 0xffff;
@@ -54,7 +54,6 @@ const aad: Exec = (cpu, insn) => {
   setAx(cpu, al);
   setFlags(cpu, al, 0);
 };
-void X86_EFLAGS_OF;
 
 export const decimalRows: readonly Row[] = [
   row('27', 'DAA', '',   'i64 straight r:ac w:szapc u:o', exec(packed(1))),

@@ -83,7 +83,7 @@ const divide = (signed: boolean): Emit => (t) => {
       t.setGpr(RDX, 8, () => c.get(remainder));
     }, () => {
       c.store64(c.get(t.cpu), c.get(divisor), ENGINE.access_address);
-      c.if(c.eqz32(c.call32(t.runtime.divide, c.get(t.cpu), c.const32(8), c.const32(signed ? 1 : 0))), () => t.leave());
+      c.if(c.eqz32(c.call32(t.runtime.divide, c.get(t.cpu), c.const32(signed ? 1 : 0))), () => t.leave());
     });
     return;
   }

@@ -6,7 +6,7 @@
  * default NaN. Where a result is a NaN, which is rare, it is made again by that rule.
  */
 import type { Translation } from '../../engine/translation.ts';
-import { type F32, type F64, type I32, type I64, type LV, type V128, f64, i64 } from '../../engine/wasm-emitter.ts';
+import { type F64, type I32, type I64, type LV, type V128, f64 } from '../../engine/wasm-emitter.ts';
 import { type Emit, type Row, emit, row } from '../opcode-row.ts';
 import { lanes } from './sse-moves.ts';
 
@@ -206,7 +206,6 @@ const cvtpd2dq = (truncate: boolean): Emit => (t) => {
   const first = lane(0), second = lane(1);
   t.writeV(0, c.keepV(c.opReplace(0x1c, 1, c.opReplace(0x1c, 0, both(0n, c), c.get(first)), c.get(second))));
 };
-void (0 as unknown as F32); void i64;
 
 const FORMS = [['NP', 'PS', 'Wx', 'ps'], ['66', 'PD', 'Wx', 'pd'], ['F3', 'SS', 'Wss', 'ss'], ['F2', 'SD', 'Wsd', 'sd']] as const;
 const forms = (opcode: string, mnemonic: string, make: (k: Kind) => Emit, extra = '') =>

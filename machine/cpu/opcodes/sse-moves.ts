@@ -1,10 +1,13 @@
 /** SSE and SSE2: moves, shuffles, and moves between XMM and general registers. */
 import type { Translation } from '../../engine/translation.ts';
 import { type I32, type LV, type V128, v128 } from '../../engine/wasm-emitter.ts';
-import { type Emit, type Row, emit, row } from '../opcode-row.ts';
+import { explicit, linearAddress, probeWrite, writeLinear } from '../memory.ts';
+import { type Emit, type Exec, type Row, emit, exec, row } from '../opcode-row.ts';
+import { readGpr } from '../operands.ts';
+import { RDI } from '../state.ts';
 
 /** Opcodes of the 0xfd group of WebAssembly used here. */
-const SWIZZLE = 0x0e, I32_SPLAT = 0x11, I64_SPLAT = 0x12, I32_EXTRACT = 0x1b, I32_REPLACE = 0x1c, I16_REPLACE = 0x1a, I16_EXTRACT_U = 0x19;
+const SWIZZLE = 0x0e, I32_SPLAT = 0x11, I64_SPLAT = 0x12, I32_REPLACE = 0x1c, I16_REPLACE = 0x1a, I16_EXTRACT_U = 0x19;
 const I8_BITMASK = 0x64, I32_BITMASK = 0xa4, I64_BITMASK = 0xc4;
 
 const LOW_A_HIGH_B = [0, 1, 2, 3, 4, 5, 6, 7, 24, 25, 26, 27, 28, 29, 30, 31];
@@ -128,7 +131,16 @@ const pinsrw: Emit = (t) => {
   }
   t.writeV(0, a);
 };
-void I32_EXTRACT;
+/** MASKMOVDQU: bytes whose mask has its top bit set go to DS:rDI. */
+const maskmovdqu: Exec = (cpu, insn) => {
+  const { xmm } = cpu.state.fpu;
+  const byte = (register: number, i: number) => Number(xmm.get(2 * register + (i >> 3)) >> BigInt(8 * (i & 7)) & 0xffn);
+  const address = readGpr(cpu, insn, RDI, insn.addrSize);
+  const stores = Array.from({ length: 16 }, (_, i) => i).filter((i) => byte(insn.rm, i) & 0x80);
+  const linear = (i: number) => linearAddress(cpu, insn.seg, BigInt.asUintN(8 * insn.addrSize, address + BigInt(i)), 1, true);
+  for (const i of stores) probeWrite(cpu, linear(i), 1, explicit(cpu));
+  for (const i of stores) writeLinear(cpu, linear(i), 1, BigInt(byte(insn.reg, i)), explicit(cpu));
+};
 
 export const sseMoveRows: readonly Row[] = [
   row('NP 0F 10',   'MOVUPS',   'Vx Wx',    'sse', emit(move(true))),
@@ -185,5 +197,6 @@ export const sseMoveRows: readonly Row[] = [
   row('66 0F C6',   'SHUFPD',   'Vx Wx Ib', 'sse', emit(shufpd)),
   row('66 0F D6',   'MOVQ',     'Wsd Vx',   'sse', emit(moveq)),
   row('66 0F D7 r', 'PMOVMSKB', 'Gd Ux',    'sse', emit(mask(I8_BITMASK))),
+  row('66 0F F7 r', 'MASKMOVDQU', 'Vx Ux', 'sse straight', exec(maskmovdqu)),
   row('66 0F E7 m', 'MOVNTDQ',  'Wx Vx',    'sse', emit(move(false))),
 ];
