@@ -107,13 +107,13 @@ for (const bits of [16, 32, 64] as const) {
           if (map.length === 1 && (opcode === 0x38 || opcode === 0x3a || opcode === 0x0f)) continue;
           // Every reg field with a register and with each kind of address.
           for (let modrm = 0; modrm < 256; modrm += map.length === 2 ? 9 : 1) {
-            if (map.length > 0 && prefix.length > 1 && modrm % 3 !== 0) continue;
+            if (prefix.length > 0 && modrm % 7 !== opcode % 7) continue;
             seen[compare(bits, Uint8Array.from([...prefix, ...map, opcode, modrm, ...TAIL].slice(0, 15)))]++;
           }
         }
       }
     }
-    assert.ok(seen.same > 100_000 && seen['both refuse'] > 1000, JSON.stringify(seen));
+    assert.ok(seen.same > 30_000 && seen['both refuse'] > 1000, JSON.stringify(seen));
   });
 
   test(`random bytes decode as iced decodes them in ${bits}-bit code`, () => {
