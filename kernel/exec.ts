@@ -159,7 +159,7 @@ function load(binary: Binary, argv: readonly string[], envp: readonly string[]):
   }
   mm.exe_file = get_file(binary.exe);
   if (typeof image !== 'object') return { mm, regs: undefined };
-  space_of(mm).machine_code = true;
+  space_of(mm).begin_machine_code();
   return { mm, regs: start_thread(image.entry, mm.start_stack) };
 }
 

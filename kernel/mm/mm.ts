@@ -26,7 +26,7 @@ export function dup_mm(old: mm_struct): mm_struct | number {
   const mm = mm_alloc();
   if (typeof mm === 'number') return mm;
   for (const key of ['start_code', 'end_code', 'start_brk', 'brk', 'start_stack', 'arg_start', 'arg_end', 'env_start', 'env_end'] as const) mm[key] = old[key];
-  space_of(mm).machine_code = space_of(old).machine_code;
+  if (space_of(old).has_machine_code) space_of(mm).begin_machine_code();
   mm.exe_file = old.exe_file;
   if (mm.exe_file !== undefined) mm.exe_file.f_count++;
   for (const vma of old.mmap) {

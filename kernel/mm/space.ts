@@ -28,7 +28,8 @@ export class UserSpace implements Space {
   gen = 0;
   wgen = 0;
   /** Processors translate through these tables too, and remember. */
-  machine_code = false;
+  private machine_code = false;
+  get has_machine_code(): boolean { return this.machine_code; }
   private readonly mm: mm_struct;
   private readonly base: number;
 
@@ -47,7 +48,14 @@ export class UserSpace implements Space {
   /** Only writes must ask again. */
   write_protected(): void {
     this.wgen++;
-    if (this.machine_code) for (const { id } of machine().processors) this.mm.tlb_stale.add(id);
+    if (this.machine_code) this.forget_translations();
+  }
+  private forget_translations(): void { for (const { id } of machine().processors) this.mm.tlb_stale.add(id); }
+
+  /** From now on processors use the tables. They may still hold what a dead space at the same place meant. */
+  begin_machine_code(): void {
+    this.machine_code = true;
+    this.forget_translations();
   }
 
   resolve(address: number, write: boolean): number {
