@@ -85,8 +85,9 @@ export const msrTable: readonly Msr[] = [
   at(0x3b, 'TSC_ADJUST', STATE.tsc_adjust, ALL),
   at(0x48, 'SPEC_CTRL', STATE.spec_ctrl, 7n),
   { number: 0x49, name: 'PRED_CMD', reset: 0n, write: (_cpu, value) => (value & ~1n) === 0n },
-  // Microcode revision: one in which the parts of this model have their errata mended.
-  store(0x8b, 'BIOS_SIGN_ID', ALL, 0xf0n << 32n),
+  // The microcode's revision, one in which the parts of this model have their errata mended. Software writes 0 and lets
+  // CPUID put the revision back, so a write is as good as none.
+  { number: 0x8b, name: 'BIOS_SIGN_ID', reset: 0xf0n << 32n, read: () => 0xf0n << 32n, write: () => true },
   constant(0xfe, 'MTRRcap', 0x508n),
   // RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, TAA_NO: nothing here speculates.
   constant(0x10a, 'ARCH_CAPABILITIES', 0x13bn),
