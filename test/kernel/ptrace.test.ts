@@ -5,8 +5,8 @@ import type { Sys } from '../../abi/process.ts';
 import { SIGKILL, SIGSTOP, SIGTRAP, SIGUSR1 } from '../../abi/signal.ts';
 import { syscall_signatures } from '../../abi/syscall-signatures.ts';
 import { syscallName } from '../../abi/syscalls.ts';
-import { syscall_table } from '../../kernel/syscall-table.ts';
 import { NR, boot, call, fork, mmap, peek32, self } from './support/boot.ts';
+import { syscall_table } from '../../kernel/syscall-table.ts';
 
 const ptrace = (request: number, pid: number, address = 0, data = 0): Sys<number> => call(NR.__NR_ptrace, request, pid, address, data);
 
