@@ -9,6 +9,7 @@ import { ACTIVITY_HLT, CS, type CpuBus, CpuState, DS, ES, FS, GS, SS, STATE, cpu
 import { Engine } from '../machine/engine/engine.ts';
 import { ENGINE } from '../machine/engine/layout.ts';
 import { STOP_FAULT, elapsed, stopSoon } from '../machine/engine/stop.ts';
+import type { TlbCosts } from '../machine/engine/tlb.ts';
 import { Ram } from '../machine/ram.ts';
 
 const MiB = 1024 * 1024;
@@ -27,9 +28,9 @@ export class BareMachine {
   /** isa-debug-exit's status, once the guest has left. */
   status: number | undefined;
 
-  constructor(memory = 64 * MiB) {
+  constructor(memory = 64 * MiB, costs: TlbCosts = { pageWalk: 0, nestedPageWalk: 0 }) {
     this.ram = new Ram(memory);
-    this.engine = new Engine(this.ram, { pageWalk: 0, nestedPageWalk: 0 });
+    this.engine = new Engine(this.ram, costs);
     this.cpu = new CpuState(this.ram.mem, this.ram.reserve(cpu_state.size, 64), 0, this.ram.base, this.ram.size);
     this.cpu.bus = this.bus();
     this.engine.attach(this.cpu);
