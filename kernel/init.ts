@@ -29,6 +29,7 @@ import { LOGLEVEL_WARNING, log, pr_err, pr_info, pr_notice } from './printk.ts';
 import { runqueues, wake_up_new_task } from './sched/core.ts';
 import { base_slice } from './sched/fair.ts';
 import { type MaySleep, PF_KTHREAD, TASK_INTERRUPTIBLE } from './sched/types.ts';
+import { init_syscall_table } from './syscall-table.ts';
 import { hrtimer_interrupt } from './time/hrtimer.ts';
 import { HZ } from './time/timekeeping.ts';
 import { LINUX_BANNER, RELEASE } from './version.ts';
@@ -49,6 +50,7 @@ export function start_kernel(options: Options): void {
   pr_info(`tsc: Detected ${(tscKhz / 1000).toFixed(3)} MHz processor`);
   pr_info(`Memory: ${nr_free_pages() * 4}K/${(ram.size / 1024)}K available (${mib(ram.size)} of RAM, ${(totalram_pages() - nr_free_pages()) * 4}K reserved)`);
   pr_info(`sched: EEVDF, HZ=${HZ}, base slice ${base_slice() / tscKhz} ms, ${processors.length} CPU${processors.length === 1 ? '' : 's'}`);
+  init_syscall_table();
   irq_init();
   fs_init(initial_tree(options));
   const dev = lookup_root('dev');

@@ -52,15 +52,13 @@ export interface SyscallEntry {
   readonly call: (task: task_struct, user: UserThread) => Answer;
 }
 
-const root = sys.sys_getuid;
-
-const handlers: Readonly<Record<string, Handler>> = {
+const handlers = (): Readonly<Record<string, Handler>> => ({
   // tasks
   clone: fork.sys_clone, clone3: fork.sys_clone3, fork: fork.sys_fork, vfork: fork.sys_vfork, execve: exec.sys_execve,
   exit: exit.sys_exit, exit_group: exit.sys_exit_group, wait4: exit.sys_wait4, waitid: exit.sys_waitid,
   getpid: sys.sys_getpid, gettid: sys.sys_gettid, getppid: sys.sys_getppid, getpgid: sys.sys_getpgid, getpgrp: sys.sys_getpgrp, getsid: sys.sys_getsid,
   setpgid: sys.sys_setpgid, setsid: sys.sys_setsid, set_tid_address: sys.sys_set_tid_address,
-  getuid: root, geteuid: root, getgid: root, getegid: root, setuid: sys.sys_setuid, setgid: sys.sys_setuid, getgroups: sys.sys_getgroups,
+  getuid: sys.sys_getuid, geteuid: sys.sys_getuid, getgid: sys.sys_getuid, getegid: sys.sys_getuid, setuid: sys.sys_setuid, setgid: sys.sys_setuid, getgroups: sys.sys_getgroups,
   futex: futex.sys_futex, set_robust_list: futex.sys_set_robust_list, arch_prctl: userMode.sys_arch_prctl, ptrace: ptrace.sys_ptrace, process_vm_readv: ptrace.sys_process_vm_readv, process_vm_writev: ptrace.sys_process_vm_writev,
   // signals
   kill: signal.sys_kill, tkill: signal.sys_tkill, tgkill: signal.sys_tgkill, rt_sigaction: signal.sys_rt_sigaction, rt_sigprocmask: signal.sys_rt_sigprocmask,
@@ -87,7 +85,7 @@ const handlers: Readonly<Record<string, Handler>> = {
   // files: in these every sys_NAME is the call NAME
   ...named(open, readWrite, readdir, stat, fcntl, fsIoctl, nameiCalls, namespace, pipe, eventfd, select, eventpoll, timerfd, signalfd, memfd, utimes, locks),
   umount2: namespace.sys_umount, fdatasync: readWrite.sys_fsync,
-};
+});
 
 function named(...files: readonly object[]): Record<string, Handler> {
   const found: Record<string, Handler> = {};
@@ -116,17 +114,21 @@ const adapters: readonly ((h: Handler) => SyscallEntry['call'])[] = [
 const word = (w: Word): Word => (typeof w === 'bigint' ? BigInt.asUintN(64, w) : integer(w));
 const ioctl = (h: Handler): SyscallEntry['call'] => (t, u) => h(t, integer(u.a0), integer(u.a1) >>> 0, word(u.a2));
 
-function build(): (SyscallEntry | undefined)[] {
-  const table = new Array<SyscallEntry | undefined>(512).fill(undefined);
-  const left = new Set(Object.keys(handlers));
+/** By number. Filled by init_syscall_table. */
+export const syscall_table: (SyscallEntry | undefined)[] = [];
+
+/** Before the first task. Not when this file is loaded: the kernel's files import each other in circles. */
+export function init_syscall_table(): void {
+  if (syscall_table.length > 0) return;
+  const bound = handlers();
+  const left = new Set(Object.keys(bound));
+  syscall_table.length = 512;
+  syscall_table.fill(undefined);
   for (const { nr, name, args } of syscall_signatures) {
-    const handler = handlers[name];
+    const handler = bound[name];
     left.delete(name);
     if (handler === undefined) continue;
-    table[nr] = { nr, name, call: name === 'ioctl' ? ioctl(handler) : adapters[args.length]!(handler) };
+    syscall_table[nr] = { nr, name, call: name === 'ioctl' ? ioctl(handler) : adapters[args.length]!(handler) };
   }
   if (left.size > 0) throw new Error(`system calls without a row in abi/syscall-signatures.ts: ${[...left].join(', ')}`);
-  return table;
 }
-
-export const syscall_table: readonly (SyscallEntry | undefined)[] = build();
