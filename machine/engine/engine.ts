@@ -6,6 +6,7 @@
  * those throw never travels through WebAssembly: it is kept in `fault` and the emitted code leaves by a return code.
  */
 import { DE_VECTOR, Fault, GP_VECTOR, AC_VECTOR, SS_VECTOR, PFERR_FETCH, PFERR_USER, PFERR_WRITE, raise } from '../cpu/exceptions.ts';
+import { breakpointsArmed, noteAccess } from '../cpu/debug.ts';
 import { type EngineHooks, VM_EXIT } from '../cpu/hooks.ts';
 import { linearAddress, readPhysical, writePhysical } from '../cpu/memory.ts';
 import type { Exec } from '../cpu/opcode-row.ts';
@@ -248,6 +249,7 @@ export class Engine implements EngineHooks {
       // A flat segment ends at 4 GiB.
       if (low + size > FOUR_GIB && mode & MODE_FLAT) raise(cpu, this.segmentOf(record, access) === SS ? SS_VECTOR : GP_VECTOR);
     }
+    if (breakpointsArmed(cpu)) noteAccess(cpu, linear, size, write);
     if (mode & MODE_ALIGN && size <= 8 && (low & (size - 1)) !== 0) raise(cpu, AC_VECTOR);
     const here = 4096 - (low & 0xfff);
     const first = this.tlb.translate(cpu, linear, write);

@@ -34,7 +34,7 @@ const CR0 = STATE.cr0 >>> 2, DR7 = (STATE.dr >>> 2) + 14;
 /** An address space that has translations: the host's (vpid 0) or a guest's. */
 interface Context { tag: number; eptLow: number; eptHigh: number }
 
-interface Arrays { readonly at: number; nextTag: number; readonly contexts: Map<number, Context> }
+interface Arrays { readonly at: number; nextTag: number; jumpEpoch: number; readonly contexts: Map<number, Context> }
 
 export interface TlbCosts { readonly pageWalk: number; readonly nestedPageWalk: number }
 
@@ -59,7 +59,7 @@ export class Tlb {
 
   attach(cpu: CpuState): void {
     const at = this.ram.reserve(4 * ARRAY_BYTES, 4096);
-    this.arrays[cpu.id] = { at, nextTag: 1, contexts: new Map() };
+    this.arrays[cpu.id] = { at, nextTag: 1, jumpEpoch: 1, contexts: new Map() };
     this.processors[cpu.id] = cpu;
     cpu.u32[JUMP_CACHE] = this.ram.reserve(JUMP_ENTRIES << JUMP_ENTRY_SHIFT, 4096);
     this.select(cpu);
@@ -73,6 +73,7 @@ export class Tlb {
     const tag = this.context(a, w).tag << 1;
     w[TLB_TAG] = tag;
     w[JUMP_TAG] = tag | mode << 12;
+    w[JUMP_TAG + 1] = a.jumpEpoch;
     const watched = (mode & MODE_ALIGN) !== 0 || (w[DR7]! & 0xff) !== 0;
     const read = mode & MODE_USER ? a.at + 2 * ARRAY_BYTES : a.at;
     w[TLB_READ] = watched ? this.empty : read;
@@ -96,18 +97,17 @@ export class Tlb {
   private newTag(a: Arrays): number {
     if (a.nextTag > MAX_TAG) {
       this.u32.fill(0, a.at >>> 2, (a.at + 4 * ARRAY_BYTES) >>> 2);
-      const cpu = this.processors[this.arrays.indexOf(a)]!;
-      this.clearJumps(cpu);
+      a.jumpEpoch++;
       a.nextTag = 1;
       for (const c of a.contexts.values()) c.tag = a.nextTag++;
     }
     return a.nextTag++;
   }
 
-  /** Forgets where jumps lead, on one processor. */
-  clearJumps(cpu: CpuState): void {
-    const at = cpu.u32[JUMP_CACHE]!;
-    this.u32.fill(0, at >>> 2, (at + (JUMP_ENTRIES << JUMP_ENTRY_SHIFT)) >>> 2);
+  /** Forgets where jumps lead, on one processor: entries carry the number of their epoch. */
+  private clearJumps(cpu: CpuState): void {
+    this.arrays[cpu.id]!.jumpEpoch++;
+    this.select(cpu);
   }
   clearAllJumps(): void {
     for (const cpu of this.processors) if (cpu) this.clearJumps(cpu);
