@@ -63,7 +63,7 @@ export function fput(f: file): void {
 /** Drops what hold took. */
 export function unhold(f: file): void {
   const inode = f.f_inode;
-  if (--inode.i_count === 0 && inode.i_nlink === 0) inode.evict?.(inode);
+  if (--inode.i_count === 0 && inode.i_nlink === 0) inode.evict_inode();
   mntput(f.f_path.mnt);
 }
 

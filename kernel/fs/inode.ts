@@ -4,7 +4,7 @@
  * Linux: fs/inode.c, fs/attr.c
  */
 import { EPERM } from '../../abi/errno.ts';
-import { S_IFMT } from '../../abi/fcntl.ts';
+import { S_IFMT, S_ISDIR } from '../../abi/fcntl.ts';
 import { machine } from '../current.ts';
 import { cycles_to_ns } from '../time/timekeeping.ts';
 import type { iattr, inode } from './types.ts';
@@ -27,9 +27,10 @@ export function notify_change(inode: inode, change: iattr): number {
   return 0;
 }
 
-/** One name fewer; the data goes with the last name and the last user. */
+/** One name fewer, or for a directory the last one; the data goes with the last name and the last user. */
 export function drop_nlink(inode: inode): void {
-  inode.i_nlink--;
+  if (S_ISDIR(inode.i_mode)) inode.i_nlink = 0;
+  else if (--inode.i_nlink > 0) inode.i_sb.s_inodes--;
   inode.i_ctime = current_time();
-  if (inode.i_nlink === 0 && inode.i_count === 0) inode.evict?.(inode);
+  if (inode.i_nlink === 0 && inode.i_count === 0) inode.evict_inode();
 }

@@ -73,14 +73,15 @@ export const simple_dir_changes = {
     if (!simple_empty(d)) return -ENOTEMPTY;
     dir.i_nlink--;
     dir.i_mtime = dir.i_ctime = current_time();
-    d.d_inode!.i_nlink = 0;
+    drop_nlink(d.d_inode!);
     return 0;
   },
   rename(oldDir: inode, old: dentry, newDir: inode, target: dentry): number {
     const isDirectory = (old.d_inode!.i_mode & S_IFMT) === S_IFDIR;
     if (target.d_inode !== undefined) {
       if (isDirectory && !simple_empty(target)) return -ENOTEMPTY;
-      if (isDirectory) { target.d_inode.i_nlink = 0; newDir.i_nlink--; } else drop_nlink(target.d_inode);
+      if (isDirectory) newDir.i_nlink--;
+      drop_nlink(target.d_inode);
     }
     if (isDirectory && oldDir !== newDir) { oldDir.i_nlink--; newDir.i_nlink++; }
     const now = current_time();

@@ -3,7 +3,7 @@
  *
  * Linux: fs/namespace.c, fs/fs_struct.c, fs/filesystems.c
  */
-import { EBUSY, EFAULT, EINVAL, ENODEV, ENOTBLK, ENOTDIR } from '../../abi/errno.ts';
+import { EBUSY, EFAULT, EINVAL, ENODEV, ENOSPC, ENOTBLK, ENOTDIR } from '../../abi/errno.ts';
 import { AT_FDCWD, S_ISDIR, major, minor } from '../../abi/fcntl.ts';
 import {
   MNT_DETACH, MS_BIND, MS_MOVE, MS_NOATIME, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME, MS_REMOUNT, UMOUNT_NOFOLLOW,
@@ -50,9 +50,13 @@ export function attach(sb: super_block, devname: string, flags: number, at: path
 /** A mount that is in no tree: the home of pipes, sockets and anonymous inodes. */
 export const kern_mount = (sb: super_block): mount => new mount(sb, 'none', 0, undefined);
 
+/** fs.mount-max. */
+const MOUNT_MAX = 100_000;
+
 /** Mounts a file system of a registered type over `at`, for the kernel itself. */
 export function do_new_mount(at: path, typeName: string, source: string, flags: number, data: string): number {
   if (at.mnt.mnt_detached) return -EINVAL;
+  if (namespaceState().mounts.length >= MOUNT_MAX) return -ENOSPC;
   const type = namespaceState().filesystems.get(typeName);
   if (type === undefined) return -ENODEV;
   if (!type.nodev) return -ENOTBLK;

@@ -3,7 +3,8 @@
  *
  * Linux: fs/ramfs/inode.c, init/initramfs.c
  */
-import { S_IFDIR, S_IFLNK, S_IFREG } from '../../abi/fcntl.ts';
+import { ENOSPC } from '../../abi/errno.ts';
+import { S_IFDIR, S_IFLNK, S_IFREG, S_ISREG } from '../../abi/fcntl.ts';
 import { d_make_root } from './dcache.ts';
 import { address_space, generic_file_mmap, generic_file_read, generic_file_write } from './filemap.ts';
 import { current_time } from './inode.ts';
@@ -38,53 +39,60 @@ const fileInode: inode_operations = {
 const special: inode_operations = {};
 const symlinkInode: inode_operations = { readlink: (inode) => inode.i_private as string };
 
+/** An inode that counts against the limit of its file system until it is gone. */
+function countedInode(sb: super_block, mode: number, op: inode_operations, fop: file_operations): inode {
+  const inode = new_inode(sb, mode, op, fop);
+  sb.s_inodes++;
+  inode.evict = uncount;
+  return inode;
+}
+const uncount = (gone: inode): void => { gone.i_sb.s_inodes--; };
+
 /** A regular file with an empty page cache. */
 export function makeFile(sb: super_block, mode: number): inode {
-  const inode = new_inode(sb, mode, fileInode, ramfs_file_operations);
+  const inode = countedInode(sb, mode, fileInode, ramfs_file_operations);
   inode.i_private = new address_space(inode);
-  inode.evict = (gone) => (gone.i_private as address_space).truncate(0);
+  inode.evict = evictFile;
   return inode;
+}
+function evictFile(gone: inode): void {
+  (gone.i_private as address_space).truncate(0);
+  uncount(gone);
 }
 
 function touch(dir: inode): void { dir.i_mtime = dir.i_ctime = current_time(); }
 
+/** One name more in a directory, unless the file system has all it may have. */
+function addName(dir: inode, d: dentry, make: () => inode): number {
+  if (dir.i_sb.s_inodes >= dir.i_sb.s_maxInodes) return -ENOSPC;
+  d.d_inode = make();
+  touch(dir);
+  return 0;
+}
+
 export const ramfs_dir_inode_operations: inode_operations = {
   ...simple_dir_changes,
-  create(dir, d, mode) {
-    d.d_inode = makeFile(dir.i_sb, mode);
-    touch(dir);
-    return 0;
-  },
-  mkdir(dir, d, mode) {
-    d.d_inode = new_inode(dir.i_sb, S_IFDIR | mode, dir.i_op, dir.i_fop);
+  create: (dir, d, mode) => addName(dir, d, () => makeFile(dir.i_sb, mode)),
+  mkdir: (dir, d, mode) => addName(dir, d, () => {
     dir.i_nlink++;
-    touch(dir);
-    return 0;
-  },
-  mknod(dir, d, mode, rdev) {
-    if ((mode & 0o170000) === S_IFREG) d.d_inode = makeFile(dir.i_sb, mode);
-    else {
-      d.d_inode = new_inode(dir.i_sb, mode, special, {});
-      d.d_inode.i_rdev = rdev;
-    }
-    touch(dir);
-    return 0;
-  },
-  symlink(dir, d, target) {
-    d.d_inode = makeSymlink(dir.i_sb, target);
-    touch(dir);
-    return 0;
-  },
-  link(old, dir, d) {
+    return countedInode(dir.i_sb, S_IFDIR | mode, dir.i_op, dir.i_fop);
+  }),
+  mknod: (dir, d, mode, rdev) => addName(dir, d, () => {
+    if (S_ISREG(mode)) return makeFile(dir.i_sb, mode);
+    const node = countedInode(dir.i_sb, mode, special, {});
+    node.i_rdev = rdev;
+    return node;
+  }),
+  symlink: (dir, d, target) => addName(dir, d, () => makeSymlink(dir.i_sb, target)),
+  link: (old, dir, d) => addName(dir, d, () => {
     old.d_inode!.i_nlink++;
-    d.d_inode = old.d_inode;
-    touch(dir);
-    return 0;
-  },
+    dir.i_sb.s_inodes++;
+    return old.d_inode!;
+  }),
 };
 
 function makeSymlink(sb: super_block, target: string): inode {
-  const inode = new_inode(sb, S_IFLNK | 0o777, symlinkInode, {});
+  const inode = countedInode(sb, S_IFLNK | 0o777, symlinkInode, {});
   inode.i_private = target;
   inode.i_size = new TextEncoder().encode(target).length;
   return inode;
@@ -99,11 +107,12 @@ export function memory_super_block(type: file_system_type, magic: number, mode =
 
 /** Gives the frames of every file back when a file system that nobody mounts any more goes. */
 export function kill_litter_super(sb: super_block): void {
-  const drop = (d: dentry): void => {
-    for (const child of d.d_subdirs?.values() ?? []) drop(child);
-    d.d_inode?.evict?.(d.d_inode);
-  };
-  drop(sb.s_root);
+  // a chain of directories may be deeper than the host's stack
+  const left = [sb.s_root];
+  for (let d = left.pop(); d !== undefined; d = left.pop()) {
+    for (const child of d.d_subdirs?.values() ?? []) left.push(child);
+    d.d_inode?.evict_inode();
+  }
 }
 
 const modeOption = (data: string, otherwise: number): number => {
@@ -123,9 +132,10 @@ function sizeOption(data: string): number {
   return factor === undefined ? Math.floor((totalram_pages() * Number(number)) / 100) : Math.ceil((Number(number) * factor) / PAGE_SIZE);
 }
 
-/** Lets the files of a file system take so many pages and no more. */
+/** Lets the files of a file system take so many pages and no more, and it have as many files as Linux's tmpfs lets one have. */
 export function limit_pages(sb: super_block, pages: number): super_block {
   sb.s_maxPages = pages;
+  sb.s_maxInodes = Math.floor(totalram_pages() / 2);
   sb.statfs = () => ({ blocks: pages, bfree: pages - sb.s_pages, bsize: PAGE_SIZE });
   return sb;
 }

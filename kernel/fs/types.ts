@@ -85,6 +85,9 @@ export class super_block {
   /** Pages its files may take together, and take. */
   s_maxPages = Number.POSITIVE_INFINITY;
   s_pages = 0;
+  /** Inodes and further names it may have together, and has. */
+  s_maxInodes = Number.POSITIVE_INFINITY;
+  s_inodes = 0;
   /** Mounts of it; unmounting the last calls kill_sb. */
   s_active = 0;
   statfs: () => { blocks: number; bfree: number; bsize: number } = () => ({ blocks: 0, bfree: 0, bsize: 4096 });
@@ -127,7 +130,7 @@ export class inode {
   i_count = 0;
   /** Locks on the file, once there was one. */
   i_flctx: file_lock_context | undefined;
-  /** Called when neither name nor user is left. */
+  /** Called once, when neither name nor user is left. */
   evict: ((inode: inode) => void) | undefined;
   constructor(sb: super_block, mode: number, op: inode_operations, fop: file_operations, ino = sb.s_nextIno++) {
     this.i_sb = sb;
@@ -135,6 +138,11 @@ export class inode {
     this.i_mode = mode;
     this.i_op = op;
     this.i_fop = fop;
+  }
+  evict_inode(): void {
+    const { evict } = this;
+    this.evict = undefined;
+    evict?.(this);
   }
 }
 

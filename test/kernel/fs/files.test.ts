@@ -157,3 +157,29 @@ test('a listing in progress neither repeats nor skips names that stay', () => {
     assert.ok(seen.includes('moved'));
   });
 });
+
+test('a tmpfs lets a program have so many files and no more, and a deep tree of them goes at once', () => {
+  const ENOSPC = 28;
+  runInit(function* () {
+    assert.equal(yield* call(NR.__NR_mount, 'none', '/tmp', 'tmpfs', 0, 0), 0);
+    yield* call(NR.__NR_chdir, '/tmp');
+    let made = 0;
+    for (;;) {
+      const result = yield* call(NR.__NR_mkdir, 'd', 0o755);
+      if (result < 0) { assert.equal(result, -ENOSPC); break; }
+      made++;
+      assert.equal(yield* call(NR.__NR_chdir, 'd'), 0);
+    }
+    assert.equal(made, 8191, 'half of the frames of 64 MiB');
+    assert.equal(yield* call(NR.__NR_open, 'f', O_CREAT | O_RDWR, 0o644), -ENOSPC);
+    assert.equal(yield* call(NR.__NR_chdir, '..'), 0);
+    assert.equal(yield* call(NR.__NR_rmdir, 'd'), 0);
+    assert.equal(yield* call(NR.__NR_open, 'f', O_CREAT | O_RDWR, 0o644), 3);
+    assert.equal(yield* call(NR.__NR_link, 'f', 'g'), -ENOSPC);
+    assert.equal(yield* call(NR.__NR_unlink, 'f'), 0);
+    assert.equal(yield* call(NR.__NR_close, 3), 0);
+    assert.equal(yield* call(NR.__NR_symlink, 'x', 'g'), 0);
+    yield* call(NR.__NR_chdir, '/');
+    assert.equal(yield* call(NR.__NR_umount2, '/tmp', 0), 0);
+  });
+});
