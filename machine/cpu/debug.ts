@@ -1,11 +1,12 @@
 /**
- * Debug registers: MOV to and from them, and instruction breakpoints. SDM Vol. 3 ch. 18.2.
+ * Debug registers: MOV to and from them, and breakpoints on instructions, data and ports. SDM Vol. 3 ch. 18.2.
  *
- * Breakpoints on data and ports are accepted in DR7 but never hit: the TLB does not know of them.
+ * While one is armed instructions run one at a time and every data access takes the slow path, which reports it here;
+ * what was hit becomes a #DB trap after the instruction.
  */
 import { DB_VECTOR, Fault, GP_VECTOR, NO_ERROR, UD_VECTOR, raise, raiseDebug } from './exceptions.ts';
 import type { Insn } from './opcode-row.ts';
-import { CS, type CpuState, MODE_64, MODE_SIZE, STATE, X86_CR4_DE, X86_EFLAGS_RF } from './state.ts';
+import { CS, type CpuState, EVENT_TRAP, MODE_64, MODE_SIZE, STATE, X86_CR4_DE, X86_EFLAGS_RF } from './state.ts';
 
 const DR = STATE.dr >>> 3;
 export const DR6_FIXED = 0xffff_0ff0n, DR6_BITS = 0xe00fn, DR7_FIXED = 0x400n, DR7_BITS = 0xffff_2bffn;
@@ -36,12 +37,36 @@ export function movToDr(cpu: CpuState, insn: Insn): void {
   if (dr === 7) cpu.engine.stopSoon(cpu);
 }
 
-/** Is an instruction breakpoint enabled at all? Then instructions run one at a time. */
-export function breakpointsArmed(cpu: CpuState): boolean {
+const TYPE_EXECUTE = 0, TYPE_WRITE = 1, TYPE_IO = 2, TYPE_READ_WRITE = 3;
+/** Bytes by the LEN field. */
+const LENGTHS = [1, 2, 8, 4] as const;
+const isEnabled = (dr7: number, i: number) => (dr7 >>> 2 * i & 3) !== 0;
+const typeOf = (dr7: number, i: number) => dr7 >>> 16 + 4 * i & 3;
+
+/** Is any breakpoint enabled? Then instructions run one at a time. */
+export const breakpointsArmed = (cpu: CpuState): boolean => (cpu.u32[2 * (DR + 7)]! & 0xff) !== 0;
+
+/** Reports a data access of the instruction in progress. Call it only while breakpointsArmed(). */
+export function noteAccess(cpu: CpuState, linear: number, size: number, write: boolean): void {
+  note(cpu, linear, size, (type) => type === TYPE_READ_WRITE || (type === TYPE_WRITE && write));
+}
+
+/** Reports a port access; breakpoints on ports exist with CR4.DE only. */
+export function notePort(cpu: CpuState, port: number, size: number): void {
+  if (breakpointsArmed(cpu) && cpu.u64[STATE.cr4 >>> 3]! & X86_CR4_DE) note(cpu, port, size, (type) => type === TYPE_IO);
+}
+
+function note(cpu: CpuState, address: number, size: number, wanted: (type: number) => boolean): void {
   const dr7 = cpu.u32[2 * (DR + 7)]!;
-  if ((dr7 & 0xff) === 0) return false;
-  for (let i = 0; i < 4; i++) if (dr7 >>> 2 * i & 3 && (dr7 >>> 16 + 4 * i & 3) === 0) return true;
-  return false;
+  for (let i = 0; i < 4; i++) {
+    if (!isEnabled(dr7, i) || !wanted(typeOf(dr7, i))) continue;
+    const length = LENGTHS[dr7 >>> 18 + 4 * i & 3]!;
+    const start = Number(BigInt.asIntN(64, cpu.u64[DR + i]! & ~BigInt(length - 1)));
+    if (address < start + length && start < address + size) {
+      cpu.debugHits |= 1 << i;
+      cpu.pending |= EVENT_TRAP;
+    }
+  }
 }
 
 const hit = new Fault();
@@ -52,7 +77,7 @@ export function instructionBreakpoint(cpu: CpuState): Fault | undefined {
   const linear = (cpu.mode & MODE_SIZE) === MODE_64 ? cpu.rip : cpu.rip + cpu.segBase(CS) & 0xffff_ffffn;
   let dr6 = 0;
   for (let i = 0; i < 4; i++) {
-    if (dr7 >>> 2 * i & 3 && (dr7 >>> 16 + 4 * i & 3) === 0 && cpu.u64[DR + i] === linear) dr6 |= 1 << i;
+    if (isEnabled(dr7, i) && typeOf(dr7, i) === TYPE_EXECUTE && cpu.u64[DR + i] === linear) dr6 |= 1 << i;
   }
   if (dr6 === 0) return undefined;
   hit.vector = DB_VECTOR;

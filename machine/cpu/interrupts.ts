@@ -171,7 +171,7 @@ function wake(cpu: CpuState): void {
   if (cpu.u32[STATE.activity >>> 2] === ACTIVITY_HLT) cpu.u32[STATE.activity >>> 2] = ACTIVITY_ACTIVE;
 }
 
-/** True if the next instruction must run alone, by stepOne(): TF, RF, a pending trap, a shadow, instruction breakpoints. */
+/** True if the next instruction must run alone, by stepOne(): TF, RF, a pending trap, a shadow, breakpoints. */
 export const singleStepping = (cpu: CpuState): boolean =>
   (cpu.u32[STATE.rflags >>> 2]! & (X86_EFLAGS_TF | X86_EFLAGS_RF)) !== 0 || shadowed(cpu) || (cpu.pending & EVENT_TRAP) !== 0 || breakpointsArmed(cpu);
 
@@ -185,9 +185,13 @@ export function stepOne(cpu: CpuState, execute: () => StopReason): Outcome {
   const flags = STATE.rflags >>> 2;
   const before = cpu.u32[flags]!;
   const shadow = cpu.u32[STATE.shadow >>> 2]!;
+  cpu.debugHits = 0;
   const stop = execute();
   if (stop === STOP_EXIT) return 'exit';
-  if (stop === STOP_FAULT) return deliverFault(cpu);
+  if (stop === STOP_FAULT) {
+    if (cpu.debugHits !== 0) cpu.pending &= ~EVENT_TRAP;
+    return deliverFault(cpu);
+  }
   if (before & X86_EFLAGS_RF) cpu.u32[flags] = cpu.u32[flags]! & ~X86_EFLAGS_RF;
   return afterSingle(cpu, (before & X86_EFLAGS_TF) !== 0, shadow);
 }
@@ -212,6 +216,7 @@ function afterSingle(cpu: CpuState, trap: boolean, shadow: number): Outcome {
   second.address = 0;
   second.type = INTR_TYPE_HARD_EXCEPTION;
   second.length = 0;
-  second.dr6 = trap ? 0x4000 : 0;
+  second.dr6 = (trap ? 0x4000 : 0) | cpu.debugHits;
+  cpu.debugHits = 0;
   return deliverException(cpu, second);
 }

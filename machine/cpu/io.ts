@@ -2,6 +2,7 @@
  * Ports: who may use which (IOPL, the I/O permission bitmap of the TSS), IN, OUT, and the checks INS and OUTS share
  * with them. SDM Vol. 1 ch. 19.5.
  */
+import { notePort } from './debug.ts';
 import { GP_VECTOR, raise } from './exceptions.ts';
 import { VM_EXIT, type VmExit } from './hooks.ts';
 import { readTable } from './memory.ts';
@@ -32,6 +33,7 @@ function permitted(cpu: CpuState, port: number, size: PortSize): boolean {
  */
 export function checkPort(cpu: CpuState, insn: Insn, port: number, size: PortSize, out: boolean): boolean {
   if (!permitted(cpu, port, size)) raise(cpu, GP_VECTOR);
+  notePort(cpu, port, size);
   return cpu.inGuest && cpu.vmx.io(cpu, insn, port, size, out);
 }
 

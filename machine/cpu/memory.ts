@@ -4,6 +4,7 @@
  * Each access translates for itself; emitted code has the TLB. An access that crosses a page translates both before it
  * touches either. Linear addresses are signed numbers, see paging.ts.
  */
+import { breakpointsArmed, noteAccess } from './debug.ts';
 import { GP_VECTOR, PFERR_USER, PFERR_WRITE, SS_VECTOR, raise } from './exceptions.ts';
 import { ACCESS_IMPLICIT, walk } from './paging.ts';
 import {
@@ -91,6 +92,7 @@ const pageOffset = (linear: number): number => (linear >>> 0) & 0xfff;
 
 /** 1 to 8 bytes, little-endian. `access` is 0, PFERR_USER, or ACCESS_IMPLICIT. */
 export function readLinear(cpu: CpuState, linear: number, size: number, access: number): bigint {
+  if (breakpointsArmed(cpu) && !(access & ACCESS_IMPLICIT)) noteAccess(cpu, linear, size, false);
   const physical = translate(cpu, linear, access);
   const here = 4096 - pageOffset(linear);
   if (size <= here) return readPhysical(cpu, physical, size);
@@ -99,6 +101,7 @@ export function readLinear(cpu: CpuState, linear: number, size: number, access: 
 }
 
 export function writeLinear(cpu: CpuState, linear: number, size: number, value: bigint, access: number): void {
+  if (breakpointsArmed(cpu) && !(access & ACCESS_IMPLICIT)) noteAccess(cpu, linear, size, true);
   const physical = translate(cpu, linear, access | PFERR_WRITE);
   const here = 4096 - pageOffset(linear);
   if (size <= here) return writePhysical(cpu, physical, size, value);
@@ -109,6 +112,7 @@ export function writeLinear(cpu: CpuState, linear: number, size: number, value: 
 
 /** Up to 4 bytes as a number: the common case without bigints. */
 export function readLinear32(cpu: CpuState, linear: number, size: 1 | 2 | 4, access: number): number {
+  if (breakpointsArmed(cpu) && !(access & ACCESS_IMPLICIT)) noteAccess(cpu, linear, size, false);
   const physical = translate(cpu, linear, access);
   const at = cpu.ram + physical;
   if (at % size !== 0 || physical + size > cpu.ramSize) return Number(readLinear(cpu, linear, size, access));

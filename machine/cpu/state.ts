@@ -159,6 +159,8 @@ export class CpuState {
   bus!: CpuBus;
   /** With SMAP and RFLAGS.AC set, ring 0 has translated user pages: those translations end with AC. */
   smapOpen = false;
+  /** Breakpoints hit by the instruction in progress: the low bits of DR6 for the trap that follows it. */
+  debugHits = 0;
   /** What CPUID tells of the machine around the core. */
   tscKhz = 1_000_000;
   /** What instructions are charged beyond their cycle. */
