@@ -128,6 +128,19 @@ test('a write across two pages that faults on the second leaves the first alone'
   assert.equal(m.ram.mem.u32[(m.ram.base + 0x30_0000) >>> 2], 0x1122_3344);
 });
 
+test('a store across two pages is carried out once, whatever stores follow', () => {
+  // mov [rdi],rax (across pages); mov byte [rdi],0x55; mov [rsi],rbx (a page not seen yet); mov [rsi],rbx
+  const m = longMode('48 89 07  c6 07 55  48 89 1e  48 89 1e');
+  smallPages(m, [0x20_0000, 0x30_0000, 0x31_0000]);
+  m.cpu.gpr[RDI] = 0x40_0ffcn;
+  m.cpu.gpr[RSI] = 0x40_2000n;
+  m.cpu.gpr[RAX] = 0x1122_3344_5566_7788n;
+  m.cpu.gpr[RBX] = 9n;
+  for (let i = 0; i < 4; i++) assert.equal(m.engine.run(m.cpu, 1), STOP_LIMIT);
+  assert.equal(m.ram.mem.u32[(m.ram.base + 0x20_0ffc) >>> 2], 0x5566_7755);
+  assert.equal(m.ram.mem.u64[(m.ram.base + 0x31_0000) >>> 3], 9n);
+});
+
 test('code that overwrites the instruction after it runs the new one', () => {
   // mov byte [CODE+8+1], 0x05 ; add eax,1 -> add eax,5 (83 c0 01); jmp $
   for (let round = 0; round < 3; round++) {
