@@ -97,10 +97,11 @@ export function kvm_set_cr8(vcpu: kvm_vcpu, value: bigint): number {
   if ((value & ~0xfn) !== 0n) return 1;
   const { apic } = vcpu.arch;
   if (apic !== undefined) apic.set_tpr(Number(value) << 4);
-  else vcpu.arch.cr8 = value;
+  else vcpu.arch.cr8 = Number(value);
   return 0;
 }
-export const kvm_get_cr8 = (vcpu: kvm_vcpu): bigint => (vcpu.arch.apic !== undefined ? BigInt(vcpu.arch.apic.get_tpr() >> 4) : vcpu.arch.cr8);
+export const cr8_of = (vcpu: kvm_vcpu): number => (vcpu.arch.apic !== undefined ? vcpu.arch.apic.get_tpr() >> 4 : vcpu.arch.cr8);
+export const kvm_get_cr8 = (vcpu: kvm_vcpu): bigint => BigInt(cr8_of(vcpu));
 
 /** XSETBV and KVM_SET_XCRS. 1: #GP(0). x87 is always on, and each state needs those below it. */
 export function kvm_set_xcr(vcpu: kvm_vcpu, index: number, value: bigint): number {

@@ -182,7 +182,9 @@ export const GUESTDBG_ENABLE = 1, GUESTDBG_SINGLESTEP = 2, GUESTDBG_USE_SW_BP = 
 
 /** DR7 as the processor gets it: the debugger's while it uses the breakpoints. */
 export function kvm_update_dr7(vcpu: kvm_vcpu): void {
-  kvm_x86.set_dr7(vcpu, (vcpu.guest_debug & GUESTDBG_USE_HW_BP) !== 0 ? vcpu.arch.guest_debug_dr7 : vcpu.arch.dr7);
+  const dr7 = (vcpu.guest_debug & GUESTDBG_USE_HW_BP) !== 0 ? vcpu.arch.guest_debug_dr7 : vcpu.arch.dr7;
+  kvm_x86.set_dr7(vcpu, dr7);
+  vcpu.arch.switch_db_regs = (dr7 & 0xffn) !== 0n;
 }
 
 // ---------------------------------------------------------------- KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS

@@ -8,7 +8,7 @@
  */
 import type { kvm_run } from '../abi/kvm/run.ts';
 import type { Mem } from '../abi/struct.ts';
-import { type MaySleep, type mm_struct, type mmu_notifier, type preempt_notifier, type task_struct, kernelVariable, wait_queue_head } from '../kernel/exports.ts';
+import { type MaySleep, type mm_struct, type mmu_notifier, type preempt_notifier, type task_struct, PAGE_SIZE, kernelVariable, wait_queue_head } from '../kernel/exports.ts';
 import type { kvm_io_bus } from './io-bus.ts';
 import type { x86_emulate_ctxt, x86_exception } from './emulate.ts';
 import type { kvm_cpuid_entry } from './cpuid.ts';
@@ -97,7 +97,7 @@ export class kvm_vcpu_arch {
   cr4_guest_owned_bits = 0n;
   /** CR4 bits the guest may not set: what its CPUID does not have. */
   cr4_guest_rsvd_bits = 0n;
-  cr8 = 0n;
+  cr8 = 0;
   efer = 0n;
   xcr0 = 1n;
   apic_base = 0n;
@@ -116,7 +116,7 @@ export class kvm_vcpu_arch {
   /** Split chips: the vector user space's PIC wants to inject, -1 none. */
   pending_external_vector = -1;
   /** A port access user space is performing. */
-  readonly pio = { count: 0, in: false, port: 0, size: 0, linear_rip: 0n };
+  readonly pio = { count: 0, in: false, port: 0, size: 0, linear_rip: 0 };
   /** Continues the instruction when user space has answered. */
   complete_userspace_io: ((vcpu: kvm_vcpu) => number) | undefined = undefined;
   readonly emulate_ctxt: x86_emulate_ctxt;
@@ -134,6 +134,8 @@ export class kvm_vcpu_arch {
   /** What is in the debug registers while guest_debug uses them. */
   readonly eff_db = new BigUint64Array(4);
   guest_debug_dr7 = 0n;
+  /** A breakpoint is armed: the debug registers change with the guest. */
+  switch_db_regs = false;
   singlestep_rip = 0n;
   /** The FXSAVE image, and that of the user program while the guest's is loaded. */
   readonly guest_fpu = new Uint8Array(512);
@@ -187,6 +189,8 @@ export class kvm_vcpu {
   readonly run_pfn: number;
   readonly pio_pfn: number;
   readonly run: kvm_run;
+  /** The same page as words: kvm_run's 64-bit members without a BigInt each time. */
+  readonly run_words: Uint32Array;
   sigset_active = false;
   sigset = 0n;
   guest_debug = 0;
@@ -213,6 +217,7 @@ export class kvm_vcpu {
     this.run_pfn = pages.run_pfn;
     this.pio_pfn = pages.pio_pfn;
     this.run = pages.run;
+    this.run_words = new Uint32Array(kvm.mem.u32.buffer, kvm.ram_base + pages.run_pfn * PAGE_SIZE, PAGE_SIZE >>> 2);
     this.arch = arch;
     this.preempt_notifier = notifier(this);
   }
@@ -376,6 +381,8 @@ export interface kvm_x86_ops {
   handle_exit_irqoff(vcpu: kvm_vcpu): void;
   handle_exit(vcpu: kvm_vcpu): number | MaySleep<number>;
   skip_emulated_instruction(vcpu: kvm_vcpu): number;
+  /** Linear address of the instruction as a signed number. */
+  linear_rip(vcpu: kvm_vcpu): number;
   get_exit_info(vcpu: kvm_vcpu): { reason: number; info1: bigint; info2: bigint; intr_info: number; error_code: number };
   patch_hypercall(code: Uint8Array): void;
   load_guest_msrs(vcpu: kvm_vcpu): void;

@@ -175,7 +175,7 @@ function kvm_vcpu_ioctl(f: file, cmd: number, arg: Word): Answer {
 }
 /** One thread at a time is inside a vCPU; all but KVM_RUN are over in one step. */
 function locked(vcpu: kvm_vcpu, cmd: number, arg: Word): Answer {
-  if (cmd === KVM_RUN.nr) return unsigned(arg) !== 0n ? -EINVAL : kvm_arch_vcpu_ioctl_run(vcpu);
+  if (cmd === KVM_RUN.nr) return arg !== 0 && unsigned(arg) !== 0n ? -EINVAL : kvm_arch_vcpu_ioctl_run(vcpu);
   const row = kvm_vcpu_ioctls.get(cmd);
   if (row === undefined) return -EINVAL;
   vcpu_load(vcpu);

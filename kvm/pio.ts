@@ -9,7 +9,7 @@
 import { KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_IO_OUT } from '../abi/kvm/index.ts';
 import { PAGE_SIZE } from '../kernel/exports.ts';
 import { kvm_skip_emulated_instruction } from './guest-debug.ts';
-import { type kvm_vcpu, kvm_get_linear_rip, kvm_rax_write } from './kvm_host.ts';
+import { type kvm_vcpu, kvm_rax_write, kvm_x86 } from './kvm_host.ts';
 import { kvm_pio } from './trace.ts';
 import { EMULTYPE_NO_DECODE, x86_emulate_instruction } from './x86-emulate.ts';
 
@@ -114,14 +114,14 @@ function fast_out(vcpu: kvm_vcpu, size: number, port: number): number {
     kvm_skip_emulated_instruction(vcpu);
     arch.complete_userspace_io = complete_fast_pio_out_port_0x7e;
   } else {
-    arch.pio.linear_rip = kvm_get_linear_rip(vcpu);
+    arch.pio.linear_rip = kvm_x86.linear_rip(vcpu);
     arch.complete_userspace_io = complete_fast_pio_out;
   }
   return 0;
 }
 const complete_fast_pio_out_port_0x7e = (): number => 1;
 const complete_fast_pio_out = (vcpu: kvm_vcpu): number =>
-  kvm_get_linear_rip(vcpu) !== vcpu.arch.pio.linear_rip ? 1 : kvm_skip_emulated_instruction(vcpu);
+  kvm_x86.linear_rip(vcpu) !== vcpu.arch.pio.linear_rip ? 1 : kvm_skip_emulated_instruction(vcpu);
 
 function fast_in(vcpu: kvm_vcpu, size: number, port: number): number {
   const { arch, kvm } = vcpu;
@@ -132,14 +132,14 @@ function fast_in(vcpu: kvm_vcpu, size: number, port: number): number {
   const at = data_page(vcpu);
   kvm.mem.u8.fill(0, at, at + size);
   exit_io(vcpu, size, port, 1, true);
-  arch.pio.linear_rip = kvm_get_linear_rip(vcpu);
+  arch.pio.linear_rip = kvm_x86.linear_rip(vcpu);
   arch.complete_userspace_io = complete_fast_pio_in;
   return 0;
 }
 function complete_fast_pio_in(vcpu: kvm_vcpu): number {
   const { pio } = vcpu.arch;
   pio.count = 0;
-  if (kvm_get_linear_rip(vcpu) !== pio.linear_rip) return 1;
+  if (kvm_x86.linear_rip(vcpu) !== pio.linear_rip) return 1;
   store(vcpu, pio.size, vcpu.kvm.mem.u8, data_page(vcpu));
   return kvm_skip_emulated_instruction(vcpu);
 }

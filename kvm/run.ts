@@ -10,13 +10,13 @@
 import { EAGAIN, EINTR, EINVAL, EIO } from '../abi/errno.ts';
 import {
   KVM_EXIT_INTR, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, KVM_RUN_X86_SMM,
-  KVM_SYNC_X86_EVENTS, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, KVM_SYNC_X86_VALID_FIELDS,
+  KVM_SYNC_X86_EVENTS, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, KVM_SYNC_X86_VALID_FIELDS, kvm_run,
 } from '../abi/kvm/index.ts';
 import {
   type MaySleep, current, guest_enter, guest_exit, need_resched, preempt_notifier_register, preempt_notifier_unregister, schedule, set_user_sigmask, signal_pending, this_processor,
 } from '../kernel/exports.ts';
 import { kvm_vcpu_block, kvm_vcpu_running, vcpu_block } from './block.ts';
-import { kvm_get_cr8, kvm_set_cr8 } from './cr.ts';
+import { cr8_of, kvm_set_cr8 } from './cr.ts';
 import { kvm_check_and_inject_events, kvm_exception_pending, kvm_vcpu_ioctl_x86_get_vcpu_events, kvm_vcpu_ioctl_x86_set_vcpu_events, process_nmi } from './events.ts';
 import {
   IN_GUEST_MODE, KVM_REQ_EVENT, KVM_REQ_MSR_FILTER_CHANGED, KVM_REQ_NMI, KVM_REQ_SMI, KVM_REQ_TLB_FLUSH, KVM_REQ_TRIPLE_FAULT, KVM_REQ_UNBLOCK, KVM_REQ_VM_DEAD, OUTSIDE_GUEST_MODE,
@@ -29,6 +29,11 @@ import { __get_regs, __get_sregs, __set_regs, __set_sregs } from './regs.ts';
 /** What a step of the loop comes to, beside 1 (on), 0 (to user space) and -errno. */
 const GUEST_RUNS = 2;          // the step's time is up inside the guest
 const HANDLER_SLEEPS = 3;      // an exit handler has to wait: vcpu.sleeper
+
+/** Words of kvm_run. */
+const CR8 = kvm_run.offset.cr8 >>> 2;
+const VALID_REGS = kvm_run.offset.kvm_valid_regs >>> 2;
+const DIRTY_REGS = kvm_run.offset.kvm_dirty_regs >>> 2;
 
 /** The handler that sleeps, a vCPU at a time. */
 const sleepers = new WeakMap<kvm_vcpu, MaySleep<number>>();
@@ -158,16 +163,14 @@ function in_guest(vcpu: kvm_vcpu): number {
   return HANDLER_SLEEPS;
 }
 
-/** Breakpoints cost nothing while none is armed. */
-const armed = (vcpu: kvm_vcpu): boolean => (((vcpu.guest_debug & 0x20000) !== 0 ? vcpu.arch.guest_debug_dr7 : vcpu.arch.dr7) & 0xffn) !== 0n;
 function load_debug_registers(vcpu: kvm_vcpu): void {
-  if (!armed(vcpu)) return;
+  if (!vcpu.arch.switch_db_regs) return;
   const { dr } = this_processor().cpu.state;
   for (let i = 0; i < 4; i++) dr.set(i, vcpu.arch.eff_db[i]!);
   dr.set(6, vcpu.arch.dr6);
 }
 function save_debug_registers(vcpu: kvm_vcpu): void {
-  if (armed(vcpu)) for (let i = 0; i < 4; i++) this_processor().cpu.state.dr.set(i, 0n);
+  if (vcpu.arch.switch_db_regs) for (let i = 0; i < 4; i++) this_processor().cpu.state.dr.set(i, 0n);
 }
 
 // ---------------------------------------------------------------- the loop
@@ -226,14 +229,13 @@ function* run_slow(vcpu: kvm_vcpu, first: number): MaySleep<number> {
 
 /** 1, or what ends the run before it began. */
 function before_run(vcpu: kvm_vcpu): number {
-  const { run, arch } = vcpu;
-  const valid = BigInt(KVM_SYNC_X86_VALID_FIELDS);
-  if ((run.kvm_valid_regs & ~valid) !== 0n || (run.kvm_dirty_regs & ~valid) !== 0n) return -EINVAL;
-  if (run.kvm_dirty_regs !== 0n) {
+  const { run, run_words, arch } = vcpu;
+  if (((run_words[VALID_REGS]! | run_words[DIRTY_REGS]!) & ~KVM_SYNC_X86_VALID_FIELDS) !== 0 || (run_words[VALID_REGS + 1]! | run_words[DIRTY_REGS + 1]!) !== 0) return -EINVAL;
+  if (run_words[DIRTY_REGS] !== 0) {
     const r = sync_regs(vcpu);
     if (r !== 0) return r;
   }
-  if (arch.apic === undefined && run.cr8 !== arch.cr8 && kvm_set_cr8(vcpu, run.cr8) !== 0) return -EINVAL;
+  if (arch.apic === undefined && (run_words[CR8] !== arch.cr8 || run_words[CR8 + 1] !== 0) && kvm_set_cr8(vcpu, run.cr8) !== 0) return -EINVAL;
   const complete = arch.complete_userspace_io;
   if (complete !== undefined) {
     arch.complete_userspace_io = undefined;
@@ -244,34 +246,37 @@ function before_run(vcpu: kvm_vcpu): number {
 }
 
 function sync_regs(vcpu: kvm_vcpu): number {
-  const { run } = vcpu;
+  const { run, run_words } = vcpu;
   const { regs } = run.s;
-  if ((run.kvm_dirty_regs & BigInt(KVM_SYNC_X86_REGS)) !== 0n) {
+  const dirty = run_words[DIRTY_REGS]!;
+  if ((dirty & KVM_SYNC_X86_REGS) !== 0) {
     __set_regs(vcpu, regs.regs);
-    run.kvm_dirty_regs &= ~BigInt(KVM_SYNC_X86_REGS);
+    run_words[DIRTY_REGS]! &= ~KVM_SYNC_X86_REGS;
   }
-  if ((run.kvm_dirty_regs & BigInt(KVM_SYNC_X86_SREGS)) !== 0n) {
+  if ((dirty & KVM_SYNC_X86_SREGS) !== 0) {
     if (__set_sregs(vcpu, regs.sregs) !== 0) return -EINVAL;
-    run.kvm_dirty_regs &= ~BigInt(KVM_SYNC_X86_SREGS);
+    run_words[DIRTY_REGS]! &= ~KVM_SYNC_X86_SREGS;
   }
-  if ((run.kvm_dirty_regs & BigInt(KVM_SYNC_X86_EVENTS)) !== 0n) {
+  if ((dirty & KVM_SYNC_X86_EVENTS) !== 0) {
     if (kvm_vcpu_ioctl_x86_set_vcpu_events(vcpu, regs.events) !== 0) return -EINVAL;
-    run.kvm_dirty_regs &= ~BigInt(KVM_SYNC_X86_EVENTS);
+    run_words[DIRTY_REGS]! &= ~KVM_SYNC_X86_EVENTS;
   }
   return 0;
 }
 
 /** What user space finds in kvm_run after any run, however it ended. */
 function after_run(vcpu: kvm_vcpu): void {
-  const { run, arch } = vcpu;
-  if (run.kvm_valid_regs !== 0n) {
+  const { run, run_words, arch } = vcpu;
+  const valid = run_words[VALID_REGS]!;
+  if (valid !== 0) {
     const { regs } = run.s;
-    if ((run.kvm_valid_regs & BigInt(KVM_SYNC_X86_REGS)) !== 0n) __get_regs(vcpu, regs.regs);
-    if ((run.kvm_valid_regs & BigInt(KVM_SYNC_X86_SREGS)) !== 0n) __get_sregs(vcpu, regs.sregs);
-    if ((run.kvm_valid_regs & BigInt(KVM_SYNC_X86_EVENTS)) !== 0n) kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu, regs.events);
+    if ((valid & KVM_SYNC_X86_REGS) !== 0) __get_regs(vcpu, regs.regs);
+    if ((valid & KVM_SYNC_X86_SREGS) !== 0) __get_sregs(vcpu, regs.sregs);
+    if ((valid & KVM_SYNC_X86_EVENTS) !== 0) kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu, regs.events);
   }
   run.if_flag = (kvm_x86.get_rflags(vcpu) & 0x200) !== 0 ? 1 : 0;
-  run.cr8 = kvm_get_cr8(vcpu);
+  run_words[CR8] = cr8_of(vcpu);
+  run_words[CR8 + 1] = 0;
   run.apic_base = arch.apic_base;
   run.ready_for_interrupt_injection = pic_in_kernel(vcpu.kvm) || ready_for_interrupt_injection(vcpu) ? 1 : 0;
   if (arch.smm) run.flags |= KVM_RUN_X86_SMM;

@@ -35,10 +35,11 @@ const GUEST_INTR_STATE_STI = 1, GUEST_INTR_STATE_MOV_SS = 2, GUEST_INTR_STATE_NM
 const EXIT_REASON_EXCEPTION_NMI = 0, EXIT_REASON_EXTERNAL_INTERRUPT = 1;
 const VMX_EPT_EXTENT_CONTEXT = 1;
 const FAILED_VMENTRY = 0x8000_0000;
+const VMX_AR_L_MASK = 1 << 13;
 
 const physical = (pfn: number): number => pfn * PAGE_SIZE;
 /** EPT pointer: write-back, four levels. */
-const eptp = (root: number): bigint => BigInt(physical(root)) | 6n | (3n << 3n);
+const eptp = (root: number): number => physical(root) + (6 | (3 << 3));
 
 // ---------------------------------------------------------------- birth and death
 
@@ -97,7 +98,7 @@ function vcpu_load(vcpu: kvm_vcpu, cpu: number): void {
 
 function load_eptp(vcpu: kvm_vcpu): void {
   const root = kvm_mmu_load(vcpu);
-  vcpu.vmx.hw.write64(F.EPT_POINTER, root > 0 ? eptp(root) : 0n);
+  vcpu.vmx.hw.writeNumber(F.EPT_POINTER, root > 0 ? eptp(root) : 0);
 }
 
 /** Registers go to the processor and the guest is entered. What failed is told by the exit that follows. */
@@ -269,11 +270,19 @@ function update_exception_bitmap(vcpu: kvm_vcpu): void {
 /** Past the instruction that exited; it also ends an interrupt shadow. Always 1. */
 function skip_emulated_instruction(vcpu: kvm_vcpu): number {
   const { hw } = vcpu.vmx;
-  const rip = hw.read64(F.GUEST_RIP) + BigInt(hw.read32(F.VM_EXIT_INSTRUCTION_LEN));
+  const low = hw.read32(F.GUEST_RIP) + hw.read32(F.VM_EXIT_INSTRUCTION_LEN);
+  const high = hw.readHigh(F.GUEST_RIP) + (low > 0xffff_ffff ? 1 : 0);
   // Outside 64-bit code RIP wraps at 32 bits, but only where it did not lie beyond them before.
-  hw.write64(F.GUEST_RIP, rip >> 32n !== 1n || is_64_bit_mode(vcpu) ? BigInt.asUintN(64, rip) : rip & 0xffff_ffffn);
+  hw.writeHalves(F.GUEST_RIP, low >>> 0, high !== 1 || is_64_bit_mode(vcpu) ? high >>> 0 : 0);
   if (hw.read32(F.GUEST_INTERRUPTIBILITY_INFO) & 3) set_interrupt_shadow(vcpu, 0);
   return 1;
+}
+
+/** Linear address of the instruction. As a signed number it is exact wherever code can be. */
+function linear_rip(vcpu: kvm_vcpu): number {
+  const { hw } = vcpu.vmx;
+  const is64Bit = (hw.read32(F.VM_ENTRY_CONTROLS) & C.VM_ENTRY_IA32E_MODE) !== 0 && (hw.read32(F.GUEST_CS_AR_BYTES) & VMX_AR_L_MASK) !== 0;
+  return is64Bit ? hw.readSigned(F.GUEST_RIP) : (hw.read32(F.GUEST_CS_BASE) + hw.read32(F.GUEST_RIP)) >>> 0;
 }
 
 // ---------------------------------------------------------------- the table
@@ -330,13 +339,13 @@ export const vmx_x86_ops: kvm_x86_ops = {
   write_tsc_offset: (vcpu, offset) => vcpu.vmx.hw.write64(F.TSC_OFFSET, offset),
   flush_tlb_current: (vcpu) => {
     const root = vcpu.kvm.arch.tdp_root;
-    if (root !== 0) vcpu.vmx.hw.invept(VMX_EPT_EXTENT_CONTEXT, eptp(root));
+    if (root !== 0) vcpu.vmx.hw.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(root)));
     vcpu.vmx.hw.invvpid(1, vcpu.vmx.vpid, 0n);
   },
-  flush_tlb_eptp: (kvm: kvm) => { if (kvm.arch.tdp_root !== 0) this_processor().vmx.invept(VMX_EPT_EXTENT_CONTEXT, eptp(kvm.arch.tdp_root)); },
+  flush_tlb_eptp: (kvm: kvm) => { if (kvm.arch.tdp_root !== 0) this_processor().vmx.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(kvm.arch.tdp_root))); },
   load_eptp, vcpu_enter, vcpu_run, vcpu_exited, handle_exit_irqoff,
   handle_exit: vmx_handle_exit,
-  skip_emulated_instruction,
+  skip_emulated_instruction, linear_rip,
   get_exit_info: (vcpu) => {
     const { hw, exit_reason, exit_intr_info } = vcpu.vmx;
     const failed = (exit_reason & FAILED_VMENTRY) !== 0;

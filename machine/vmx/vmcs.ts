@@ -174,7 +174,7 @@ export class Vmcs {
     this.writeHalves(field, value, Math.floor(value / 0x1_0000_0000));
   }
 
-  private writeHalves(field: number, low: number, high: number): void {
+  writeHalves(field: number, low: number, high: number): void {
     const { u32 } = this;
     const at = this.word + WORD[field]!;
     const old = u32[at]!;

@@ -154,6 +154,16 @@ export class Vmx {
     return this.exists(field) ? this.vmcs.readNumber(field) : 0;
   }
 
+  /** High half of a field of 64 bits or natural width. */
+  readHigh(field: number): number {
+    return this.exists(field) ? this.vmcs.readHigh(field) : 0;
+  }
+
+  /** A field of natural width as a signed number: exact for every canonical address. */
+  readSigned(field: number): number {
+    return (this.readHigh(field) | 0) * 0x1_0000_0000 + this.read32(field);
+  }
+
   write32(field: number, value: number): void {
     if (this.isWritable(field)) this.vmcs.write32(field, value);
   }
@@ -164,6 +174,10 @@ export class Vmx {
 
   writeNumber(field: number, value: number): void {
     if (this.isWritable(field)) this.vmcs.writeNumber(field, value);
+  }
+
+  writeHalves(field: number, low: number, high: number): void {
+    if (this.isWritable(field)) this.vmcs.writeHalves(field, low, high);
   }
 
   private exists(field: number): boolean {
