@@ -1,10 +1,11 @@
 /**
- * `lab N`: a working copy of the lab in lab-work/ (never overwritten), and a booted shell in which the copy is the
+ * `lab N [--folder DIR]`: a working copy of the lab in lab-work/ (never overwritten), and a booted shell in which the copy is the
  * program NN-name. At a terminal the program is loaded anew whenever the file has changed, so one edits it beside the
  * shell and just runs it again; the folder is at /lab.
  */
 import { copyFileSync, existsSync, mkdirSync, statSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { join, relative, resolve } from 'node:path';
+import yargs from 'yargs';
 import type { Program } from '../abi/process.ts';
 import { _start, eputs } from '../userland/libc.ts';
 import { atTerminal, headFor, runSystem } from './boot.ts';
@@ -39,9 +40,18 @@ async function latestOf(file: string, name: string): Promise<{ program: Program;
 }
 
 export async function lab(argv: readonly string[]): Promise<number> {
-  if (argv.length !== 1) throw new UsageError('lab takes the number of one lab, such as 01');
-  const chosen = labOf(argv[0]!);
-  const folder = workFolder(chosen);
+  const options = yargs([...argv])
+    .scriptName('npm run lab --')
+    .usage('$0 N [--folder DIR]   opens lab N')
+    .option('folder', { type: 'string', requiresArg: true, describe: 'where the working copy is (default: a folder in lab-work/)' })
+    .parserConfiguration({ 'parse-numbers': false, 'parse-positional-numbers': false })
+    .strictOptions().version(false).exitProcess(false).showHelpOnFail(false)
+    .fail((message, error) => { throw error ?? new UsageError(message); })
+    .parseSync();
+  if (options['help']) return 0;
+  if (options._.length !== 1) throw new UsageError('lab takes the number of one lab, such as 01');
+  const chosen = labOf(String(options._[0]));
+  const folder = options.folder === undefined ? workFolder(chosen) : resolve(process.env['INIT_CWD'] ?? process.cwd(), options.folder);
   const file = join(folder, 'start.ts');
   const shown = relative(process.cwd(), file);
   mkdirSync(folder, { recursive: true });

@@ -94,7 +94,7 @@ function drive(system: System, paper: Paper, observer: Observer, { seconds, cpuS
     if (state === 'idle') return { how: 'sleeps' };
     if (observer.printed > MAX_OUTPUT) return { how: 'output' };
     const now = performance.now();
-    if (now > stopAt || cpuSpent() || machine.now() > VIRTUAL_SECONDS * system.cyclesPerMs * 1000) return { how: 'time', doing: observer.doing() };
+    if (now > stopAt || cpuSpent() || machine.now() > VIRTUAL_SECONDS * system.cyclesPerMs * 1000) return { how: 'time', doing: observer.doing(machine.latest()) };
     if (now - told > SIGN_MS) {
       told = now;
       tell({ alive: true });

@@ -62,6 +62,8 @@ export function describeRuns(seen: Seen): string {
   const failed = seen.calls.find((call) => call.result < 0);
   const why = failed ? `${failed.name} failed with ${errnoName(-failed.result)}; ` : '';
   if (seen.runCount === 0) return `${why}KVM_RUN never returned; ${ending}`;
+  const halt = seen.runs.findIndex((run) => run.result === 0 && run.reason === K.KVM_EXIT_HLT) + 1;
+  if (halt > 0 && halt < seen.runCount) return `${why}KVM_RUN number ${halt} returned ${describeRun(seen.runs[halt - 1]!)}, yet it was called again, ${seen.runCount} times in all; ${ending}`;
   const last = seen.runs.at(-1)!;
   return `${why}KVM_RUN returned ${times(seen.runCount)}, ${seen.runCount > seen.runs.length ? `number ${seen.runs.length}` : seen.runCount > 1 ? 'the last time' : 'and that'} with ${describeRun(last)}; ${ending}`;
 }

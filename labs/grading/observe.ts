@@ -12,7 +12,7 @@ import { copy_from_user } from '../../kernel/mm/uaccess.ts';
 import type { task_struct } from '../../kernel/sched/types.ts';
 import { sys_enter, sys_exit } from '../../kernel/trace/events-sched.ts';
 import type { Tracepoint } from '../../kernel/trace/tracepoint.ts';
-import { kvm, kvm_vcpu } from '../../kvm/kvm_host.ts';
+import { type kvm, kvm_vcpu } from '../../kvm/kvm_host.ts';
 import type { System } from '../../system/boot.ts';
 import { describeRun } from './lab.ts';
 import { type IoExit, MAX_RUNS, type MemorySlot, type Piece, type RunExit } from './seen.ts';
@@ -21,6 +21,8 @@ const PAGE = 4096;
 const HLT = 0xf4;
 const MAX_CALLS = 1000;
 export const MAX_OUTPUT = 1 << 18;
+/** Cycles after which a guest that has not left to user space is said to run on. */
+const LONG = 10_000_000;
 /** Length of a text looked for at an address that the guest wrote to a port. */
 const MAX_TEXT = 8192;
 /** Bytes of a slot searched for a HLT. */
@@ -82,8 +84,8 @@ export class Observer {
   runCount = 0;
   /** Bytes printed so far. */
   printed = 0;
-  /** Threads that are inside KVM_RUN. */
-  readonly #inside = new Set<task_struct>();
+  /** Threads that are inside KVM_RUN, and since when, in cycles. */
+  readonly #inside = new Map<task_struct, number>();
   #calls = 0;
   #entered = false;
   #last: RunExit | undefined;
@@ -94,25 +96,25 @@ export class Observer {
 
   attach(system: System): void {
     const buffer = system.kernel.trace_buffer();
-    buffer.consumer = ({ point, values }) => {
-      if (point.name === 'sys_enter') this.#enter(values['id'] as number);
+    buffer.consumer = ({ point, values, time }) => {
+      if (point.name === 'sys_enter') this.#enter(values['id'] as number, time);
       else if (point.name === 'sys_exit') this.#exit(values['id'] as number, values['ret'] as number);
     };
     for (const point of [sys_enter, sys_exit]) buffer.enable(point as unknown as Tracepoint);
   }
 
-  /** What the program is about, for one that has to be stopped. */
-  doing(): string {
-    if (this.#inside.size > 0) return `KVM_RUN has not returned: the guest runs on and never leaves to user space${this.runCount > 0 ? ` again after ${this.runCount} exits` : ''}`;
+  /** What the program is about at `now`, for one that has to be stopped. */
+  doing(now: number): string {
+    if ([...this.#inside.values()].some((since) => now - since > LONG)) return `KVM_RUN has not returned: the guest runs on and never leaves to user space${this.runCount > 0 ? ` again after ${this.runCount} exits` : ''}`;
     if (this.#last !== undefined) return `it called KVM_RUN ${this.runCount} times and goes on after ${describeRun(this.#last)}`;
     return 'it makes system calls without end';
   }
 
-  #enter(nr: number): void {
+  #enter(nr: number, time: number): void {
     const task = current();
     const vcpu = nr === __NR_ioctl ? this.#object(task) : undefined;
     if (!(vcpu instanceof kvm_vcpu) || task.user!.a1 !== K.KVM_RUN.nr) return;
-    this.#inside.add(task);
+    this.#inside.set(task, time);
     if (this.#entered) return;
     this.#entered = true;
     this.#tell({ memory: memoryOf(vcpu.kvm) });

@@ -47,7 +47,7 @@ export function runProgram(entry: string, request: Omit<ChildRequest, 'seconds' 
     const timer = setInterval(() => {
       if (residentMiB(child.pid) > RESIDENT) kill({ how: 'memory' });
       else if (lastSign !== undefined && since(lastSign) > SILENT_SECONDS) kill({ how: 'computes' });
-      else if (since(started) > HARD_SECONDS) kill({ how: 'time', doing: 'it is too slow' });
+      else if (since(started) > HARD_SECONDS) kill({ how: 'time', doing: `it was stopped after ${HARD_SECONDS} s` });
     }, 100);
     child.stderr!.setEncoding('utf8').on('data', (text: string) => { if (stderr.length < 1 << 16) stderr += text; });
     (child.stdio[3] as Readable).setEncoding('utf8').on('data', (text: string) => {
