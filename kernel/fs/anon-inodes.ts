@@ -5,7 +5,7 @@
  */
 import { O_ACCMODE, O_CLOEXEC, O_NONBLOCK, O_RDWR } from '../../abi/fcntl.ts';
 import { current, kernelVariable } from '../current.ts';
-import { alloc_fd, fd_install, hold, nofile } from './file.ts';
+import { fd_install, get_unused_fd, hold } from './file.ts';
 import { get_anon_bdev, kern_mount } from './namespace.ts';
 import { FMODE_LSEEK, FMODE_READ, FMODE_STREAM, FMODE_WRITE, type file_operations, type file_system_type, dentry, file, inode, super_block } from './types.ts';
 
@@ -43,7 +43,7 @@ export function anon_inode_getfile(name: string, fops: file_operations, priv: un
 /** A descriptor of the current task for it, or -EMFILE; then nothing was made and fops.release is not called. */
 export function anon_inode_getfd(name: string, fops: file_operations, priv: unknown, flags: number): number {
   const task = current();
-  const fd = alloc_fd(task.files!, 0, nofile(task));
+  const fd = get_unused_fd(task);
   if (fd >= 0) fd_install(task.files!, fd, anon_inode_getfile(name, fops, priv, flags), (flags & O_CLOEXEC) !== 0);
   return fd;
 }

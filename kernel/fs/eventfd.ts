@@ -14,7 +14,7 @@ import { current, kernelVariable } from '../current.ts';
 import type { MaySleep, task_struct } from '../sched/types.ts';
 import { type wait_queue_entry, wait_event_interruptible, wait_queue_head } from '../sched/wait.ts';
 import { anon_inode_getfile } from './anon-inodes.ts';
-import { alloc_fd, fd_install, fd_lookup, nofile } from './file.ts';
+import { fd_install, fd_lookup, get_unused_fd } from './file.ts';
 import type { iov_iter } from './iov-iter.ts';
 import { noop_llseek } from './read-write.ts';
 import { type file, type file_operations, poll_wait } from './types.ts';
@@ -126,7 +126,7 @@ export function eventfd_ctx_fdget(fd: number): eventfd_ctx | number {
 
 export function sys_eventfd2(task: task_struct, count: number, flags: number): number {
   if ((flags & ~(EFD_SEMAPHORE | EFD_CLOEXEC | EFD_NONBLOCK)) !== 0) return -EINVAL;
-  const fd = alloc_fd(task.files!, 0, nofile(task));
+  const fd = get_unused_fd(task);
   if (fd < 0) return fd;
   const ctx = new eventfd_ctx(BigInt(count >>> 0), (flags & EFD_SEMAPHORE) !== 0, ids().next++);
   fd_install(task.files!, fd, anon_inode_getfile('[eventfd]', eventfd_fops, ctx, O_RDWR | (flags & EFD_NONBLOCK)), (flags & EFD_CLOEXEC) !== 0);

@@ -20,7 +20,7 @@ import { set_current_blocked, set_temporary_sigmask } from '../signal.ts';
 import { ns_to_cycles } from '../time/timekeeping.ts';
 import { get_timespec, timespec_to_cycles } from '../time/timespec.ts';
 import { anon_inode_getfile } from './anon-inodes.ts';
-import { alloc_fd, fd_install, fd_lookup, fput, get_file, nofile } from './file.ts';
+import { fd_install, fd_lookup, fput, get_file, get_unused_fd } from './file.ts';
 import { vfs_poll } from './select.ts';
 import { noop_llseek } from './read-write.ts';
 import { type file, type file_operations, type poll_table, poll_wait } from './types.ts';
@@ -119,7 +119,7 @@ const isEventpoll = (f: file): boolean => f.f_op === eventpoll_fops;
 
 export function sys_epoll_create1(task: task_struct, flags: number): number {
   if ((flags & ~EPOLL_CLOEXEC) !== 0) return -EINVAL;
-  const fd = alloc_fd(task.files!, 0, nofile(task));
+  const fd = get_unused_fd(task);
   if (fd < 0) return fd;
   fd_install(task.files!, fd, anon_inode_getfile('[eventpoll]', eventpoll_fops, new eventpoll(), O_RDWR), (flags & O_CLOEXEC) !== 0);
   return fd;

@@ -6,8 +6,9 @@
  * The lowest free descriptor is always the one given out. A file is released when its last descriptor, mapping or
  * other holder lets go, not when the descriptor is closed.
  */
-import { EBADF, EMFILE } from '../../abi/errno.ts';
+import { EBADF, EMFILE, ENFILE } from '../../abi/errno.ts';
 import { RLIMIT_NOFILE } from '../../abi/resource.ts';
+import { kernelVariable, machine } from '../current.ts';
 import type { task_struct } from '../sched/types.ts';
 import type { file, mount, super_block } from './types.ts';
 
@@ -42,6 +43,7 @@ export function fd_lookup(files: files_struct, fd: number): file | null {
 
 /** References of a new file on its mount and inode; fput drops them. */
 export function hold(f: file): void {
+  files_stat().nr_files++;
   f.f_path.mnt.mnt_count++;
   f.f_inode.i_count++;
 }
@@ -62,6 +64,7 @@ export function fput(f: file): void {
 
 /** Drops what hold took. */
 export function unhold(f: file): void {
+  files_stat().nr_files--;
   const inode = f.f_inode;
   if (--inode.i_count === 0 && inode.i_nlink === 0) inode.evict_inode();
   mntput(f.f_path.mnt);
@@ -83,6 +86,15 @@ export function alloc_fd(files: files_struct, start: number, limit: number): num
   while (fd < table.length && table[fd] !== null) fd++;
   if (fd >= limit) return -EMFILE;
   return fd;
+}
+
+/** Open files in the whole system, and how many there may be: one for every 10 KiB of RAM, as Linux counts. */
+export const files_stat = kernelVariable(() => ({ nr_files: 0, max_files: Math.max(8192, Math.floor(machine().ram.size / 10240)) }));
+
+/** The lowest free descriptor of a task, for a file about to be made: -EMFILE, or -ENFILE when the system has all it may have. */
+export function get_unused_fd(task: task_struct): number {
+  const { nr_files, max_files } = files_stat();
+  return nr_files >= max_files ? -ENFILE : alloc_fd(task.files!, 0, nofile(task));
 }
 
 /** Gives `fd` (from alloc_fd, or free) the file, whose reference passes to the table. */

@@ -13,7 +13,7 @@ import { PAGE_SIZE, VM_MAYWRITE, VM_SHARED, VM_WRITE } from '../mm/types.ts';
 import { strncpy_from_user } from '../mm/uaccess.ts';
 import type { task_struct } from '../sched/types.ts';
 import { alloc_file_pseudo, pseudo_mount } from './anon-inodes.ts';
-import { MAX_FILE_SIZE, alloc_fd, fd_install, fd_lookup, nofile } from './file.ts';
+import { MAX_FILE_SIZE, fd_install, fd_lookup, get_unused_fd } from './file.ts';
 import { address_space } from './filemap.ts';
 import { current_time } from './inode.ts';
 import { TMPFS_MAGIC, limit_pages, makeFile, ramfs_file_operations } from './ramfs.ts';
@@ -54,7 +54,7 @@ export function sys_memfd_create(task: task_struct, address: number, flags: numb
   const name = strncpy_from_user(address, MFD_NAME_MAX + 1);
   if (typeof name === 'number') return -EFAULT;
   if (name === undefined) return -EINVAL;
-  const fd = alloc_fd(task.files!, 0, nofile(task));
+  const fd = get_unused_fd(task);
   if (fd < 0) return fd;
   const mnt = shmem();
   const node = makeFile(mnt.mnt_sb, S_IFREG | 0o777);

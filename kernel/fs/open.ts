@@ -14,7 +14,7 @@ import { MS_RDONLY } from '../../abi/mount.ts';
 import { chrdev_open } from '../drivers/chrdev.ts';
 import type { MaySleep, task_struct } from '../sched/types.ts';
 import { d_add, d_lookup, follow_mount } from './dcache.ts';
-import { MAX_FILE_SIZE, alloc_fd, close_fd, fd_install, fd_lookup, fput, hold, nofile, unhold } from './file.ts';
+import { MAX_FILE_SIZE, close_fd, fd_install, fd_lookup, fput, get_unused_fd, hold, unhold } from './file.ts';
 import { current_time, notify_change } from './inode.ts';
 import {
   LOOKUP_DIRECTORY, LOOKUP_FOLLOW, LOOKUP_PARENT, MAY_EXEC, MAY_READ, MAY_WRITE, getname, inode_permission, isDots, nameidata_at, user_path_at,
@@ -126,7 +126,7 @@ function do_sys_openat(task: task_struct, dfd: number, address: number, flags: n
   const name = getname(address);
   if (typeof name === 'number') return name;
   const files = task.files!;
-  const fd = alloc_fd(files, 0, nofile(task));
+  const fd = get_unused_fd(task);
   if (fd < 0) return fd;
   const f = path_openat(task, dfd, name, flags | ((flags & O_PATH) === 0 ? O_LARGEFILE : 0), mode);
   if (typeof f === 'number') return f;
@@ -140,7 +140,7 @@ function do_sys_openat(task: task_struct, dfd: number, address: number, flags: n
 function* finishOpen(task: task_struct, f: file, opening: MaySleep<number>, flags: number): MaySleep<number> {
   const opened = yield* opening;
   if (opened < 0) { unhold(f); return opened; }
-  const fd = alloc_fd(task.files!, 0, nofile(task));
+  const fd = get_unused_fd(task);
   if (fd < 0) { fput(f); return fd; }
   fd_install(task.files!, fd, f, (flags & O_CLOEXEC) !== 0);
   return fd;

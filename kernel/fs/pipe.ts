@@ -18,7 +18,7 @@ import type { MaySleep, task_struct } from '../sched/types.ts';
 import { wait_event_interruptible, wait_queue_head } from '../sched/wait.ts';
 import { send_sig } from '../signal.ts';
 import { alloc_file_pseudo, pseudo_mount } from './anon-inodes.ts';
-import { alloc_fd, fd_install, nofile } from './file.ts';
+import { alloc_fd, fd_install, get_unused_fd, nofile } from './file.ts';
 import { current_time } from './inode.ts';
 import type { iov_iter } from './iov-iter.ts';
 import { ENOIOCTLCMD, FMODE_READ, FMODE_WRITE, type file, type file_operations, inode, poll_wait } from './types.ts';
@@ -26,13 +26,18 @@ import { ENOIOCTLCMD, FMODE_READ, FMODE_WRITE, type file, type file_operations, 
 const PAGE_SIZE = 4096;
 const PIPE_DEF_SIZE = 65536;
 const PIPE_MAX_SIZE = 1048576;
+/** Pages all pipes may promise together before new ones get two each: fs.pipe-user-pages-soft. */
+const PIPE_USER_PAGES_SOFT = 16384;
+const PIPE_MIN_SIZE = 2 * PAGE_SIZE;
+
+const pipe_user = kernelVariable(() => ({ pages: 0 }));
 
 class pipe_inode_info {
   private ring = new Uint8Array(PAGE_SIZE);
   private head = 0;
   /** Bytes waiting to be read. */
   used = 0;
-  max = PIPE_DEF_SIZE;
+  max = pipe_user().pages >= PIPE_USER_PAGES_SOFT ? PIPE_MIN_SIZE : PIPE_DEF_SIZE;
   readers = 0;
   writers = 0;
   /** Times an end was opened, so that a FIFO's opener notices a partner that came and went. */
@@ -40,6 +45,10 @@ class pipe_inode_info {
   w_counter = 0;
   readonly rd_wait = new wait_queue_head('pipe_read');
   readonly wr_wait = new wait_queue_head('pipe_write');
+
+  constructor() { pipe_user().pages += this.max / PAGE_SIZE; }
+  /** Neither end is open any more. */
+  free(): void { pipe_user().pages -= this.max / PAGE_SIZE; }
 
   /** Moves waiting bytes to the reader. Bytes moved, or -EFAULT. */
   take(to: iov_iter): number {
@@ -186,7 +195,10 @@ const pipe_fops: file_operations = {
       pipe.rd_wait.wake_up_all(POLLIN | POLLRDNORM | POLLERR | POLLHUP);
       pipe.wr_wait.wake_up_all(POLLOUT | POLLWRNORM | POLLERR | POLLHUP);
     }
-    if (pipe.readers === 0 && pipe.writers === 0) node.i_private = undefined;
+    if (pipe.readers === 0 && pipe.writers === 0) {
+      node.i_private = undefined;
+      pipe.free();
+    }
   },
 };
 
@@ -197,7 +209,7 @@ const pipefs = kernelVariable(() => pseudo_mount({ name: 'pipefs', nodev: true, 
 export function sys_pipe2(task: task_struct, address: number, flags: number): number {
   if ((flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT)) !== 0) return -EINVAL;
   const files = task.files!;
-  const reader = alloc_fd(files, 0, nofile(task));
+  const reader = get_unused_fd(task);
   if (reader < 0) return reader;
   const writer = alloc_fd(files, reader + 1, nofile(task));
   if (writer < 0) return writer;
@@ -230,6 +242,9 @@ export function pipe_fcntl(f: file, cmd: number, arg: number): number {
   while (size < arg) size *= 2;
   if (size > PIPE_MAX_SIZE) return -EPERM;
   if (size < pipe.used) return -EBUSY;
+  const more = (size - pipe.max) / PAGE_SIZE;
+  if (more > 0 && pipe_user().pages + more > PIPE_USER_PAGES_SOFT) return -EPERM;
+  pipe_user().pages += more;
   pipe.max = size;
   return size;
 }
@@ -245,7 +260,10 @@ function fifo_open(node: inode, f: file): number | MaySleep<number> {
   const writes = (f.f_mode & FMODE_WRITE) !== 0;
   f.f_pos = -1;
   if (writes && !reads && (f.f_flags & O_NONBLOCK) !== 0 && pipe.readers === 0) {
-    if (pipe.writers === 0) node.i_private = undefined;
+    if (pipe.writers === 0) {
+      node.i_private = undefined;
+      pipe.free();
+    }
     return -ENXIO;
   }
   if (reads) { pipe.readers++; pipe.r_counter++; pipe.wr_wait.wake_up_all(); }

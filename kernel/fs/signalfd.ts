@@ -14,7 +14,7 @@ import type { MaySleep, kernel_siginfo, task_struct } from '../sched/types.ts';
 import { wait_event_interruptible, wait_queue_head } from '../sched/wait.ts';
 import { dequeue_signal, sigmask } from '../signal.ts';
 import { anon_inode_getfile } from './anon-inodes.ts';
-import { alloc_fd, fd_install, fd_lookup, nofile } from './file.ts';
+import { fd_install, fd_lookup, get_unused_fd } from './file.ts';
 import type { iov_iter } from './iov-iter.ts';
 import { noop_llseek } from './read-write.ts';
 import { type file, type file_operations, poll_wait } from './types.ts';
@@ -93,7 +93,7 @@ export function sys_signalfd4(task: task_struct, fd: number, address: number, si
     signalfd_notify();
     return fd;
   }
-  const made = alloc_fd(task.files!, 0, nofile(task));
+  const made = get_unused_fd(task);
   if (made < 0) return made;
   const ctx: signalfd_ctx = { sigmask: mask };
   fd_install(task.files!, made, anon_inode_getfile('[signalfd]', signalfd_fops, ctx, O_RDWR | (flags & SFD_NONBLOCK)), (flags & SFD_CLOEXEC) !== 0);

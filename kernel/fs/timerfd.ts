@@ -13,7 +13,7 @@ import { wait_event_interruptible, wait_queue_head } from '../sched/wait.ts';
 import { hrtimer } from '../time/hrtimer.ts';
 import { cycles_to_ns, ktime_get_ns, ns_to_cycles } from '../time/timekeeping.ts';
 import { anon_inode_getfile } from './anon-inodes.ts';
-import { alloc_fd, fd_install, fd_lookup, nofile } from './file.ts';
+import { fd_install, fd_lookup, get_unused_fd } from './file.ts';
 import type { iov_iter } from './iov-iter.ts';
 import { noop_llseek } from './read-write.ts';
 import { type file, type file_operations, poll_wait } from './types.ts';
@@ -85,7 +85,7 @@ const timerfd_fops: file_operations = {
 
 export function sys_timerfd_create(task: task_struct, clockid: number, flags: number): number {
   if ((flags & ~(TFD_CLOEXEC | TFD_NONBLOCK)) !== 0 || ![CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME].includes(clockid)) return -EINVAL;
-  const fd = alloc_fd(task.files!, 0, nofile(task));
+  const fd = get_unused_fd(task);
   if (fd < 0) return fd;
   fd_install(task.files!, fd, anon_inode_getfile('[timerfd]', timerfd_fops, new timerfd_ctx(clockid), O_RDWR | (flags & TFD_NONBLOCK)), (flags & TFD_CLOEXEC) !== 0);
   return fd;

@@ -8,6 +8,7 @@ import { kernelVariable } from '../../current.ts';
 import { log } from '../../printk.ts';
 import { nodename } from '../../sys.ts';
 import { NAME, RELEASE, VERSION } from '../../version.ts';
+import { files_stat } from '../file.ts';
 import { proc_create_single, proc_mkdir } from './root.ts';
 
 interface Setting { readonly path: string; readonly get: () => string; readonly set?: (text: string) => number }
@@ -43,7 +44,8 @@ const settings: readonly Setting[] = [
   },
   { path: 'kernel/sched_rr_timeslice_ms', get: () => '100' },
   { path: 'kernel/random/entropy_avail', get: () => '256' },
-  { path: 'fs/file-max', get: () => '9223372036854775807' },
+  { path: 'fs/file-max', get: () => String(files_stat().max_files) },
+  { path: 'fs/file-nr', get: () => `${files_stat().nr_files}\t0\t${files_stat().max_files}` },
   { path: 'fs/nr_open', get: () => '1048576' },
   { path: 'fs/pipe-max-size', get: () => '1048576' },
   remembered('vm/overcommit_memory', 1),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { buffer, call, fork, mapArena, put, runInit, text, waitFor } from './program.ts';
+import { files_stat } from '../../../kernel/fs/file.ts';
 import { file_pages } from '../../../kernel/fs/filemap.ts';
 import { namespaceState } from '../../../kernel/fs/namespace.ts';
 import { log } from '../../../kernel/printk.ts';
@@ -91,8 +92,12 @@ test('random calls with random arguments never hurt the kernel, and leave no fra
     };
     const unexplained = function* (): Sys<number> { return (yield* free()) + file_pages().count * 4; };
     let before = 0;
+    let open = 0;
     for (let round = 0; round < rounds; round++) {
-      if (round === 1) before = yield* unexplained();
+      if (round === 1) {
+        before = yield* unexplained();
+        open = files_stat().nr_files;
+      }
       const child = yield* fork(function* () {
         yield* mapArena();
         yield* call(NR.__NR_rt_sigaction, 13, new Uint8Array(BigUint64Array.of(1n, 0n, 0n, 0n).buffer), 0, 8);
@@ -108,6 +113,7 @@ test('random calls with random arguments never hurt the kernel, and leave no fra
     const found = new Set(namespaceState().mounts.map((m) => m.mnt_sb));
     assert.equal([...found].reduce((n, sb) => n + sb.s_pages, 0), file_pages().count);
     assert.equal(yield* unexplained(), before);
+    assert.equal(files_stat().nr_files, open);
     const complaints = log().ring.filter((record) => record.level <= 3).map((record) => record.text);
     assert.deepEqual(complaints, []);
   }, { seconds: 3600 });
