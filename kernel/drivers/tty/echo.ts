@@ -11,8 +11,9 @@ const CR = 0x0d;
 const TAB = 0x09;
 const BS = 0x08;
 const SPACE = 0x20;
+const DEL = 0x7f;
 
-const isControl = (c: number): boolean => c < 0x20 || c === 0x7f;
+const isControl = (c: number): boolean => c < SPACE || c === DEL;
 
 export class Echo {
   column = 0;
@@ -80,12 +81,23 @@ export class Echo {
     this.tty.ops.write(bytes);
   }
 
-  /** Program output. */
+  /** Program output. What is neither a control character nor to be changed goes out as it is, in runs. */
   output(bytes: Uint8Array): void {
-    if ((this.tty.termios.c_oflag & T.OPOST) === 0) { this.tty.ops.write(bytes); return; }
-    const out: number[] = [];
-    for (const c of bytes) this.process(c, out);
-    this.tty.ops.write(Uint8Array.from(out));
+    const { c_oflag, c_iflag } = this.tty.termios;
+    if ((c_oflag & T.OPOST) === 0) { this.tty.ops.write(bytes); return; }
+    const highest = (c_oflag & T.OLCUC) !== 0 ? 0x60 : (c_iflag & T.IUTF8) !== 0 ? 0x7e : 0xff;
+    let start = 0;
+    for (let i = 0; i < bytes.length; i++) {
+      const c = bytes[i]!;
+      if (c >= SPACE && c <= highest && c !== DEL) { this.column++; continue; }
+      if (i > start) this.tty.ops.write(bytes.subarray(start, i));
+      start = i + 1;
+      const out: number[] = [];
+      this.process(c, out);
+      this.tty.ops.write(Uint8Array.from(out));
+    }
+    if (start === 0) this.tty.ops.write(bytes);
+    else if (start < bytes.length) this.tty.ops.write(bytes.subarray(start));
   }
 
   /** Output processing of one character into `out`, keeping track of the column. */
