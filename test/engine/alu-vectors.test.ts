@@ -60,6 +60,8 @@ const REGISTERS = [['r', 0], ['b', 3], ['s', 1], ['d', 2], ['t', 7]] as const;
 
 /** Flags the SDM leaves undefined; shifts leave them so only for some counts, which the row cannot say. */
 function undefinedFlags(name: string, code: Uint8Array, count: number, narrow: boolean): number {
+  // AF after logic instructions is not defined and rides along.
+  if (name.includes('#random')) return FLAG_BITS['a']!;
   if (name.includes('#')) return 0;
   const insn = decoder.decode(code, 0, code.length, narrow ? 4 : 8)!;
   const { row, opSize } = insn;

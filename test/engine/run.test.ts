@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BareMachine } from '../../bench/bare-machine.ts';
 import { GP_VECTOR, PF_VECTOR, SS_VECTOR } from '../../machine/cpu/exceptions.ts';
-import { CS, DS, RAX, RBX, RCX, RDI, RSI, RSP, SS, updateMode } from '../../machine/cpu/state.ts';
+import { CS, CpuState, DS, RAX, RBX, RCX, RDI, RSI, RSP, SS, STATE, cpu_state, updateMode } from '../../machine/cpu/state.ts';
 import { readFlags } from '../../machine/engine/flags.ts';
 import { STOP_EVENT, STOP_FAULT, STOP_LIMIT, stopSoon } from '../../machine/engine/stop.ts';
 
@@ -160,6 +160,23 @@ test('data beside code can be written without losing the code, and other process
   assert.equal(m.ram.mem.u64[(m.ram.base + CODE + 0x800) >>> 3], 100n);
   m.poke(CODE + 8, '48 ff c8');                                         // dec rax, written from outside
   m.engine.run(m.cpu, 300);
+  assert.equal(m.cpu.gpr[RAX], 0n);
+});
+
+test('processors share translated code: what one overwrites is new for the other', () => {
+  const m = longMode('48 ff c0  eb fb');                                  // inc rax; jmp back
+  const second = new CpuState(m.ram.mem, m.ram.reserve(cpu_state.size, 64), 1, m.ram.base, m.ram.size);
+  second.bus = m.cpu.bus;
+  m.engine.attach(second);
+  m.cpu.mem.u8.copyWithin(second.base + STATE.seg, m.cpu.base + STATE.seg, m.cpu.base + cpu_state.size);
+  m.poke(0x3000, 'c6 04 25 02 10 00 00 c8  eb fe');                       // mov byte [CODE+2], 0xc8: dec rax
+  second.rip = 0x3000n;
+  updateMode(second);
+  m.engine.flushTlb(second);
+  m.engine.run(m.cpu, 200);
+  assert.equal(m.cpu.gpr[RAX], 100n);
+  m.engine.run(second, 5);
+  m.engine.run(m.cpu, 200);
   assert.equal(m.cpu.gpr[RAX], 0n);
 });
 

@@ -11,6 +11,10 @@ const ELSEWHERE = /^(J|CALL|RET|LOOP|PUSH|POP|ENTER|LEAVE|MOVS$|CMPS|STOS|LODS|S
 const EBX = 3, EDX = 2, EDI = 7, RSI = 6;
 const byte = (n: number) => n.toString(16).padStart(2, '0');
 
+/** Register forms whose flags are all defined: what random programs are made of. */
+const chainable: string[] = [];
+const CHAINABLE = /^(ADD|OR|ADC|SBB|AND|SUB|XOR|CMP|TEST|INC|DEC|NEG|NOT|XADD|CMPXCHG|MOVZX|MOVSX|MOVSXD|BSWAP|CBW|CWD|CMOV.*|SET.*|CMC|CLC|STC|LAHF|SAHF|XCHG|ROL|ROR|RCL|RCR|POPCNT|MULX|PDEP|PEXT|SHLX|SARX|SHRX|RORX|ADCX|ADOX|CRC32)$/;
+
 for (const row of opcodeTable) {
   if (!('emit' in row.meaning) || row.attributes.has('i64') || ELSEWHERE.test(row.mnemonic) || row.mnemonic === 'MASKMOVDQU' || row.operands.some((o) => 'OPQ'.includes(o[0]!))) continue;
   if (/^(R?SQRT|RCP)[PS]S$/.test(row.mnemonic) && row.mnemonic.startsWith('R')) continue;      // approximations
@@ -48,6 +52,7 @@ for (const row of opcodeTable) {
       } else {
         code = `${prefix.toLowerCase()}${size === 2 ? '66' : ''}${size === 8 ? '48' : ''}${map.toLowerCase()}${byte(opcode)}${mod}${immediate}`;
       }
+      if (!memory && CHAINABLE.test(row.mnemonic) && !/^RO[LR]|^RC[LR]/.test(row.mnemonic) || operands[1] === '1' && !memory && /^R/.test(row.mnemonic)) chainable.push(code);
       console.log(`${sse ? '*' : ''}${row.mnemonic}.${size * 8}${memory ? '.m' : ''} ${code}`);
     }
   }
@@ -81,3 +86,8 @@ for (let cc = 0; cc < 16; cc++) print(`j${cc}`, `7${cc.toString(16)}02 ffc0 0f8$
 for (const [name, code] of Object.entries(PROGRAMS)) print(name, code);
 for (const [name, code] of Object.entries({ 'pusha-popa': '60 ff0424 ff442410 61', 'xchg-eax': '93 91 92', 'jcxz': '67e301 40' })) console.log(`%#${name} ${code.replaceAll(' ', '')}`);
 function print(name: string, code: string): void { console.log(`#${name} ${code.replaceAll(' ', '')}`); }
+
+/** Random sequences: each instruction works on what the ones before have left in registers and flags. */
+let seed = 1;
+const random = (n: number): number => ((seed = Math.imul(seed, 1664525) + 1013904223 | 0) >>> 8) % n;
+for (let n = 0; n < 80; n++) print(`random-${n}`, Array.from({ length: 24 }, () => chainable[random(chainable.length)]!).join(''));

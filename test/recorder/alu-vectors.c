@@ -89,12 +89,12 @@ int main(void)
 {
     unsigned char *page = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     mmap((void *)0x10000000, 8192, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    char name[64], hex[128];
+    char name[64], hex[512];
     signal(SIGFPE, on_fpe);
     signal(SIGILL, on_ill);
     signal(SIGSEGV, on_ill);
-    for (uint64_t form = 0; scanf("%63s %127s", name, hex) == 2; form++) {
-        unsigned char snippet[64];
+    for (uint64_t form = 0; scanf("%63s %511s", name, hex) == 2; form++) {
+        unsigned char snippet[256];
         int n = strlen(hex) / 2;
         for (int i = 0; i < n; i++) sscanf(hex + 2 * i, "%2hhx", &snippet[i]);
         code = page;
