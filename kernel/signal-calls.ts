@@ -1,6 +1,6 @@
 /** The system calls about signals. Linux: kernel/signal.c */
 import { EAGAIN, EFAULT, EINTR, EINVAL, ESRCH } from '../abi/errno.ts';
-import { SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SI_TKILL, SS_DISABLE, _NSIG, sigaction, sigaltstack, siginfo as siginfo_struct, sigmask } from '../abi/signal.ts';
+import { SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SI_TKILL, _NSIG, sigaction, siginfo as siginfo_struct, sigmask } from '../abi/signal.ts';
 import { this_processor } from './current.ts';
 import { ERESTARTNOHAND } from './errno-internal.ts';
 import { get_user_struct, put_user_struct } from './fs/user.ts';
@@ -152,16 +152,6 @@ function* sigtimedwait(task: task_struct, wanted: bigint, info: number, until: n
     task.blocked = blocked;
     recalc_sigpending(task);
   }
-}
-
-/** Handlers of TypeScript programs have no stack in user memory; the setting is kept and answered as on Linux. */
-export function sys_sigaltstack(_task: task_struct, ss: number, old: number): number {
-  if (ss !== 0) {
-    const stack = sigaltstack.make();
-    if (get_user_struct(stack, ss) < 0) return -EFAULT;
-    if ((stack.ss_flags & ~SS_DISABLE) !== 0) return -EINVAL;
-  }
-  return old === 0 ? 0 : put_user_struct(old, sigaltstack.make({ ss_sp: 0n, ss_flags: SS_DISABLE, ss_size: 0n }));
 }
 
 /** The end of a handler that is machine code. One of a TypeScript program ends by returning, and has no frame for this call. */

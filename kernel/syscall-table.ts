@@ -63,7 +63,7 @@ const handlers = (): Readonly<Record<string, Handler>> => ({
   // signals
   kill: signal.sys_kill, tkill: signal.sys_tkill, tgkill: signal.sys_tgkill, rt_sigaction: signal.sys_rt_sigaction, rt_sigprocmask: signal.sys_rt_sigprocmask,
   rt_sigpending: signal.sys_rt_sigpending, rt_sigsuspend: signal.sys_rt_sigsuspend, rt_sigtimedwait: signal.sys_rt_sigtimedwait, rt_sigreturn: signal.sys_rt_sigreturn,
-  sigaltstack: signal.sys_sigaltstack, pause: signal.sys_pause,
+  sigaltstack: userMode.sys_sigaltstack, pause: signal.sys_pause,
   // scheduling
   sched_yield: sched.sys_sched_yield, getpriority: sched.sys_getpriority, setpriority: sched.sys_setpriority,
   sched_setparam: sched.sys_sched_setparam, sched_getparam: sched.sys_sched_getparam, sched_setscheduler: sched.sys_sched_setscheduler, sched_getscheduler: sched.sys_sched_getscheduler,

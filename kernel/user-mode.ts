@@ -7,16 +7,16 @@
  * The registers are loaded before and saved after every stay in user mode, so nothing has to be remembered about who
  * used the processor in between: another task, or a guest.
  */
-import { EFAULT, EINVAL, EPERM } from '../abi/errno.ts';
+import { EFAULT, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts';
 import { ARCH_GET_FS, ARCH_GET_GS, ARCH_SET_FS, ARCH_SET_GS } from '../abi/prctl.ts';
 import {
-  BUS_ADRALN, FPE_FLTINV, FPE_INTDIV, ILL_ILLOPN, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGTRAP, SI_KERNEL, TRAP_BRKPT, TRAP_TRACE, BUS_ADRERR, rt_sigframe,
+  BUS_ADRALN, FPE_FLTINV, FPE_INTDIV, ILL_ILLOPN, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGTRAP, SI_KERNEL, TRAP_BRKPT, TRAP_TRACE, BUS_ADRERR, MINSIGSTKSZ, SA_ONSTACK, SS_DISABLE, SS_ONSTACK, rt_sigframe, sigaltstack,
 } from '../abi/signal.ts';
 import { windowOf } from '../abi/struct.ts';
 import { kernelEvent } from '../machine/cpu/interrupts.ts';
 import { CS, type CpuState, DS, EFER_LMA, EFER_LME, EFER_NX, EFER_SCE, ES, FS, GS, R8, R9, R10, RAX, RDI, RDX, RSI, RSP, SS, STATE, SEG_UNUSABLE, X86_EFLAGS_DF, X86_EFLAGS_FIXED, X86_EFLAGS_IF, X86_EFLAGS_RF, X86_EFLAGS_TF, updateMode } from '../machine/cpu/state.ts';
 import type { Processor } from '../machine/processor.ts';
-import { get_user_struct } from './fs/user.ts';
+import { get_user_struct, put_user_struct } from './fs/user.ts';
 import { handle_mm_fault, VM_FAULT_BADACCESS, VM_FAULT_OOM, VM_FAULT_SIGBUS } from './mm/memory.ts';
 import { copy_from_user, copy_to_user, put_user64 } from './mm/uaccess.ts';
 import { PAGE_SIZE, TASK_SIZE, VM_EXEC, type mm_struct } from './mm/types.ts';
@@ -38,6 +38,8 @@ export class pt_regs {
   flags: number = X86_EFLAGS_IF | X86_EFLAGS_FIXED;
   fs_base = 0n;
   gs_base = 0n;
+  /** sigaltstack: where handlers with SA_ONSTACK run; size 0 when there is none. */
+  altstack = { sp: 0n, size: 0n };
   /** rt_sigreturn and execve: the registers are as they shall be, the call has no result. */
   no_result = false;
 
@@ -57,6 +59,7 @@ export class pt_regs {
     copy.flags = this.flags;
     copy.fs_base = this.fs_base;
     copy.gs_base = this.gs_base;
+    copy.altstack = this.altstack;
     return copy;
   }
 }
@@ -196,16 +199,41 @@ export function back_up_syscall(regs: pt_regs, nr: number): void {
 const ORDER = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const;
 const RED_ZONE = 128n;
 
+const on_altstack = ({ gpr, altstack: { sp, size } }: pt_regs): boolean => gpr[RSP]! > sp && gpr[RSP]! - sp <= size;
+const altstack_flags = (regs: pt_regs): number => (regs.altstack.size === 0n ? SS_DISABLE : on_altstack(regs) ? SS_ONSTACK : 0);
+
+export function sys_sigaltstack(task: task_struct, fresh: number, old: number): number {
+  const { regs } = task;
+  const before = regs === undefined ? sigaltstack.make({ ss_flags: SS_DISABLE })
+    : sigaltstack.make({ ss_sp: regs.altstack.sp, ss_size: regs.altstack.size, ss_flags: altstack_flags(regs) });
+  if (fresh !== 0) {
+    const stack = sigaltstack.make();
+    if (get_user_struct(stack, fresh) < 0) return -EFAULT;
+    if (regs !== undefined && on_altstack(regs)) return -EPERM;
+    const mode = stack.ss_flags;
+    if (mode !== 0 && mode !== SS_DISABLE && mode !== SS_ONSTACK) return -EINVAL;
+    const same = stack.ss_sp === before.ss_sp && stack.ss_size === before.ss_size;
+    if (mode !== SS_DISABLE && !same && stack.ss_size < BigInt(MINSIGSTKSZ)) return -ENOMEM;
+    if (regs !== undefined) regs.altstack = mode === SS_DISABLE ? { sp: 0n, size: 0n } : { sp: stack.ss_sp, size: stack.ss_size };
+  }
+  return old === 0 ? 0 : put_user_struct(old, before);
+}
+
 /** Builds the frame a handler starts on. False when the stack cannot take it. */
 export function setup_rt_frame(task: task_struct, info: kernel_siginfo, action: k_sigaction, mask: bigint): boolean {
   const regs = task.regs!;
-  const stack = regs.gpr[RSP]! - RED_ZONE;
+  const { sp, size } = regs.altstack;
+  const switches = (action.sa_flags & BigInt(SA_ONSTACK)) !== 0n && size !== 0n && !on_altstack(regs);
+  const stack = switches ? sp + size : regs.gpr[RSP]! - RED_ZONE;
   const fpstate = (stack - BigInt(FPU_BYTES)) & ~63n;
   const at = ((fpstate - BigInt(rt_sigframe.size)) & ~15n) - 8n;
   const frame = rt_sigframe.make({ pretcode: action.sa_restorer });
   const { uc } = frame;
   const context = uc.uc_mcontext;
   uc.uc_flags = 6n;
+  uc.uc_stack.ss_sp = sp;
+  uc.uc_stack.ss_size = size;
+  uc.uc_stack.ss_flags = altstack_flags(regs);
   uc.uc_sigmask = mask;
   ORDER.forEach((name, i) => { context[name] = regs.gpr[i]!; });
   context.rip = regs.rip;
@@ -253,6 +281,7 @@ export function start_thread(entry: number, stack: number): pt_regs {
 /** Registers of a clone: it returns 0 from the same call, on its own stack if it was given one. */
 export function copy_thread(from: pt_regs, stack: number, tls: bigint | undefined): pt_regs {
   const regs = from.clone();
+  if (stack !== 0) regs.altstack = { sp: 0n, size: 0n };
   regs.gpr[RAX] = 0n;
   if (stack !== 0) regs.gpr[RSP] = BigInt(stack);
   if (tls !== undefined) regs.fs_base = tls;
