@@ -48,6 +48,11 @@ test('Ctrl-C ends the whole line, Ctrl-Z stops a job, fg and bg take it up again
   assert.match(t.type('\r'), /\[1\]\+ {2}Terminated {14}sleep 60 \| cat\n/);
 });
 
+test('a signal sent to a child at once is not lost in what the shell ignores', () => {
+  const t = new Terminal();
+  assert.equal(answer(t.type('sleep 50 & kill $!; wait $!; echo $?\r')).split('\n').at(-2), '143');
+});
+
 test('a job in the background that reads the terminal is stopped by SIGTTIN', () => {
   const t = new Terminal();
   t.type('cat &\r');

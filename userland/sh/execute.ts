@@ -6,10 +6,10 @@
  */
 import type { Sys } from '../../abi/process.ts';
 import { ENOENT, ENOEXEC, ENOTDIR } from '../../abi/errno.ts';
-import { S_ISDIR, } from '../../abi/fcntl.ts';
-import { SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIG_DFL, SIG_IGN } from '../../abi/signal.ts';
+import { S_ISDIR } from '../../abi/fcntl.ts';
+import { SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIG_BLOCK, SIG_DFL, SIG_IGN, SIG_SETMASK, sigmask } from '../../abi/signal.ts';
 import {
-  Errno, burn, close, decode, dup2, execve, fork, getpid, open, pipe, readAll, readFile, setpgid, signal, stat, tcsetpgrp, writeAll,
+  Errno, burn, close, decode, dup2, execve, fork, getpid, open, pipe, readAll, readFile, setpgid, signal, sigprocmask, stat, tcsetpgrp, writeAll,
 } from '../libc.ts';
 import { maybe } from '../lib/main.ts';
 import { parseSignal } from '../lib/signals.ts';
@@ -32,6 +32,10 @@ const SPECIAL: ReadonlySet<string> = new Set([':', '.', 'break', 'continue', 'ev
 
 /** What reading and expanding one command costs a processor, about. */
 const COMMAND_CYCLES = 2000;
+
+/** What an interactive shell ignores and its children do not. */
+const SHELL_IGNORES = [SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU];
+const SHELL_IGNORES_MASK = SHELL_IGNORES.reduce((mask, n) => mask | sigmask(n), 0n);
 
 export class Executor {
   readonly sh: Shell;
@@ -131,16 +135,20 @@ export class Executor {
     const { sh, builtins } = this;
     const { monitor, terminal, interactive } = sh;
     const trapped = [...sh.traps].filter(([name, action]) => name !== 'EXIT' && action !== '').map(([name]) => name);
+    // A signal for the child that comes before it has left the shell's ignoring behind waits, and is not lost.
+    const mask = yield* sigprocmask(SIG_BLOCK, SHELL_IGNORES_MASK);
     const pid = yield* fork(function* child() {
       if (monitor) {
         const group = pgid || (yield* getpid());
         yield* maybe(setpgid(0, group));
         if (inForeground) yield* maybe(tcsetpgrp(terminal, group));
       }
-      if (interactive || monitor) for (const n of [SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU]) yield* signal(n, SIG_DFL);
+      if (interactive || monitor) for (const n of SHELL_IGNORES) yield* signal(n, SIG_DFL);
       if (trapped.length > 0) yield* resetTraps(trapped);
+      yield* sigprocmask(SIG_SETMASK, mask);
       return yield* runInChild(new Executor(copy, builtins), body);
     });
+    yield* sigprocmask(SIG_SETMASK, mask);
     if (monitor) yield* maybe(setpgid(pid, pgid || pid));
     return pid;
   }
