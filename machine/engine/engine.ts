@@ -166,6 +166,8 @@ export class Engine implements EngineHooks {
     const { cpu } = this;
     const w = cpu.u32;
     const ripLow = w[ADDRESS]!, ripHigh = w[ADDRESS + 1]!;
+    // The run ends here: whatever is due now comes before a fault of the next fetch.
+    if ((w[BUDGET]! | 0) <= 0) return this.leaveAt(ripLow, ripHigh);
     try {
       const mode = w[MODE]!;
       const access = PFERR_FETCH | (mode & MODE_USER ? PFERR_USER : 0);
@@ -193,11 +195,17 @@ export class Engine implements EngineHooks {
       return block.record;
     } catch (e) {
       this.thrown = e;
-      w[RIP] = ripLow;
-      w[RIP + 1] = ripHigh;
-      w[BOUNDARY] = 1;
-      return 0;
+      return this.leaveAt(ripLow, ripHigh);
     }
+  }
+
+  /** Leaves between two instructions. */
+  private leaveAt(ripLow: number, ripHigh: number): 0 {
+    const w = this.cpu.u32;
+    w[RIP] = ripLow;
+    w[RIP + 1] = ripHigh;
+    w[BOUNDARY] = 1;
+    return 0;
   }
 
   private cacheJump(cpu: CpuState, linear: number, record: number, last: number): void {

@@ -209,6 +209,12 @@ test('a jump to a page that is not there faults at its target, after the jump ha
   assert.equal(m.engine.fault!.error & 0x11, 0x10, 'not present, instruction fetch');
   assert.equal(m.cpu.rip, 0x40_0123n);
   assert.equal(m.cpu.state.retired, 1n);
+  // What is due at the end of the run comes before the fault.
+  m.cpu.rip = BigInt(CODE);
+  assert.equal(m.engine.run(m.cpu, 1), STOP_LIMIT);
+  assert.equal(m.cpu.rip, 0x40_0123n);
+  assert.equal(m.engine.run(m.cpu, 1), STOP_FAULT);
+  assert.equal(m.engine.used, 0);
 });
 
 test('addresses that are not canonical raise #GP, through the stack #SS; a jump to one faults where it stands', () => {
