@@ -22,7 +22,8 @@ import { panic } from './panic.ts';
 import { detach_pid, find_task_by_vpid, for_each_process, has_stopped_jobs, is_orphaned_pgrp } from './pid.ts';
 import { exit_ptrace, ptrace_unlink } from './ptrace.ts';
 import { siginfo } from './siginfo.ts';
-import { exit_from_stop, kill_pgrp, send_signal, signal_wake_up } from './signal.ts';
+import { exit_from_stop } from './job-control.ts';
+import { kill_pgrp, send_signal, signal_wake_up } from './signal.ts';
 import { vtime_account } from './sched/cputime.ts';
 import {
   EXIT_DEAD, EXIT_ZOMBIE, type MaySleep, PF_EXITING, PF_SIGNALED, TASK_DEAD, TASK_INTERRUPTIBLE, TASK_RUNNING, type task_struct,

@@ -7,23 +7,23 @@
  * -ERESTART*), but it is acted on only at the border to user mode, in do_signal. A handler of a TypeScript program is
  * a generator that runs above the interrupted one; its end is sigreturn.
  */
-import { signalfd_notify } from './fs/signalfd.ts';
+import { signalfd_notify } from './fs/signalfd-notify.ts';
 import {
-  CLD_CONTINUED, CLD_STOPPED, SA_NOCLDSTOP, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIGCHLD, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH, SIG_DFL, SIG_IGN,
+  CLD_CONTINUED, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIGCHLD, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGWINCH, SIG_DFL, SIG_IGN,
   sigmask,
 } from '../abi/signal.ts';
 import { __NR_restart_syscall } from '../abi/syscalls.ts';
-import { EAGAIN, EINTR } from '../abi/errno.ts';
+import { EINTR } from '../abi/errno.ts';
 import { current } from './current.ts';
 import { ERESTARTNOHAND, ERESTARTSYS } from './errno-internal.ts';
 import { do_group_exit } from './exit.ts';
+import { notify_stop, start_stop, stop_here } from './job-control.ts';
 import { is_orphaned_pgrp, pid_tasks } from './pid.ts';
 import { ptrace_resumed, ptrace_signal } from './ptrace.ts';
 import { siginfo } from './siginfo.ts';
 import { back_up_syscall, set_result, setup_rt_frame } from './user-mode.ts';
 import { fatal_signal_pending, resched_curr, task_rq, wake_up_state } from './sched/core.ts';
-import {
-  EXIT_ZOMBIE, PF_EXITING, PF_KTHREAD, type SavedRegs, TASK_INTERRUPTIBLE, TASK_STOPPED, TASK_TRACED, TASK_WAKEKILL, __TASK_STOPPED, type kernel_siginfo, type k_sigaction, type sigpending, type task_struct,
+import {PF_EXITING, PF_KTHREAD, type SavedRegs, TASK_INTERRUPTIBLE, TASK_STOPPED, TASK_TRACED, TASK_WAKEKILL, __TASK_STOPPED, type kernel_siginfo, type k_sigaction, type sigpending, type task_struct,
 } from './sched/types.ts';
 
 export { sigmask };
@@ -350,55 +350,3 @@ export function restore_frame(task: task_struct): void {
   Object.assign(task.user!, saved!.regs);
   set_current_blocked(saved!.mask);
 }
-
-// ---------------------------------------------------------------- stop and continue
-
-function start_stop(task: task_struct, sig: number): void {
-  const { signal } = task;
-  signal.stop_signal = sig;
-  signal.group_exit_code = sig;
-  signal.group_stop_count = signal.threads.filter((t) => (t.flags & PF_EXITING) === 0).length;
-  for (const thread of signal.threads) if (thread !== task) signal_wake_up(thread, false);
-}
-
-/** One thread stops; the last one of the process tells the parent. */
-function stop_here(task: task_struct): void {
-  const { signal } = task;
-  task.__state = TASK_STOPPED;
-  if (--signal.group_stop_count > 0) return;
-  signal.group_stop_count = 0;
-  signal.stopped = true;
-  signal.stop_report = CLD_STOPPED;
-  const sig = signal.stop_signal;
-  signal.stop_signal = 0;
-  for (const thread of signal.threads) recalc_sigpending(thread);
-  notify_stop(task, CLD_STOPPED, sig);
-}
-
-/** A thread that exits while the process is stopping is not waited for. */
-export function exit_from_stop(task: task_struct): void {
-  const { signal } = task;
-  if (signal.stop_signal === 0 || --signal.group_stop_count > 0) return;
-  const stopped = signal.threads.find((t) => t !== task && t.exit_state === 0);
-  if (stopped === undefined) return;
-  signal.stopped = true;
-  signal.stop_report = CLD_STOPPED;
-  const sig = signal.stop_signal;
-  signal.stop_signal = 0;
-  notify_stop(stopped, CLD_STOPPED, sig);
-}
-
-/** Tells the parent that its child stopped or went on. */
-function notify_stop(task: task_struct, why: 5 | 6, sig = SIGCONT): void {
-  const leader = task.group_leader;
-  const parent = leader.real_parent;
-  if (parent.exit_state === EXIT_ZOMBIE) return;
-  const action = parent.sighand.action[SIGCHLD];
-  if (action !== undefined && (action.sa_flags & BigInt(SA_NOCLDSTOP)) === 0n) {
-    send_signal(SIGCHLD, { ...siginfo(SIGCHLD, why), si_pid: leader.tgid, si_status: sig }, parent, 'process');
-  }
-  parent.signal.wait_chldexit.wake_up_all();
-}
-
-/** What a call that only waits for signals returns when it has seen one. */
-export const interrupted = (): number => (current().sigpending ? -ERESTARTNOHAND : -EAGAIN);

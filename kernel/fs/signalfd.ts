@@ -8,25 +8,17 @@ import { O_NONBLOCK, O_RDWR } from '../../abi/fcntl.ts';
 import { POLLIN } from '../../abi/poll.ts';
 import { SFD_CLOEXEC, SFD_NONBLOCK, SIGKILL, SIGSTOP, signalfd_siginfo } from '../../abi/signal.ts';
 import { windowOf } from '../../abi/struct.ts';
-import { current, kernelVariable } from '../current.ts';
+import { current } from '../current.ts';
 import { get_user64 } from '../mm/uaccess.ts';
 import type { MaySleep, kernel_siginfo, task_struct } from '../sched/types.ts';
-import { wait_event_interruptible, wait_queue_head } from '../sched/wait.ts';
+import { wait_event_interruptible } from '../sched/wait.ts';
 import { dequeue_signal, sigmask } from '../signal.ts';
 import { anon_inode_getfile } from './anon-inodes.ts';
 import { fd_install, fd_lookup, get_unused_fd } from './file.ts';
 import type { iov_iter } from './iov-iter.ts';
 import { noop_llseek } from './read-write.ts';
+import { signalfd_notify, signalfd_wqh } from './signalfd-notify.ts';
 import { type file, type file_operations, poll_wait } from './types.ts';
-
-/** Who waits on any signalfd. All are woken by every signal sent, and look whether it is theirs. */
-const signalfd_wqh = kernelVariable(() => new wait_queue_head('signalfd_dequeue'));
-
-/** A signal has become pending somewhere. */
-export function signalfd_notify(): void {
-  const wqh = signalfd_wqh();
-  if (wqh.entries.length > 0) wqh.wake_up_all(POLLIN);
-}
 
 interface signalfd_ctx { sigmask: bigint }
 const maskOf = (f: file): bigint => (f.private_data as signalfd_ctx).sigmask;
