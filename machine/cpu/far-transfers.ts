@@ -55,6 +55,11 @@ export function checkOffset(cpu: CpuState, d: Descriptor, rip: bigint): void {
 
 export function loadCode(cpu: CpuState, d: Descriptor, cpl: number, rip: bigint): void {
   markAccessed(cpu, d);
+  installCode(cpu, d, cpl, rip);
+}
+
+/** The part of it that cannot fault. */
+function installCode(cpu: CpuState, d: Descriptor, cpl: number, rip: bigint): void {
   installDescriptor(cpu, CS, d.selector & 0xfffc | cpl, d);
   cpu.rip = rip;
 }
@@ -140,8 +145,9 @@ function callFar(cpu: CpuState, insn: Insn, selector: number, offset: bigint): v
   if (isCode(d)) {
     checkBranchTarget(cpu, d, cpl, selector & 3);
     checkOffset(cpu, d, offset);
+    markAccessed(cpu, d);
     frame.pushOnCurrent(cpu);
-    loadCode(cpu, d, cpl, offset);
+    installCode(cpu, d, cpl, offset);
   } else if (isCallGate(cpu, d)) callGate(cpu, d, cpl);
   else taskTransfer(cpu, insn, d, TASK_CALL);
   updateMode(cpu);
@@ -150,13 +156,14 @@ function callFar(cpu: CpuState, insn: Insn, selector: number, offset: bigint): v
 function callGate(cpu: CpuState, gate: Descriptor, cpl: number): void {
   const { code, rip, parameters, slot } = throughGate(cpu, gate, cpl);
   checkOffset(cpu, code, rip);
+  markAccessed(cpu, code);
   const dpl = descriptorDpl(code);
   frame.begin(slot);
   frame.add(cpu.rip);
   frame.addNumber(cpu.selector(CS));
   if (isConforming(code) || dpl === cpl) {
     frame.pushOnCurrent(cpu);
-    loadCode(cpu, code, cpl, rip);
+    installCode(cpu, code, cpl, rip);
     return;
   }
   const error = cpu.selector(TR) & 0xfffc;
@@ -186,7 +193,7 @@ function callGate(cpu: CpuState, gate: Descriptor, cpl: number): void {
     installStackSegment(cpu, selector, ss);
     cpu.gpr[RSP] = rsp;
   }
-  loadCode(cpu, code, dpl, rip);
+  installCode(cpu, code, dpl, rip);
 }
 
 // ---------------------------------------------------------------- RET far
@@ -217,14 +224,15 @@ function returnTo(cpu: CpuState, selector: number, rip: bigint, size: Slot, popp
   checkReturnCode(cpu, d, cpl);
   checkOffset(cpu, d, rip);
   if (rpl === cpl) {
-    moveStack(cpu, BigInt(popped));
     loadCode(cpu, d, rpl, rip);
+    moveStack(cpu, BigInt(popped));
     return;
   }
   const rsp = peekStack(cpu, size, popped);
   const ssSelector = Number(peekStack(cpu, size, popped + size) & 0xffffn);
   const to64 = cpu.longMode && (d.high & 0x20_0000) !== 0;
   const ss = checkStackSegment(cpu, ssSelector, rpl, GP_VECTOR, 0, to64);
+  if (ss !== undefined) markAccessed(cpu, ss);
   loadCode(cpu, d, rpl, rip);
   loadOuterStack(cpu, ssSelector, ss, rsp, size);
   updateMode(cpu);
@@ -240,7 +248,7 @@ export function checkReturnCode(cpu: CpuState, d: Descriptor, cpl: number): void
   checkCode(cpu, d);
 }
 
-/** SS and the stack pointer as a return to an outer level, or IRET, loads them. */
+/** SS and the stack pointer as a return to an outer level, or IRET, loads them; SS is marked accessed already. */
 export function loadOuterStack(cpu: CpuState, selector: number, d: Descriptor | undefined, rsp: bigint, size: Slot): void {
   installStackSegment(cpu, selector, d);
   const wide = size === 8 || d === undefined || (cpu.segAccess(SS) & SEG_DB) !== 0;

@@ -93,6 +93,7 @@ function enterProtected(cpu: CpuState, event: Event): void {
   const offset = BigInt(((wide ? high & 0xffff_0000 : 0) | low & 0xffff) >>> 0);
   if (offset > BigInt(descriptorLimit(code))) raise(cpu, GP_VECTOR, ext);
 
+  markAccessed(cpu, code);
   frame.begin(wide ? 4 : 2);
   if (event.error >= 0) frame.addNumber(event.error);
   frame.add(event.rip);
@@ -110,7 +111,6 @@ function enterProtected(cpu: CpuState, event: Event): void {
     if (vm86) for (const seg of [ES, DS, FS, GS]) loadNull(cpu, seg, 0);
   } else frame.pushOnCurrent(cpu, ext);
 
-  markAccessed(cpu, code);
   installDescriptor(cpu, CS, selector & 0xfffc | (inner ? dpl : cpl), code);
   finish(cpu, event, offset, (type & 1) === 0);
 }
@@ -151,6 +151,7 @@ function enterLong(cpu: CpuState, event: Event): void {
 
   const newCpl = inner ? dpl : cpl;
   const top = ist !== 0 ? tssPointer(cpu, 28 + 8 * ist, ext) : inner ? tssPointer(cpu, 4 + 8 * dpl, ext) : cpu.gpr[RSP]!;
+  markAccessed(cpu, code);
   frame.begin(8);
   if (event.error >= 0) frame.addNumber(event.error);
   frame.add(event.rip);
@@ -164,7 +165,6 @@ function enterLong(cpu: CpuState, event: Event): void {
 
   if (inner) cpu.setSegment(SS, newCpl, 0n, 0, SEG_UNUSABLE | SEG_DB | newCpl << SEG_DPL_SHIFT);
   cpu.gpr[RSP] = rsp;
-  markAccessed(cpu, code);
   cpu.setSegment(CS, selector & 0xfffc | newCpl, BigInt(descriptorBase(code)), descriptorLimit(code), code.high >>> 8 & 0xf0ff | 1);
   finish(cpu, event, offset, (type & 1) === 0);
 }

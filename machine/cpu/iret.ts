@@ -10,7 +10,7 @@ import { type Event, enterHandler } from './idt.ts';
 import { explicit, readLinear, readTable } from './memory.ts';
 import type { Insn } from './opcode-row.ts';
 import { gpr32, moveStack, operandAddress, peekStack, peekStack32 } from './operands.ts';
-import { checkStackSegment, dropInnerSegments, fetchDescriptor, loadRealSegment } from './segments.ts';
+import { checkStackSegment, dropInnerSegments, fetchDescriptor, loadRealSegment, markAccessed } from './segments.ts';
 import {
   CS, type CpuState, DS, ES, FS, GS, MODE_64, MODE_PROTECTED, MODE_SIZE, MODE_VM86, RSP, SS, STATE, TR, X86_EFLAGS_AC, X86_EFLAGS_ARITHMETIC, X86_EFLAGS_DF,
   X86_EFLAGS_ID, X86_EFLAGS_IF, X86_EFLAGS_IOPL, X86_EFLAGS_NT, X86_EFLAGS_OF, X86_EFLAGS_RF, X86_EFLAGS_TF, X86_EFLAGS_VIF, X86_EFLAGS_VIP, X86_EFLAGS_VM, updateMode,
@@ -72,13 +72,14 @@ function iretProtected(cpu: CpuState, insn: Insn): void {
   const from64 = (cpu.mode & MODE_SIZE) === MODE_64;
   const extra = size === 2 ? 0 : X86_EFLAGS_RF | (cpl === 0 ? X86_EFLAGS_VIF | X86_EFLAGS_VIP : 0);
   if (rpl === cpl && !from64) {
-    moveStack(cpu, BigInt(3 * size));
     loadCode(cpu, d, rpl, rip);
+    moveStack(cpu, BigInt(3 * size));
     return loadFlags(cpu, image, size, cpl, extra);
   }
   const rsp = peekStack(cpu, size, 3 * size);
   const ssSelector = peekStack32(cpu, size, 4 * size) & 0xffff;
   const ss = checkStackSegment(cpu, ssSelector, rpl, GP_VECTOR, 0, cpu.longMode && (d.high & 0x20_0000) !== 0);
+  if (ss !== undefined) markAccessed(cpu, ss);
   loadCode(cpu, d, rpl, rip);
   loadFlags(cpu, image, size, cpl, extra);
   loadOuterStack(cpu, ssSelector, ss, rsp, size);

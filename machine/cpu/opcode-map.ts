@@ -17,7 +17,6 @@ export interface Candidate {
   readonly form: '' | 'm' | 'r';
   readonly modrm: boolean;
   readonly modrmByte: number;
-  readonly vex: boolean;
   readonly vexL: number;
   readonly vexW: number;
   readonly invalid64: boolean;
@@ -25,7 +24,6 @@ export interface Candidate {
   readonly default64: boolean;
   readonly force64: boolean;
   readonly lockable: boolean;
-  readonly prefixes: boolean;
   /** REX.B makes it another instruction: NOP is not XCHG R8, RAX. */
   readonly noRexB: boolean;
   /** A mandatory 66 that also says the operand size. */
@@ -94,9 +92,9 @@ function parse(row: Row): Candidate {
   const { attributes } = row;
   const has = (name: string) => attributes.has(name);
   return {
-    row, prefix, digit, form, modrmByte, vex: vex !== undefined, vexL, vexW, operands,
+    row, prefix, digit, form, modrmByte, vexL, vexW, operands,
     modrm: digit >= 0 || form !== '' || modrmByte >= 0 || operands.some(usesModrm),
-    invalid64: has('i64'), only64: has('o64'), default64: has('d64'), force64: has('f64'), lockable: has('lock'), prefixes: has('rep'),
+    invalid64: has('i64'), only64: has('o64'), default64: has('d64'), force64: has('f64'), lockable: has('lock'),
     noRexB: has('rexb0'), operandPrefix: has('o16'),
     opcodeRegister: plus,
     immediates: operands.filter((o) => 'IJOA'.includes(o.kind)),
