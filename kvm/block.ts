@@ -4,8 +4,8 @@
  * Linux: virt/kvm/kvm_main.c (kvm_vcpu_block), arch/x86/kvm/x86.c (kvm_vcpu_has_events, vcpu_block)
  */
 import { KVM_MP_STATE_AP_RESET_HOLD, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE } from '../abi/kvm/index.ts';
-import { type MaySleep, current, signal_pending, wait_event_interruptible } from '../kernel/exports.ts';
-import { KVM_REQ_EVENT, KVM_REQ_NMI, KVM_REQ_UNBLOCK, type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_test_request, kvm_x86 } from './kvm_host.ts';
+import { type MaySleep, current, signal_pending, smp_send_reschedule, this_processor, wait_event_interruptible } from '../kernel/exports.ts';
+import { IN_GUEST_MODE, KVM_REQ_EVENT, KVM_REQ_NMI, KVM_REQ_UNBLOCK, type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_test_request, kvm_x86 } from './kvm_host.ts';
 import { kvm_exception_pending } from './events.ts';
 import { kvm_cpu_has_interrupt } from './irq.ts';
 import { kvm_apic_accept_events, kvm_apic_has_events } from './lapic.ts';
@@ -52,5 +52,8 @@ export function* vcpu_block(vcpu: kvm_vcpu): MaySleep<number> {
   }
 }
 
-/** Makes a vCPU look at its requests: wakes it if it sleeps. */
-export function kvm_vcpu_kick(vcpu: kvm_vcpu): void { vcpu.wq.wake_up(); }
+/** Makes a vCPU look at its requests: wakes it if it sleeps, gets it out of the guest if another processor runs it. */
+export function kvm_vcpu_kick(vcpu: kvm_vcpu): void {
+  vcpu.wq.wake_up();
+  if (vcpu.mode === IN_GUEST_MODE && vcpu.arch.last_vmentry_cpu !== this_processor().id) smp_send_reschedule(vcpu.arch.last_vmentry_cpu);
+}

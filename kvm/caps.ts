@@ -8,7 +8,7 @@
 import { EINVAL } from '../abi/errno.ts';
 import * as K from '../abi/kvm/index.ts';
 import { KVM_MAX_VCPUS, KVM_MAX_VCPU_IDS, KVM_USER_MEM_SLOTS, type kvm, type kvm_vcpu } from './kvm_host.ts';
-import { kvm_setup_split_irqchip } from './irqchip.ts';
+import { KVM_MAX_IRQ_ROUTES, kvm_setup_split_irqchip } from './irqchip.ts';
 
 export const KVM_X86_VALID_QUIRKS = 0x7f;
 const SYNC_FIELDS = K.KVM_SYNC_X86_VALID_FIELDS;
@@ -77,6 +77,18 @@ const capabilities: Readonly<Record<number, number>> = {
   [K.KVM_CAP_USER_MEMORY2]:                 1,
   [K.KVM_CAP_ADJUST_CLOCK]:                 K.KVM_CLOCK_HOST_TSC | K.KVM_CLOCK_REALTIME,
   [K.KVM_CAP_BINARY_STATS_FD]:              1,
+  [K.KVM_CAP_IRQCHIP]:                      1,
+  [K.KVM_CAP_PIT]:                          1,
+  [K.KVM_CAP_PIT2]:                         1,
+  [K.KVM_CAP_PIT_STATE2]:                   1,
+  [K.KVM_CAP_IRQ_ROUTING]:                  KVM_MAX_IRQ_ROUTES,
+  [K.KVM_CAP_IRQ_INJECT_STATUS]:            1,
+  [K.KVM_CAP_IRQFD]:                        1,
+  [K.KVM_CAP_IRQFD_RESAMPLE]:               1,
+  [K.KVM_CAP_SIGNAL_MSI]:                   1,
+  [K.KVM_CAP_SPLIT_IRQCHIP]:                1,
+  [K.KVM_CAP_TSC_DEADLINE_TIMER]:           1,
+  [K.KVM_CAP_X2APIC_API]:                   K.KVM_X2APIC_API_USE_32BIT_IDS | K.KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK,
 };
 
 export const kvm_vm_ioctl_check_extension = (cap: bigint): number => (cap < 0x1_0000n ? capabilities[Number(cap)] ?? 0 : 0);

@@ -18,6 +18,8 @@ export interface kvm_arch_irqchip {
   vpit: kvm_pit | undefined;
   /** Split: pins of the I/O APIC in user space. */
   readonly nr_reserved_ioapic_pins: number;
+  /** Where each line leads; irqchip.ts knows the entries. */
+  routes: ReadonlyMap<number, readonly unknown[]>;
 }
 
 /** The PIC, or user space in its place, asserts INTR. */

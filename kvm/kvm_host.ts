@@ -39,6 +39,7 @@ export const KVM_REQ_SMI           = 1 << 6;
 export const KVM_REQ_IMMEDIATE_EXIT = 1 << 7;
 export const KVM_REQ_MSR_FILTER_CHANGED = 1 << 8;
 export const KVM_REQ_MMU_RELOAD    = 1 << 9;
+export const KVM_REQ_IOAPIC_EOI_EXIT = 1 << 10;
 
 export const OUTSIDE_GUEST_MODE = 0;
 export const IN_GUEST_MODE = 1;
@@ -115,6 +116,8 @@ export class kvm_vcpu_arch {
   sipi_vector = 0;
   /** Split chips: the vector user space's PIC wants to inject, -1 none. */
   pending_external_vector = -1;
+  /** Split irqchip: the vector whose EOI user space's I/O APIC waits for. */
+  pending_ioapic_eoi = -1;
   /** A port access user space is performing. */
   readonly pio = { count: 0, in: false, port: 0, size: 0, linear_rip: 0 };
   /** Continues the instruction when user space has answered. */

@@ -1,20 +1,216 @@
-/** The local APIC inside KVM: placeholder. */
-import type { kvm_vcpu } from './kvm_host.ts';
-export class kvm_lapic {
-  sipi_pending = false;
-  tscdeadline = 0n;
-  set_version(): void {}
-  set_tpr(_tpr: number): void {}
-  get_tpr(): number { return 0; }
-  base_changed(_data: bigint): void {}
-  x2apic_read(_msr: number, _host: boolean): bigint | undefined { return undefined; }
-  x2apic_write(_msr: number, _data: bigint, _host: boolean): number { return 1; }
-  set_tscdeadline(_data: bigint): void {}
-  mmio_read(_gpa: number, _n: number, _data: Uint8Array): boolean { return false; }
-  mmio_write(_gpa: number, _n: number, _data: Uint8Array): boolean { return false; }
+/**
+ * A vCPU's local APIC inside KVM: the chip, its timer on the kernel's clock, INIT and SIPI, and its two windows.
+ *
+ * Linux: arch/x86/kvm/lapic.c
+ *
+ * The chip itself is machine/chips/lapic.ts; KVM gives it a bus that reaches the vCPUs of one VM, a version of its own,
+ * and turns what it has for the processor into requests of the vCPU.
+ */
+import { EINVAL } from '../abi/errno.ts';
+import { KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, type kvm_lapic_state } from '../abi/kvm/index.ts';
+import { ApicBus, type ApicMessage } from '../machine/chips/apic-bus.ts';
+import { LocalApic, type LapicHost } from '../machine/chips/lapic.ts';
+import { windowOf } from '../abi/struct.ts';
+import { get_tsc, hrtimer } from '../kernel/exports.ts';
+import { kvm_vcpu_kick } from './block.ts';
+import { kvm_inject_nmi } from './events.ts';
+import { deliver_to_apics, kvm_ioapic_handles_vector } from './irq-delivery.ts';
+import { APIC_DEFAULT_PHYS_BASE, KVM_REQ_EVENT, KVM_REQ_IOAPIC_EOI_EXIT, type kvm_vcpu, kvm_make_request, kvm_x86 } from './kvm_host.ts';
+import { kvm_vcpu_reset } from './vcpu-create.ts';
+
+const APIC_LVR = 0x30 >> 2, APIC_LVTCMCI = 0x2f0 >> 2, APIC_LVT0 = 0x350 >> 2, APIC_ID = 0x20 >> 2, APIC_TMICT = 0x380, APIC_TMCCT = 0x390 >> 2;
+const VERSION = 0x14, MAX_LVT = 5;
+const LVT_MASKED = 0x10000, EXTINT = 0x700;
+const DM_FIXED = 0, DM_LOWEST = 1, DM_SMI = 2, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6, DM_EXTINT = 7;
+const QUIRK_LINT0_REENABLED = 1n;
+const ENABLE = 0x800n, X2APIC = 0x400n;
+
+/** The bus of one local APIC: its messages go to the vCPUs of the VM. */
+class VcpuBus extends ApicBus {
+  private readonly apic: kvm_lapic;
+  constructor(apic: kvm_lapic) {
+    super();
+    this.apic = apic;
+    this.onEoi = (vector) => {
+      const { vcpu } = apic;
+      vcpu.kvm.arch.irqchip?.vioapic?.eoi(vector);
+      if (!kvm_ioapic_handles_vector(vcpu.kvm, vector)) return;
+      vcpu.arch.pending_ioapic_eoi = vector;
+      kvm_make_request(KVM_REQ_IOAPIC_EOI_EXIT, vcpu);
+    };
+  }
+  override send(message: ApicMessage, shorthand = 0): boolean {
+    return deliver_to_apics(this.apic.vcpu.kvm, message, shorthand, this.apic) > 0;
+  }
 }
-export const kvm_apic_accept_events = (_vcpu: kvm_vcpu): number => 0;
-export const kvm_apic_has_events = (_vcpu: kvm_vcpu): boolean => false;
-export const kvm_apic_accept_pic_intr = (_vcpu: kvm_vcpu): boolean => true;
-export const kvm_apic_has_interrupt = (_vcpu: kvm_vcpu): number => -1;
-export const kvm_get_apic_interrupt = (_vcpu: kvm_vcpu): number => -1;
+
+export class kvm_lapic {
+  readonly vcpu: kvm_vcpu;
+  readonly chip: LocalApic;
+  init_pending = false;
+  sipi_pending = false;
+  vapic_addr = 0n;
+  private readonly timer: hrtimer;
+
+  constructor(vcpu: kvm_vcpu) {
+    this.vcpu = vcpu;
+    this.timer = new hrtimer(() => {
+      this.chip.expire(get_tsc());
+      kvm_vcpu_kick(vcpu);
+    });
+    const host: LapicHost = {
+      now: get_tsc,
+      deadlineChanged: () => { this.arm(); },
+      pendingChanged: () => { this.wake(); },
+      nmi: () => { kvm_inject_nmi(vcpu); this.wake(); },
+      init: () => { this.init_pending = true; this.sipi_pending = false; this.wake(); },
+      startup: (vector) => { vcpu.arch.sipi_vector = vector; this.sipi_pending = true; this.wake(); },
+      extint: () => { this.wake(); },
+    };
+    this.chip = new LocalApic(vcpu.vcpu_id, host, new VcpuBus(this));
+  }
+
+  private wake(): void {
+    kvm_make_request(KVM_REQ_EVENT, this.vcpu);
+    kvm_vcpu_kick(this.vcpu);
+  }
+  private arm(): void {
+    // Called while the chip is being built, too.
+    const at = this.chip?.deadline ?? Number.POSITIVE_INFINITY;
+    if (at === Number.POSITIVE_INFINITY) this.timer.cancel();
+    else this.timer.start(at);
+  }
+
+  reset(init_event: boolean): void {
+    this.chip.reset();
+    this.set_version();
+    this.chip.registers[APIC_LVTCMCI] = 0;
+    const bsp = this.vcpu.vcpu_id === this.vcpu.kvm.arch.bsp_vcpu_id;
+    if (bsp && (this.vcpu.kvm.arch.disabled_quirks & QUIRK_LINT0_REENABLED) === 0n) this.chip.registers[APIC_LVT0] = EXTINT;
+    if (!init_event) this.base_changed(this.vcpu.arch.apic_base);
+  }
+  destroy(): void { this.timer.cancel(); }
+
+  set_version(): void { this.chip.registers[APIC_LVR] = VERSION | (MAX_LVT << 16); }
+  get hw_enabled(): boolean { return (this.vcpu.arch.apic_base & ENABLE) !== 0n; }
+  base_changed(data: bigint): void { this.chip.x2apic = (data & (ENABLE | X2APIC)) === (ENABLE | X2APIC); }
+
+  /** Takes a message: 1 when it did. */
+  accept(message: ApicMessage): number {
+    switch (message.deliveryMode) {
+      case DM_FIXED: case DM_LOWEST:
+        if (!this.chip.enabled) return 0;
+        this.chip.accept(message.vector, message.level);
+        return 1;
+      case DM_NMI:
+        kvm_inject_nmi(this.vcpu);
+        this.wake();
+        return 1;
+      case DM_INIT:
+        if (!message.level || message.assert) this.chip.receive({ ...message, assert: true });
+        return 1;
+      case DM_STARTUP:
+        this.chip.receive(message);
+        return 1;
+      case DM_SMI:
+        this.vcpu.arch.smi_pending = true;
+        return 1;
+      case DM_EXTINT: return 0;
+      default: return 0;
+    }
+  }
+
+  // -------------------------------------------------------------- priority, timer, windows
+
+  set_tpr(tpr: number): void {
+    this.chip.taskPriority = tpr;
+    kvm_make_request(KVM_REQ_EVENT, this.vcpu);
+  }
+  get_tpr(): number { return this.chip.taskPriority; }
+
+  /** In the guest's TSC. */
+  get tscdeadline(): bigint {
+    const at = this.chip.tscDeadline;
+    return at === 0 ? 0n : BigInt.asUintN(64, BigInt(at) + this.vcpu.arch.tsc_offset);
+  }
+  set_tscdeadline(data: bigint): void {
+    const at = BigInt.asIntN(64, data - this.vcpu.arch.tsc_offset);
+    this.chip.tscDeadline = data === 0n ? 0 : Math.max(1, Number(at));
+  }
+
+  private in_window(gpa: number): boolean {
+    return this.hw_enabled && !this.chip.x2apic && gpa >= APIC_DEFAULT_PHYS_BASE && gpa < APIC_DEFAULT_PHYS_BASE + 0x1000;
+  }
+  /** Reads of 1, 2 or 4 bytes inside one register. */
+  mmio_read(gpa: number, n: number, data: Uint8Array): boolean {
+    if (!this.in_window(gpa)) return false;
+    const offset = gpa - APIC_DEFAULT_PHYS_BASE;
+    const value = (offset & 15) + n > 4 || n > 4 ? 0 : this.chip.read(offset & 0xff0) >>> (8 * (offset & 3));
+    for (let i = 0; i < n; i++) data[i] = value >>> (8 * i);
+    return true;
+  }
+  /** Only aligned writes of a whole register count. */
+  mmio_write(gpa: number, n: number, data: Uint8Array): boolean {
+    if (!this.in_window(gpa)) return false;
+    const offset = gpa - APIC_DEFAULT_PHYS_BASE;
+    if (n === 4 && (offset & 15) === 0) this.chip.write(offset, (data[0]! | (data[1]! << 8) | (data[2]! << 16) | (data[3]! << 24)) >>> 0);
+    return true;
+  }
+  x2apic_read(msr: number, _host: boolean): bigint | undefined { return this.chip.x2apic ? this.chip.readX2apic(msr) : undefined; }
+  x2apic_write(msr: number, data: bigint, _host: boolean): number { return this.chip.x2apic && this.chip.writeX2apic(msr, data) ? 0 : 1; }
+
+  // -------------------------------------------------------------- KVM_GET_LAPIC, KVM_SET_LAPIC
+
+  get_state(to: kvm_lapic_state): number {
+    const { registers } = this.chip;
+    registers[APIC_TMCCT] = this.chip.read(0x390);
+    windowOf(to).set(new Uint8Array(registers.buffer, registers.byteOffset, 0x400));
+    return 0;
+  }
+  set_state(from: kvm_lapic_state): number {
+    const bytes = windowOf(from);
+    const words = new Uint32Array(bytes.buffer, bytes.byteOffset, 0x100);
+    if (this.chip.x2apic && words[APIC_ID] !== this.vcpu.vcpu_id && words[APIC_ID]! >>> 24 !== this.vcpu.vcpu_id) return -EINVAL;
+    const { registers } = this.chip;
+    registers.set(words);
+    this.set_version();
+    this.chip.write(APIC_TMICT, registers[APIC_TMICT >> 2]!);
+    this.chip.update();
+    kvm_make_request(KVM_REQ_EVENT, this.vcpu);
+    return 0;
+  }
+}
+
+// ---------------------------------------------------------------- what the rest of KVM asks
+
+/** INIT and SIPI that have come in. 0 or -errno. */
+export function kvm_apic_accept_events(vcpu: kvm_vcpu): number {
+  const { arch } = vcpu;
+  const { apic } = arch;
+  if (apic === undefined || !(apic.init_pending || apic.sipi_pending)) return 0;
+  if (apic.init_pending) {
+    apic.init_pending = false;
+    kvm_vcpu_reset(vcpu, true);
+    arch.mp_state = vcpu.vcpu_id === vcpu.kvm.arch.bsp_vcpu_id ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_INIT_RECEIVED;
+  }
+  if (apic.sipi_pending) {
+    apic.sipi_pending = false;
+    if (arch.mp_state !== KVM_MP_STATE_INIT_RECEIVED) return 0;
+    const cs = { ...kvm_x86.get_segment(vcpu, 1), selector: arch.sipi_vector << 8, base: BigInt(arch.sipi_vector << 12) };
+    kvm_x86.set_segment(vcpu, 1, cs);
+    kvm_x86.set_rip(vcpu, 0n);
+    arch.mp_state = KVM_MP_STATE_RUNNABLE;
+  }
+  return 0;
+}
+export const kvm_apic_has_events = (vcpu: kvm_vcpu): boolean => vcpu.arch.apic !== undefined && (vcpu.arch.apic.init_pending || vcpu.arch.apic.sipi_pending);
+
+/** Whether the 8259's line reaches this processor: through an APIC that is off, or LINT0 set to ExtINT. */
+export function kvm_apic_accept_pic_intr(vcpu: kvm_vcpu): boolean {
+  const { apic } = vcpu.arch;
+  if (apic === undefined || !apic.hw_enabled) return true;
+  const lvt0 = apic.chip.registers[APIC_LVT0]!;
+  return (lvt0 & LVT_MASKED) === 0 && (lvt0 & 0x700) === EXTINT;
+}
+export const kvm_apic_has_interrupt = (vcpu: kvm_vcpu): number => (vcpu.arch.apic?.hw_enabled === true ? vcpu.arch.apic.chip.pendingVector() : -1);
+export const kvm_get_apic_interrupt = (vcpu: kvm_vcpu): number => (kvm_apic_has_interrupt(vcpu) < 0 ? -1 : vcpu.arch.apic!.chip.acknowledge());

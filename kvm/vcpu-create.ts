@@ -8,6 +8,7 @@ import { KVM_MP_STATE_RUNNABLE, kvm_run } from '../abi/kvm/index.ts';
 import { PAGE_SIZE, __get_free_zeroed, get_tsc, machine, put_page } from '../kernel/exports.ts';
 import { kvm_find_cpuid_entry } from './cpuid.ts';
 import { kvm_update_dr7 } from './events.ts';
+import { kvm_create_lapic } from './irqchip.ts';
 import { KVM_REQ_EVENT, type kvm, kvm_make_request, kvm_vcpu, kvm_vcpu_arch, kvm_x86 } from './kvm_host.ts';
 import { kvm_mmu } from './mmu/mmu.ts';
 import { kvm_write_tsc_offset } from './msrs.ts';
@@ -35,6 +36,7 @@ export function kvm_arch_vcpu_create(kvm: kvm, id: number): kvm_vcpu | number {
     put_page(pio_pfn);
     return r;
   }
+  kvm_create_lapic(vcpu);
   vcpu_load(vcpu);
   kvm_vcpu_reset(vcpu, false);
   // All vCPUs of a VM count from its creation.
@@ -44,6 +46,7 @@ export function kvm_arch_vcpu_create(kvm: kvm, id: number): kvm_vcpu | number {
 }
 
 export function kvm_arch_vcpu_destroy(vcpu: kvm_vcpu): void {
+  vcpu.arch.apic?.destroy();
   kvm_x86.vcpu_free(vcpu);
   put_page(vcpu.run_pfn);
   put_page(vcpu.pio_pfn);
@@ -71,6 +74,7 @@ export function kvm_vcpu_reset(vcpu: kvm_vcpu, init_event: boolean): void {
     arch.guest_fpu.set(new_fpu());
     arch.apic_base = 0xfee0_0800n | (vcpu.vcpu_id === vcpu.kvm.arch.bsp_vcpu_id ? 0x100n : 0n);
   }
+  arch.apic?.reset(init_event);
   const cd_nw = init_event ? arch.cr0 & 0x6000_0000n : 0x6000_0000n;
   arch.regs.fill(0n);
   arch.regs[2] = BigInt(kvm_find_cpuid_entry(vcpu, 1)?.eax ?? 0x600);

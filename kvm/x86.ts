@@ -18,7 +18,7 @@ import { KVM_REQ_EVENT, type kvm, type kvm_vcpu, irqchip_in_kernel, kvm_make_req
 import { type region, kvm_set_memory_region } from './memslots.ts';
 import { kvm_write_tsc_offset } from './msrs.ts';
 import { bytesOfWords } from './words.ts';
-import { kvm_create_lapic, kvm_destroy_irqchip } from './irqchip.ts';
+import { kvm_destroy_irqchip } from './irqchip.ts';
 
 const tsc_khz = (): number => machine().tscKhz;
 
@@ -30,7 +30,6 @@ export function kvm_arch_destroy_vm(vm: kvm): void { kvm_destroy_irqchip(vm); }
 
 export function kvm_arch_vcpu_postcreate(vcpu: kvm_vcpu): void {
   vcpu.arch.virtual_tsc_khz = vcpu.kvm.arch.default_tsc_khz;
-  kvm_create_lapic(vcpu);
 }
 
 // ---------------------------------------------------------------- memory and addresses
