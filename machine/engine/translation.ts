@@ -33,7 +33,7 @@ export abstract class Translation {
   private readonly operands: readonly Operand[];
   /** Host address of a memory operand that was read in order to be written. */
   private modified: L32 | undefined;
-  /** Set in the slow path of a write: 1 when the bytes went to the window. */
+  /** 1 when a write took the slow path: its bytes may lie in the window. */
   private slowWrite: L32 | undefined;
 
   constructor(c: Code, cpu: L32, shape: Shape, runtime: Runtime) {

@@ -130,7 +130,6 @@ export class Code extends Bytes {
   /** condition ? a : b, both computed. */
   select<V extends Any>(_a: V, _b: V, _condition: I32): V { this.byte(0x1b); return I32 as V; }
   return(_v?: Any): void { this.byte(0x0f); }
-  unreachable(): void { this.byte(0x00); }
   drop(_v: Any): void { this.byte(0x1a); }
   call(f: Func, ..._args: Any[]): void { this.byte(0x10); this.u(f.index); }
   call32(f: Func, ..._args: Any[]): I32 { this.byte(0x10); this.u(f.index); return I32; }
@@ -142,16 +141,12 @@ export class Code extends Bytes {
   private memory(opcode: number, offset: number): void { this.byte(opcode); this.u(0); this.u(offset); }
   load32(_a: I32, offset = 0): I32 { this.memory(0x28, offset); return I32; }
   load64(_a: I32, offset = 0): I64 { this.memory(0x29, offset); return I64; }
-  loadF32(_a: I32, offset = 0): F32 { this.memory(0x2a, offset); return F32; }
-  loadF64(_a: I32, offset = 0): F64 { this.memory(0x2b, offset); return F64; }
   load32_8u(_a: I32, offset = 0): I32 { this.memory(0x2d, offset); return I32; }
   load32_16u(_a: I32, offset = 0): I32 { this.memory(0x2f, offset); return I32; }
   /** Zero-extended load of 1, 2, 4 or 8 bytes. */
   loadSized(size: number, _a: I32, offset = 0): I64 { this.memory(size === 1 ? 0x31 : size === 2 ? 0x33 : size === 4 ? 0x35 : 0x29, offset); return I64; }
   store32(_a: I32, _v: I32, offset = 0): void { this.memory(0x36, offset); }
   store64(_a: I32, _v: I64, offset = 0): void { this.memory(0x37, offset); }
-  storeF32(_a: I32, _v: F32, offset = 0): void { this.memory(0x38, offset); }
-  storeF64(_a: I32, _v: F64, offset = 0): void { this.memory(0x39, offset); }
   storeSized(size: number, _a: I32, _v: I64, offset = 0): void { this.memory(size === 1 ? 0x3c : size === 2 ? 0x3d : size === 4 ? 0x3e : 0x37, offset); }
   memoryCopy(_to: I32, _from: I32, _n: I32): void { this.byte(0xfc); this.u(10); this.byte(0); this.byte(0); }
   memoryFill(_to: I32, _value: I32, _n: I32): void { this.byte(0xfc); this.u(11); this.byte(0); }
@@ -167,14 +162,12 @@ export class Code extends Bytes {
   eq32(_a: I32, _b: I32): I32 { return this.op32(0x46); }
   ne32(_a: I32, _b: I32): I32 { return this.op32(0x47); }
   lts32(_a: I32, _b: I32): I32 { return this.op32(0x48); }
-  ltu32(_a: I32, _b: I32): I32 { return this.op32(0x49); }
   gtu32(_a: I32, _b: I32): I32 { return this.op32(0x4b); }
   les32(_a: I32, _b: I32): I32 { return this.op32(0x4c); }
   geu32(_a: I32, _b: I32): I32 { return this.op32(0x4f); }
   add32(_a: I32, _b: I32): I32 { return this.op32(0x6a); }
   sub32(_a: I32, _b: I32): I32 { return this.op32(0x6b); }
   mul32(_a: I32, _b: I32): I32 { return this.op32(0x6c); }
-  divu32(_a: I32, _b: I32): I32 { return this.op32(0x6e); }
   and32(_a: I32, _b: I32): I32 { return this.op32(0x71); }
   or32(_a: I32, _b: I32): I32 { return this.op32(0x72); }
   xor32(_a: I32, _b: I32): I32 { return this.op32(0x73); }
@@ -190,9 +183,7 @@ export class Code extends Bytes {
   ne(_a: I64, _b: I64): I32 { return this.op32(0x52); }
   lts(_a: I64, _b: I64): I32 { return this.op32(0x53); }
   ltu(_a: I64, _b: I64): I32 { return this.op32(0x54); }
-  gts(_a: I64, _b: I64): I32 { return this.op32(0x55); }
   gtu(_a: I64, _b: I64): I32 { return this.op32(0x56); }
-  geu(_a: I64, _b: I64): I32 { return this.op32(0x5a); }
   clz(_a: I64): I64 { return this.op64(0x79); }
   ctz(_a: I64): I64 { return this.op64(0x7a); }
   popcnt(_a: I64): I64 { return this.op64(0x7b); }
@@ -232,7 +223,6 @@ export class Code extends Bytes {
   op32From(opcode: number, ..._args: Any[]): I32 { return this.op32(opcode); }
   /** The 0xfc group: saturating truncations. */
   saturate64(opcode: number, _a: Any): I64 { this.byte(0xfc); this.u(opcode); return I64; }
-  saturate32(opcode: number, _a: Any): I32 { this.byte(0xfc); this.u(opcode); return I32; }
 
   // ---- v128
   private v(opcode: number): void { this.byte(0xfd); this.u(opcode); }
@@ -250,7 +240,6 @@ export class Code extends Bytes {
     return V128;
   }
   lane64(lane: number, _a: V128): I64 { this.v(0x1d); this.byte(lane); return I64; }
-  laneF64(lane: number, _a: V128): F64 { this.v(0x21); this.byte(lane); return F64; }
   /** Lane operations by opcode. */
   opLane32(opcode: number, lane: number, _a: V128): I32 { this.v(opcode); this.byte(lane); return I32; }
   opLaneF64(opcode: number, lane: number, _a: V128): F64 { this.v(opcode); this.byte(lane); return F64; }
