@@ -62,33 +62,34 @@ export function new_inode(sb: super_block, mode: number, op: inode_operations, f
   return i;
 }
 
-/** The directory operations of file systems made of dentries that let names be removed and moved. */
-export const simple_dir_changes = {
-  unlink(dir: inode, d: dentry): number {
-    dir.i_mtime = dir.i_ctime = current_time();
-    drop_nlink(d.d_inode!);
-    return 0;
-  },
-  rmdir(dir: inode, d: dentry): number {
-    if (!simple_empty(d)) return -ENOTEMPTY;
-    dir.i_nlink--;
-    dir.i_mtime = dir.i_ctime = current_time();
-    drop_nlink(d.d_inode!);
-    return 0;
-  },
-  rename(oldDir: inode, old: dentry, newDir: inode, target: dentry): number {
-    const isDirectory = (old.d_inode!.i_mode & S_IFMT) === S_IFDIR;
-    if (target.d_inode !== undefined) {
-      if (isDirectory && !simple_empty(target)) return -ENOTEMPTY;
-      if (isDirectory) newDir.i_nlink--;
-      drop_nlink(target.d_inode);
-    }
-    if (isDirectory && oldDir !== newDir) { oldDir.i_nlink--; newDir.i_nlink++; }
-    const now = current_time();
-    oldDir.i_mtime = oldDir.i_ctime = newDir.i_mtime = newDir.i_ctime = old.d_inode!.i_ctime = now;
-    return 0;
-  },
-};
+// unlink, rmdir and rename of file systems made of dentries
+
+export function simple_unlink(dir: inode, d: dentry): number {
+  dir.i_mtime = dir.i_ctime = current_time();
+  drop_nlink(d.d_inode!);
+  return 0;
+}
+
+export function simple_rmdir(dir: inode, d: dentry): number {
+  if (!simple_empty(d)) return -ENOTEMPTY;
+  dir.i_nlink--;
+  dir.i_mtime = dir.i_ctime = current_time();
+  drop_nlink(d.d_inode!);
+  return 0;
+}
+
+export function simple_rename(oldDir: inode, old: dentry, newDir: inode, target: dentry): number {
+  const isDirectory = (old.d_inode!.i_mode & S_IFMT) === S_IFDIR;
+  if (target.d_inode !== undefined) {
+    if (isDirectory && !simple_empty(target)) return -ENOTEMPTY;
+    if (isDirectory) newDir.i_nlink--;
+    drop_nlink(target.d_inode);
+  }
+  if (isDirectory && oldDir !== newDir) { oldDir.i_nlink--; newDir.i_nlink++; }
+  const now = current_time();
+  oldDir.i_mtime = oldDir.i_ctime = newDir.i_mtime = newDir.i_ctime = old.d_inode!.i_ctime = now;
+  return 0;
+}
 
 // ---- files of text, made anew at each open
 

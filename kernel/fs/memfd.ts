@@ -14,9 +14,10 @@ import { strncpy_from_user } from '../mm/uaccess.ts';
 import type { task_struct } from '../sched/types.ts';
 import { alloc_file_pseudo, pseudo_mount } from './anon-inodes.ts';
 import { MAX_FILE_SIZE, fd_install, fd_lookup, get_unused_fd } from './file.ts';
-import { address_space } from './filemap.ts';
+import { address_space, generic_file_mmap, generic_file_read, generic_file_write } from './filemap.ts';
 import { current_time } from './inode.ts';
-import { TMPFS_MAGIC, limit_pages, makeFile, ramfs_file_operations } from './ramfs.ts';
+import { TMPFS_MAGIC, limit_pages, makeFile } from './ramfs.ts';
+import { generic_file_llseek } from './read-write.ts';
 import { FMODE_LSEEK, FMODE_PREAD, FMODE_PWRITE, FMODE_STREAM, FMODE_WRITE, type file, type file_operations, type inode } from './types.ts';
 
 const MFD_NAME_MAX = 249;
@@ -34,18 +35,20 @@ const seals = kernelVariable(() => new WeakMap<inode, number>());
 const sealsOf = (node: inode): number => seals().get(node) ?? 0;
 
 const memfd_fops: file_operations = {
-  ...ramfs_file_operations,
+  read: generic_file_read,
+  llseek: generic_file_llseek,
+  fsync: () => 0,
   write(f, from, pos) {
     const sealed = sealsOf(f.f_inode);
     if ((sealed & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) !== 0 || ((sealed & F_SEAL_GROW) !== 0 && pos + from.count > f.f_inode.i_size)) return -EPERM;
-    return ramfs_file_operations.write!(f, from, pos);
+    return generic_file_write(f, from, pos);
   },
   mmap(f, vma) {
     if ((sealsOf(f.f_inode) & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) !== 0 && (vma.vm_flags & VM_SHARED) !== 0) {
       if ((vma.vm_flags & VM_WRITE) !== 0) return -EPERM;
       vma.vm_flags &= ~VM_MAYWRITE;
     }
-    return ramfs_file_operations.mmap!(f, vma);
+    return generic_file_mmap(f, vma);
   },
 };
 

@@ -9,7 +9,7 @@ import { d_make_root } from './dcache.ts';
 import { address_space, generic_file_mmap, generic_file_read, generic_file_write } from './filemap.ts';
 import { current_time } from './inode.ts';
 import { kernelIter } from './iov-iter.ts';
-import { kernelEntry, kernelMkdir, new_inode, simple_dir_changes, simple_dir_operations } from './libfs.ts';
+import { kernelEntry, kernelMkdir, new_inode, simple_dir_operations, simple_rename, simple_rmdir, simple_unlink } from './libfs.ts';
 import { get_anon_bdev } from './namespace.ts';
 import { totalram_pages } from '../mm/page-alloc.ts';
 import { PAGE_SIZE } from '../mm/types.ts';
@@ -71,7 +71,9 @@ function addName(dir: inode, d: dentry, make: () => inode): number {
 }
 
 export const ramfs_dir_inode_operations: inode_operations = {
-  ...simple_dir_changes,
+  unlink: simple_unlink,
+  rmdir: simple_rmdir,
+  rename: simple_rename,
   create: (dir, d, mode) => addName(dir, d, () => makeFile(dir.i_sb, mode)),
   mkdir: (dir, d, mode) => addName(dir, d, () => {
     dir.i_nlink++;

@@ -155,13 +155,16 @@ export function generic_file_llseek_size(f: file, offset: number, whence: number
   f.f_pos = pos;
   return pos;
 }
-export const generic_file_llseek = (f: file, offset: number, whence: number): number => generic_file_llseek_size(f, offset, whence, f.f_inode.i_size);
+export function generic_file_llseek(f: file, offset: number, whence: number): number { return generic_file_llseek_size(f, offset, whence, f.f_inode.i_size); }
 
 /** lseek of a file whose position means nothing: it stays. */
-export const noop_llseek = (f: file): number => f.f_pos;
+export function noop_llseek(f: file): number { return f.f_pos; }
 
 /** lseek of a device without positions that lets it pass: /dev/null, /dev/zero. */
-export const null_lseek = (f: file): number => { f.f_pos = 0; return 0; };
+export function null_lseek(f: file): number {
+  f.f_pos = 0;
+  return 0;
+}
 
 export function sys_lseek(task: task_struct, fd: number, offset: number, whence: number): number {
   const f = fd_lookup(task.files!, fd);

@@ -61,8 +61,8 @@ function do_task_stat(task: task_struct, whole: boolean): string {
   ];
   return `${fields.join(' ')}\n`;
 }
-export const proc_tgid_stat = (task: task_struct): string => do_task_stat(task, true);
-export const proc_tid_stat = (task: task_struct): string => do_task_stat(task, false);
+export function proc_tgid_stat(task: task_struct): string { return do_task_stat(task, true); }
+export function proc_tid_stat(task: task_struct): string { return do_task_stat(task, false); }
 
 interface Sizes { data: number; stack: number; exec: number }
 /** Pages by the kind of area they lie in. */
@@ -144,8 +144,9 @@ export function proc_pid_limits(task: task_struct): string {
 }
 
 /** Nanoseconds run, nanoseconds waited for a processor, slices. */
-export const proc_pid_schedstat = (task: task_struct): string =>
-  `${Math.round(cycles_to_ns(task_runtime(task)))} ${Math.round(cycles_to_ns(task.run_delay))} ${task.pcount}\n`;
+export function proc_pid_schedstat(task: task_struct): string {
+  return `${Math.round(cycles_to_ns(task_runtime(task)))} ${Math.round(cycles_to_ns(task.run_delay))} ${task.pcount}\n`;
+}
 
 export function proc_pid_sched(task: task_struct): string {
   const milliseconds = (cycles: number): string => (cycles_to_ns(cycles) / 1e6).toFixed(6);

@@ -33,7 +33,7 @@ function show_map(vma: vm_area_struct): string {
   return header(vma.vm_start, vma.vm_end, flags, file === undefined ? 0 : vma.vm_pgoff, node?.i_sb.s_dev ?? 0, node?.i_ino ?? 0, name);
 }
 
-export const proc_pid_maps = ({ mm }: task_struct): string => (mm === undefined ? '' : mm.mmap.map(show_map).join(''));
+export function proc_pid_maps({ mm }: task_struct): string { return mm === undefined ? '' : mm.mmap.map(show_map).join(''); }
 
 /** Pages of an area, or of several, by what is known of them. */
 interface Statistics { rss: number; pss: number; pssDirty: number; sharedClean: number; sharedDirty: number; privateClean: number; privateDirty: number; referenced: number; anonymous: number; locked: number }
