@@ -64,7 +64,7 @@ function runExit(task: task_struct, vcpu: kvm_vcpu, result: number): RunExit {
   if (result !== 0) return base;
   switch (run.exit_reason) {
     case K.KVM_EXIT_IO: return { ...base, io: ioExit(vcpu) };
-    case K.KVM_EXIT_INTERNAL_ERROR: return { ...base, detail: `suberror ${run.internal.suberror}` };
+    case K.KVM_EXIT_INTERNAL_ERROR: return { ...base, detail: `suberror ${run.internal.suberror}${run.internal.suberror === K.KVM_INTERNAL_ERROR_EMULATION ? ': an instruction that KVM could neither run nor emulate' : ''}` };
     case K.KVM_EXIT_FAIL_ENTRY: return { ...base, detail: `hardware entry failure reason 0x${run.fail_entry.hardware_entry_failure_reason.toString(16)}` };
     case K.KVM_EXIT_MMIO: return { ...base, detail: `${run.mmio.is_write ? 'write to' : 'read from'} 0x${run.mmio.phys_addr.toString(16)}, where the VM has no memory` };
     default: return base;

@@ -11,8 +11,8 @@ import { type End, type Piece, type Seen, seenOf } from './seen.ts';
 /** Processor time for the program once its machine has booted: it is the same on a busy computer. */
 const CPU_SECONDS = 2;
 /** By the clock on the wall: for the program, and for the child process altogether. */
-const SOFT_SECONDS = 9;
-const HARD_SECONDS = 12;
+const SOFT_SECONDS = 14;
+const HARD_SECONDS = 16;
 /** A machine that gives no sign for so long is inside a program that neither makes a system call nor ends. */
 const SILENT_SECONDS = 4;
 /** MiB of JavaScript heap; the machine's RAM is apart. */
@@ -62,7 +62,7 @@ export function runProgram(entry: string, request: Omit<ChildRequest, 'seconds' 
     };
     child.on('error', (error) => finish({ how: 'died', message: error.message }));
     child.on('close', (status, signal) => {
-      const line = stderr.trim().split('\n').at(-1) ?? '';
+      const line = /^.*Error.*$/m.exec(stderr)?.[0] ?? '';
       if (killed) finish(killed);
       else if (/heap out of memory|Array buffer allocation failed/.test(stderr)) finish({ how: 'memory' });
       else finish({ how: 'died', message: line === '' ? `status ${status ?? signal}` : line });
