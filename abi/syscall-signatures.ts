@@ -264,7 +264,7 @@ export const syscall_signatures: readonly Signature[] = [
   sys(326, 'copy_file_range',       [fd, ptr, fd, ptr, size, uint]),
   sys(332, 'statx',                  [dirfd, path, atFlags, hex, out(F.statx)]),
   sys(435, 'clone3',                 [ptr, size]),
-  sys(436, 'close_range',            [fd, fd, uint]),
+  sys(436, 'close_range',            [uint, uint, uint]),
   sys(439, 'faccessat2',             [dirfd, path, accessMode, atFlags]),
   sys(441, 'epoll_pwait2',           [fd, ptr, int, into(T.timespec), sigset, size]),
 ];

@@ -7,7 +7,7 @@
  * Registers hold numbers or bigints as user space left them. A handler gets plain integers; only ioctl's argument
  * stays a 64-bit word. A call that may sleep returns the generator that has the result.
  */
-import { syscall_signatures } from '../abi/syscall-signatures.ts';
+import { type ArgKind, syscall_signatures } from '../abi/syscall-signatures.ts';
 import type { UserThread, Word } from '../abi/process.ts';
 import * as exec from './exec.ts';
 import * as exit from './exit.ts';
@@ -100,19 +100,26 @@ function integer(word: Word): number {
 }
 const wild = (word: number): number => (word > 0 ? Number.MAX_SAFE_INTEGER : word < 0 ? Number.MIN_SAFE_INTEGER : 0) || 0;
 
+/** Where C has an int, only the low 32 bits of a register arrive. */
+const int = (word: Word): number => (typeof word === 'number' ? word | 0 : typeof word === 'bigint' ? Number(BigInt.asIntN(32, word)) : 0);
+const uint = (word: Word): number => int(word) >>> 0;
+
+type Convert = (word: Word) => number;
+const CONVERT: Readonly<Partial<Record<ArgKind['kind'], Convert>>> = { int, enum: int, fd: int, dirfd: int, pid: int, signal: int, uint };
+
 /** One adapter a number of arguments, so that no call touches a register it does not have. */
-const adapters: readonly ((h: Handler) => SyscallEntry['call'])[] = [
+const adapters: readonly ((h: Handler, c: readonly Convert[]) => SyscallEntry['call'])[] = [
   (h) => (t) => h(t),
-  (h) => (t, u) => h(t, integer(u.a0)),
-  (h) => (t, u) => h(t, integer(u.a0), integer(u.a1)),
-  (h) => (t, u) => h(t, integer(u.a0), integer(u.a1), integer(u.a2)),
-  (h) => (t, u) => h(t, integer(u.a0), integer(u.a1), integer(u.a2), integer(u.a3)),
-  (h) => (t, u) => h(t, integer(u.a0), integer(u.a1), integer(u.a2), integer(u.a3), integer(u.a4)),
-  (h) => (t, u) => h(t, integer(u.a0), integer(u.a1), integer(u.a2), integer(u.a3), integer(u.a4), integer(u.a5)),
+  (h, [c0]) => (t, u) => h(t, c0!(u.a0)),
+  (h, [c0, c1]) => (t, u) => h(t, c0!(u.a0), c1!(u.a1)),
+  (h, [c0, c1, c2]) => (t, u) => h(t, c0!(u.a0), c1!(u.a1), c2!(u.a2)),
+  (h, [c0, c1, c2, c3]) => (t, u) => h(t, c0!(u.a0), c1!(u.a1), c2!(u.a2), c3!(u.a3)),
+  (h, [c0, c1, c2, c3, c4]) => (t, u) => h(t, c0!(u.a0), c1!(u.a1), c2!(u.a2), c3!(u.a3), c4!(u.a4)),
+  (h, [c0, c1, c2, c3, c4, c5]) => (t, u) => h(t, c0!(u.a0), c1!(u.a1), c2!(u.a2), c3!(u.a3), c4!(u.a4), c5!(u.a5)),
 ];
 
 const word = (w: Word): Word => (typeof w === 'bigint' ? BigInt.asUintN(64, w) : integer(w));
-const ioctl = (h: Handler): SyscallEntry['call'] => (t, u) => h(t, integer(u.a0), integer(u.a1) >>> 0, word(u.a2));
+const ioctl = (h: Handler): SyscallEntry['call'] => (t, u) => h(t, int(u.a0), uint(u.a1), word(u.a2));
 
 /** By number. Filled by init_syscall_table. */
 export const syscall_table: (SyscallEntry | undefined)[] = [];
@@ -128,7 +135,7 @@ export function init_syscall_table(): void {
     const handler = bound[name];
     left.delete(name);
     if (handler === undefined) continue;
-    syscall_table[nr] = { nr, name, call: name === 'ioctl' ? ioctl(handler) : adapters[args.length]!(handler) };
+    syscall_table[nr] = { nr, name, call: name === 'ioctl' ? ioctl(handler) : adapters[args.length]!(handler, args.map(({ kind }) => CONVERT[kind] ?? integer)) };
   }
   if (left.size > 0) throw new Error(`system calls without a row in abi/syscall-signatures.ts: ${[...left].join(', ')}`);
 }
