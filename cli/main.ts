@@ -25,6 +25,7 @@ async function run(): Promise<number> {
     case 'qemu-lite': return (await import('./qemu-lite.ts')).qemuLite(rest);
     case 'lab': return (await import('./lab.ts')).lab(rest);
     case 'grade': return (await import('./grade.ts')).grade(rest);
+    case 'golden': return (await import('./golden.ts')).golden(rest);
     case 'bench': return (await import('./bench.ts')).bench(rest);
   }
   const options = yargs(argv)
