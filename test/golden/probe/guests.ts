@@ -25,7 +25,8 @@ const ISR = 'b020e655cf';
 /** Descriptors at 0x500: code and data for each mode, ring 3 too, and a TSS. */
 const GDT = [0n, 0x00cf9b000000ffffn, 0x00cf93000000ffffn, 0x00af9b000000ffffn, 0x00affb000000ffffn, 0x00aff3000000ffffn, 0x00009b000000ffffn, 0x000093000000ffffn, 0x00008b0006000067n, 0n];
 
-class Guest {
+/** A machine with a program in it. */
+export class Guest {
   readonly m: Machine;
   readonly sys: number;
   /** What the hooks of this exit add to its record. */
@@ -56,7 +57,8 @@ class Guest {
 
 const flat = (code: boolean, l: boolean, db: boolean) => ({ base: 0n, limit: 0xffffffff, selector: code ? 8 : 16, type: code ? 11 : 3, present: 1, dpl: 0, db: db ? 1 : 0, s: 1, l: l ? 1 : 0, g: 1, avl: 0, unusable: 0 });
 
-function* setMode(g: Guest, mode: Mode): Sys {
+/** Brings the vCPU into a mode, memory identity-mapped where that has paging. */
+export function* setMode(g: Guest, mode: Mode): Sys {
   const s = yield* g.sregs();
   g.put64(0x500, ...GDT);
   g.put64(0x604, 0x6000n);
