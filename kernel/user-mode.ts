@@ -10,11 +10,15 @@
 import { EFAULT, EINVAL, ENOMEM, EPERM } from '../abi/errno.ts';
 import { ARCH_GET_FS, ARCH_GET_GS, ARCH_SET_FS, ARCH_SET_GS } from '../abi/prctl.ts';
 import {
-  BUS_ADRALN, FPE_FLTINV, FPE_INTDIV, ILL_ILLOPN, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGTRAP, SI_KERNEL, TRAP_BRKPT, TRAP_TRACE, BUS_ADRERR, MINSIGSTKSZ, SA_ONSTACK, SS_DISABLE, SS_ONSTACK, rt_sigframe, sigaltstack,
+  BUS_ADRALN, BUS_ADRERR, FPE_FLTINV, FPE_INTDIV, ILL_ILLOPN, MINSIGSTKSZ, SA_ONSTACK, SEGV_ACCERR, SEGV_MAPERR, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGTRAP, SI_KERNEL, SS_DISABLE,
+  SS_ONSTACK, TRAP_TRACE, rt_sigframe, sigaltstack,
 } from '../abi/signal.ts';
 import { windowOf } from '../abi/struct.ts';
 import { kernelEvent } from '../machine/cpu/interrupts.ts';
-import { CS, type CpuState, DS, EFER_LMA, EFER_LME, EFER_NX, EFER_SCE, ES, FS, GS, R8, R9, R10, RAX, RDI, RDX, RSI, RSP, SS, STATE, SEG_UNUSABLE, X86_EFLAGS_DF, X86_EFLAGS_FIXED, X86_EFLAGS_IF, X86_EFLAGS_RF, X86_EFLAGS_TF, updateMode } from '../machine/cpu/state.ts';
+import {
+  CS, type CpuState, DS, EFER_LMA, EFER_LME, EFER_NX, EFER_SCE, ES, FS, GS, R8, R9, R10, RAX, RDI, RDX, RSI, RSP, SEG_UNUSABLE, SS, STATE, X86_EFLAGS_DF, X86_EFLAGS_FIXED, X86_EFLAGS_IF,
+  X86_EFLAGS_RF, X86_EFLAGS_TF, updateMode,
+} from '../machine/cpu/state.ts';
 import type { Processor } from '../machine/processor.ts';
 import { get_user_struct, put_user_struct } from './fs/user.ts';
 import { handle_mm_fault, VM_FAULT_BADACCESS, VM_FAULT_OOM, VM_FAULT_SIGBUS } from './mm/memory.ts';
@@ -28,6 +32,7 @@ import { fill_siginfo } from './signal-calls.ts';
 import { siginfo } from './siginfo.ts';
 
 const FPU_BYTES = 512;
+/** The flags a handler may change: FIX_EFLAGS. */
 const USER_FLAGS = 0x254dd5;
 
 /** The user state of a task that is not in user mode. */
@@ -64,6 +69,7 @@ export class pt_regs {
   }
 }
 
+/** PE MP ET NE WP AM PG; PSE PAE PGE OSFXSR OSXMMEXCPT. */
 const CR0 = 0x8005_0033n;
 const CR4 = 0x6b0n;
 const EFER = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX;
@@ -157,7 +163,7 @@ function trap(task: task_struct, p: Processor, regs: pt_regs): void {
     pr_info(`traps: ${task.comm}[${task.pid}] ${vector === 13 ? 'general protection fault' : vector === 6 ? 'trap invalid opcode' : `trap ${vector}`} ip:${regs.rip.toString(16)} sp:${regs.gpr[RSP]!.toString(16)} error:${Math.max(error, 0).toString(16)}`);
   }
   p.charge(p.machine.costs.exception);
-  force_sig_info(task, { ...siginfo(signal, vector === 3 ? TRAP_BRKPT : code), si_addr: Number(regs.rip) });
+  force_sig_info(task, { ...siginfo(signal, code), si_addr: Number(regs.rip) });
 }
 
 function page_fault(task: task_struct, p: Processor, regs: pt_regs, address: number, error: number): void {
