@@ -186,6 +186,7 @@ export function stepOne(cpu: CpuState, execute: () => StopReason): Outcome {
   const before = cpu.u32[flags]!;
   const shadow = cpu.u32[STATE.shadow >>> 2]!;
   cpu.debugHits = 0;
+  cpu.steppedInto = false;
   const stop = execute();
   if (stop === STOP_EXIT) return 'exit';
   if (stop === STOP_FAULT) {
@@ -193,7 +194,7 @@ export function stepOne(cpu: CpuState, execute: () => StopReason): Outcome {
     return deliverFault(cpu);
   }
   if (before & X86_EFLAGS_RF) cpu.u32[flags] = cpu.u32[flags]! & ~X86_EFLAGS_RF;
-  return afterSingle(cpu, (before & X86_EFLAGS_TF) !== 0, shadow);
+  return afterSingle(cpu, (before & X86_EFLAGS_TF) !== 0 && !cpu.steppedInto, shadow);
 }
 
 /**

@@ -116,6 +116,7 @@ function enter(cpu: CpuState, insn: Insn, vector: number, type: 4 | 5 | 6): void
   event.flags = cpu.engine.readFlags(cpu);
   event.length = insn.length;
   enterHandler(cpu, event);
+  cpu.steppedInto = true;
   if (cpu.inGuest) cpu.vmx.deliveryEnds(cpu);
 }
 const event: Event = { vector: 0, type: 0, error: NO_ERROR, rip: 0n, flags: 0, length: 0 };

@@ -161,6 +161,8 @@ export class CpuState {
   smapOpen = false;
   /** Breakpoints hit by the instruction in progress: the low bits of DR6 for the trap that follows it. */
   debugHits = 0;
+  /** The instruction in progress was a software interrupt, which takes no single-step trap: its handler starts without TF. */
+  steppedInto = false;
   /** What CPUID tells of the machine around the core. */
   tscKhz = 1_000_000;
   /** What instructions are charged beyond their cycle. */

@@ -16,7 +16,7 @@ export interface Shape {
   readonly stackSize: 2 | 4 | 8;
   /** No segment of ES, CS, SS, DS needs checking or adding. */
   readonly flat: boolean;
-  /** The r/m operand is memory; the next three describe it. String instructions and moffs use them too. */
+  /** The r/m operand is memory; the next three describe it. String instructions and moffs use them too, LOOP and JrCXZ the first. */
   readonly memory: boolean;
   readonly addrSize: 2 | 4 | 8;
   readonly segment: SegmentUse;
@@ -33,5 +33,5 @@ const SEGMENT_USES = ['none', 'base', 'checked'];
 /** The shape as a number; `id` is the row's. */
 export const shapeKey = (id: number, s: Shape): number =>
   id * 0x1_0000 + (log2(s.opSize) | log2(s.codeSize) << 2 | log2(s.stackSize) << 4 | (s.flat ? 1 << 6 : 0) | (s.near ? 1 << 7 : 0)
-    | (s.memory ? 1 << 8 | log2(s.addrSize) << 9 | SEGMENT_USES.indexOf(s.segment) << 11 | (s.indexed ? 1 << 13 : 0) : 0)) * 4
+    | log2(s.addrSize) << 9 | (s.memory ? 1 << 8 | SEGMENT_USES.indexOf(s.segment) << 11 | (s.indexed ? 1 << 13 : 0) : 0)) * 4
     + (s.rep === 0xf3 ? 2 : s.rep === 0xf2 ? 1 : 0);
