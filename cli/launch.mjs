@@ -5,7 +5,7 @@
  * cached bundle, and starts it. Writes only to stderr and takes nothing from stdin.
  *
  *   node cli/launch.mjs COMMAND [args]      see cli/main.ts
- *   node cli/launch.mjs --setup             set-up only
+ *   node cli/launch.mjs --setup             set-up only: packages and bundle
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -76,8 +76,12 @@ async function bundle() {
     });
     const inputs = Object.keys(result.metafile.inputs).filter((file) => !file.startsWith('node_modules'));
     writeFileSync(join(fresh, 'inputs.json'), JSON.stringify(inputs));
-    rmSync(cache, { recursive: true, force: true });
-    renameSync(fresh, cache);
+    // Another process may have been quicker, and runs from what it made.
+    if (bundleIsFresh()) rmSync(fresh, { recursive: true });
+    else {
+      rmSync(cache, { recursive: true, force: true });
+      renameSync(fresh, cache);
+    }
   } catch (error) {
     rmSync(fresh, { recursive: true, force: true });
     if (!bundleIsFresh()) fail('the sources do not build: ' + firstError(error));
@@ -85,7 +89,7 @@ async function bundle() {
 }
 
 install();
+if (!bundleIsFresh()) await bundle();
 if (process.argv[2] !== '--setup') {
-  if (!bundleIsFresh()) await bundle();
   await import(pathToFileURL(join(cache, 'main.mjs')).href);
 }
