@@ -151,7 +151,7 @@ export class Decoder {
       mod = modrm >> 6;
       reg = (modrm >> 3 & 7) | (rex & 4) << 1;
       rm = (modrm & 7) | (rex & 1) << 3;
-      if (c.operands.some((o) => o.kind === 'C' || o.kind === 'D')) mod = 3;      // MOV CR and DR ignore mod
+      if (c.ignoresMod) mod = 3;
       if (mod !== 3) {
         const m = this.memory(modrm, rex, codeSize, addressPrefix);
         ({ base, index, scale, disp } = m);
@@ -181,7 +181,7 @@ export class Decoder {
     if (this.at - this.start > MAX_LENGTH) return this.refused(tooLongRow, codeSize);
     if (vex && prefixed) return this.refused(invalidRow, codeSize);
     if (lock && !(c.lockable && mod !== 3)) return this.refused(invalidRow, codeSize);
-    if (vex && vvvv !== 0 && !c.operands.some((o) => o.kind === 'B' || o.kind === 'H')) return this.refused(invalidRow, codeSize);
+    if (vex && vvvv !== 0 && !c.usesVvvv) return this.refused(invalidRow, codeSize);
     return {
       row: c.row, length: this.at - this.start, opSize, addrSize, codeSize, lock, rex, mod, reg, rm, vvvv, base, index, scale, disp, imm, imm2,
       rep: c.prefix === rep ? 0 : rep,
@@ -227,7 +227,5 @@ function matches(c: Candidate, modrm: number, rep: number, operandPrefix: boolea
   if (modrm < 0) return true;
   if (c.modrmByte >= 0) return c.modrmByte === modrm;
   if (c.digit >= 0 && (modrm >> 3 & 7) !== c.digit) return false;
-  if (c.form === 'm') return modrm < 0xc0;
-  if (c.form === 'r') return modrm >= 0xc0;
-  return !(modrm >= 0xc0 && c.operands.some((o) => o.kind === 'M')) && !(modrm < 0xc0 && c.operands.some((o) => 'RUN'.includes(o.kind)) && !c.operands.some((o) => 'CD'.includes(o.kind)));
+  return modrm >= 0xc0 ? !c.memoryOnly : !c.registerOnly;
 }

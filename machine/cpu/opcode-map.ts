@@ -16,6 +16,12 @@ export interface Candidate {
   readonly digit: number;
   readonly form: '' | 'm' | 'r';
   readonly modrm: boolean;
+  /** An operand that can only be memory, or only a register; MOV CR and DR take any mod for a register. */
+  readonly memoryOnly: boolean;
+  readonly registerOnly: boolean;
+  readonly ignoresMod: boolean;
+  /** Operands use VEX.vvvv. */
+  readonly usesVvvv: boolean;
   readonly modrmByte: number;
   readonly vexL: number;
   readonly vexW: number;
@@ -91,12 +97,16 @@ function parse(row: Row): Candidate {
   const operands = row.operands.map(parseOperand);
   const { attributes } = row;
   const has = (name: string) => attributes.has(name);
+  const ignoresMod = operands.some((o) => o.kind === 'C' || o.kind === 'D');
   return {
     row, prefix, digit, form, modrmByte, vexL, vexW, operands,
     modrm: digit >= 0 || form !== '' || modrmByte >= 0 || operands.some(usesModrm),
     invalid64: has('i64'), only64: has('o64'), default64: has('d64'), force64: has('f64'), lockable: has('lock'),
     noRexB: has('rexb0'), operandPrefix: has('o16'),
-    opcodeRegister: plus,
+    opcodeRegister: plus, ignoresMod,
+    memoryOnly: form === 'm' || form === '' && operands.some((o) => o.kind === 'M'),
+    registerOnly: form === 'r' || form === '' && !ignoresMod && operands.some((o) => 'RUN'.includes(o.kind)),
+    usesVvvv: operands.some((o) => o.kind === 'B' || o.kind === 'H'),
     immediates: operands.filter((o) => 'IJOA'.includes(o.kind)),
     source: operands.some((o) => o.kind === 'X'),
   };

@@ -9,7 +9,7 @@
  */
 import { buildMaps } from '../cpu/opcode-map.ts';
 import { opcodeTable } from '../cpu/opcode-table.ts';
-import { Decoder, invalidRow } from '../cpu/decoder.ts';
+import { Decoder } from '../cpu/decoder.ts';
 import { type Insn, RIP_BASE, type Row, exec, row } from '../cpu/opcode-row.ts';
 import { NM_VECTOR, UD_VECTOR, raise } from '../cpu/exceptions.ts';
 import {
@@ -18,6 +18,7 @@ import {
 import type { Ram } from '../ram.ts';
 import { HANDLER_END, HANDLER_END_NEAR, HANDLER_EXEC, HANDLER_STALE, HANDLER_STRAIGHT, type Handlers } from './handlers.ts';
 import { ENGINE } from './layout.ts';
+import { parseOperand } from './operand.ts';
 import {
   RECORD_SIZE, REC_AUX, REC_DISP, REC_END, REC_HANDLER, REC_IMM, REC_INDEX, REC_LINK, REC_REG, REC_RM, REC_SCALE, REC_SEG, REC_START, REC_VVVV,
 } from './record.ts';
@@ -28,6 +29,9 @@ export const CODE_MODE = MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_PROTECTED |
 const AREA_BYTES = 48 * 1024 * 1024;
 const MAX_INSTRUCTIONS = 64;
 const PAGE = 4096;
+const BLOCK_BYTES = (MAX_INSTRUCTIONS + 2) * RECORD_SIZE;
+/** Blocks translated beyond the one asked for. */
+const MAX_AHEAD = 32;
 
 export interface Block {
   readonly record: number;
@@ -71,6 +75,8 @@ export class CodeCache {
   private next: number;
   private readonly blocks = new Map<number, Block>();
   private readonly pages = new Map<number, Block[]>();
+  /** Offsets in the page that direct jumps of the blocks at hand lead to, or that calls return to. */
+  private readonly ahead: number[] = [];
   private readonly crossing = new Uint8Array(32);
 
   constructor(ram: Ram) {
@@ -88,16 +94,45 @@ export class CodeCache {
     const key = physical * 2048 + (mode & CODE_MODE);
     const known = this.blocks.get(key);
     if (known?.valid && (known.secondPage < 0 || known.secondPage === secondPage())) return known;
+    if (this.next + (MAX_AHEAD + 1) * BLOCK_BYTES > this.area + AREA_BYTES) this.reset();
+    this.ahead.length = 0;
     const block = this.translate(physical, mode, secondPage, MAX_INSTRUCTIONS);
+    this.remember(key, physical, block);
+    if (block.secondPage < 0 && physical < this.ram.size) this.translateAhead(physical - physical % PAGE, mode);
+    this.handlers.compile();
+    return block;
+  }
+
+  /**
+   * Translates what direct jumps lead to in the same page, so that the handlers of many blocks are compiled as one
+   * module. Nothing here may walk page tables: a block that needs the next page waits until it is run.
+   */
+  private translateAhead(page: number, mode: number): void {
+    for (let i = 0, done = 0; i < this.ahead.length && done < MAX_AHEAD; i++) {
+      const physical = page + this.ahead[i]!;
+      const key = physical * 2048 + (mode & CODE_MODE);
+      if (this.blocks.get(key)?.valid || this.crossesPage(physical, mode)) continue;
+      this.remember(key, physical, this.translate(physical, mode, noSecondPage, MAX_INSTRUCTIONS));
+      done++;
+    }
+  }
+  private crossesPage(physical: number, mode: number): boolean {
+    const at = this.ram.base + physical;
+    return physical % PAGE > PAGE - 16 && this.decoder.decode(this.ram.mem.u8, at, at + PAGE - physical % PAGE, codeSizeOf(mode), hasVex(mode)) === undefined;
+  }
+
+  private remember(key: number, physical: number, block: Block): void {
     this.blocks.set(key, block);
     this.enter(Math.floor(physical / PAGE), block);
     if (block.secondPage >= 0) this.enter(block.secondPage, block);
-    return block;
   }
 
   /** The one instruction at a physical address, for once. */
   single(physical: number, mode: number, secondPage: () => number): Block {
-    return this.translate(physical, mode, secondPage, 1);
+    if (this.next + BLOCK_BYTES > this.area + AREA_BYTES) this.reset();
+    const block = this.translate(physical, mode, secondPage, 1);
+    this.handlers.compile();
+    return block;
   }
 
   private reset(): void {
@@ -146,9 +181,7 @@ export class CodeCache {
 
   private translate(physical: number, mode: number, secondPage: () => number, most: number): Block {
     const { ram } = this;
-    if (this.next + (MAX_INSTRUCTIONS + 2) * RECORD_SIZE > this.area + AREA_BYTES) this.reset();
-    const codeSize = (mode & MODE_SIZE) === MODE_64 ? 8 : (mode & MODE_SIZE) === MODE_32 ? 4 : 2;
-    const vex = (mode & (MODE_PROTECTED | MODE_VM86)) === MODE_PROTECTED;
+    const codeSize = codeSizeOf(mode), vex = hasVex(mode);
     const page = Math.floor(physical / PAGE);
     const start = physical % PAGE;
     const record = this.next;
@@ -167,13 +200,14 @@ export class CodeCache {
       this.write(insn, offset, mode);
       records++;
       offset += insn.length;
-      if (endsBlock(insn) || offset >= PAGE || records === most) break;
+      const form = formOf(insn.row);
+      if (offset < PAGE && form.comesBack) this.ahead.push(offset);
+      if (form.endsBlock || offset >= PAGE || records === most) break;
     }
     const near = offset < PAGE && second < 0 && (mode & MODE_FLAT) !== 0;
     this.fill(near ? HANDLER_END_NEAR : HANDLER_END, offset, offset);
     ram.mem.u64[(this.next - RECORD_SIZE + REC_IMM) >>> 3] = 0n;
     ram.mem.u32[(this.next - RECORD_SIZE + REC_LINK) >>> 2] = 0;
-    this.handlers.compile();
     return { record, records: records + 1, start, end: offset, secondPage: second, valid: true };
   }
 
@@ -201,21 +235,19 @@ export class CodeCache {
     const { mem } = this.ram;
     const end = start + insn.length;
     const { row: r } = insn;
-    const off = r.attributes.has('sse') && !(mode & MODE_SSE) || r.attributes.has('fpu') && !(mode & MODE_FPU);
-    if ('exec' in r.meaning || off) {
-      const at = this.fill(r.attributes.has('straight') && !off ? HANDLER_STRAIGHT : HANDLER_EXEC, start, end);
+    const f = formOf(r);
+    const off = f.sse && !(mode & MODE_SSE) || f.fpu && !(mode & MODE_FPU);
+    if (f.exec || off) {
+      const at = this.fill(f.straight && !off ? HANDLER_STRAIGHT : HANDLER_EXEC, start, end);
       mem.u64[(at + REC_IMM) >>> 3] = BigInt(this.insns.push(off ? { ...insn, row: { ...r, meaning: unavailable.meaning } } : insn) - 1);
       return;
     }
-    const shape = shapeOf(insn, mode, end);
+    const shape = shapeOf(insn, f, mode, end);
+    if (shape.near) this.ahead.push(end + Number(insn.imm));
     const at = this.fill(this.handlers.index(shape), start, end);
     mem.u64[(at + REC_IMM) >>> 3] = BigInt.asUintN(64, insn.imm);
-    const types = r.operands;
-    const size8 = (kinds: string) => types.some((o) => o.length === 2 && o[1] === 'b' && kinds.includes(o[0]!));
-    const vector = (kinds: string) => types.some((o) => kinds.includes(o[0]!) && o !== 'DX' && o !== 'AX');
-    let rm: number;
-    if (shape.memory) rm = insn.base === RIP_BASE ? ENGINE.rip_page : insn.base < 0 ? ENGINE.zero : gpr(insn.base);
-    else rm = vector('WU') ? xmm(insn.rm) : size8('EZR') ? byteRegister(insn.rm, insn.rex) : gpr(insn.rm);
+    const rm = shape.memory ? insn.base === RIP_BASE ? ENGINE.rip_page : insn.base < 0 ? ENGINE.zero : gpr(insn.base)
+      : f.xmmRm ? xmm(insn.rm) : f.byteRm ? byteRegister(insn.rm, insn.rex) : gpr(insn.rm);
     let index = insn.index < 0 ? ENGINE.zero : gpr(insn.index);
     let disp = insn.disp;
     let scale = insn.scale;
@@ -229,37 +261,70 @@ export class CodeCache {
     }
     mem.u32[(at + REC_DISP) >>> 2] = disp;
     if (shape.near) mem.u32[(at + REC_LINK) >>> 2] = 0;
-    mem.u16[(at + REC_REG) >>> 1] = vector('V') ? xmm(insn.reg) : size8('G') ? byteRegister(insn.reg, insn.rex) : gpr(insn.reg);
+    mem.u16[(at + REC_REG) >>> 1] = f.xmmReg ? xmm(insn.reg) : f.byteReg ? byteRegister(insn.reg, insn.rex) : gpr(insn.reg);
     mem.u16[(at + REC_RM) >>> 1] = rm;
     mem.u16[(at + REC_INDEX) >>> 1] = index;
     mem.u16[(at + REC_SEG) >>> 1] = STATE.seg + insn.seg * SEGMENT_SIZE;
     mem.u8[at + REC_SCALE] = scale;
     mem.u8[at + REC_AUX] = insn.imm2;
-    mem.u16[(at + REC_VVVV) >>> 1] = vector('H') ? xmm(insn.vvvv) : gpr(insn.vvvv);
+    mem.u16[(at + REC_VVVV) >>> 1] = f.xmmVvvv ? xmm(insn.vvvv) : gpr(insn.vvvv);
   }
 }
 
+const codeSizeOf = (mode: number): 2 | 4 | 8 => (mode & MODE_SIZE) === MODE_64 ? 8 : (mode & MODE_SIZE) === MODE_32 ? 4 : 2;
+/** VEX prefixes are LES and LDS in real and virtual-8086 mode. */
+const hasVex = (mode: number): boolean => (mode & (MODE_PROTECTED | MODE_VM86)) === MODE_PROTECTED;
+const noSecondPage = (): number => { throw new Error('a block translated ahead never crosses its page'); };
 const ALL_ONES = new Uint8Array(16).fill(0xff);
 
-/** Control never falls through these. */
-const ENDS = new Set(['JMP', 'CALL', 'RET']);
-function endsBlock(insn: Insn): boolean {
-  const { row: r } = insn;
-  return 'exec' in r.meaning ? !r.attributes.has('straight') || r === invalidRow : ENDS.has(r.mnemonic);
+/** What translation asks of a row again and again. */
+interface Form {
+  readonly exec: boolean;
+  readonly straight: boolean;
+  readonly sse: boolean;
+  readonly fpu: boolean;
+  /** The reg, r/m and vvvv fields name byte registers or XMM registers, not general ones. */
+  readonly byteReg: boolean;
+  readonly byteRm: boolean;
+  readonly xmmReg: boolean;
+  readonly xmmRm: boolean;
+  readonly xmmVvvv: boolean;
+  /** String instructions and moffs: memory without ModRM. */
+  readonly implicitMemory: boolean;
+  readonly relative: boolean;
+  /** Control never falls through it. */
+  readonly endsBlock: boolean;
+  /** It ends its block, and yet what follows it runs sooner or later. */
+  readonly comesBack: boolean;
+}
+const forms = new Map<Row, Form>();
+function formOf(r: Row): Form {
+  let f = forms.get(r);
+  if (!f) {
+    const operands = r.operands.map(parseOperand);
+    const has = (kinds: string, type = '') => operands.some((o) => o.kind.length === 1 && kinds.includes(o.kind) && (type === '' || o.type === type));
+    const isExec = 'exec' in r.meaning, straight = r.attributes.has('straight');
+    forms.set(r, f = {
+      exec: isExec, straight, sse: r.attributes.has('sse'), fpu: r.attributes.has('fpu'),
+      byteReg: has('G', 'b'), byteRm: has('EZR', 'b'), xmmReg: has('V'), xmmRm: has('WU'), xmmVvvv: has('H'),
+      implicitMemory: has('XYO'), relative: has('J'),
+      endsBlock: isExec ? !straight : /^(JMP|CALL|RET)$/.test(r.mnemonic),
+      comesBack: r.mnemonic === 'CALL' || isExec && !/^(UD.|\(.*|IRET|RETF|JMPF|SYSRET|SYSEXIT)$/.test(r.mnemonic),
+    });
+  }
+  return f;
 }
 
-function shapeOf(insn: Insn, mode: number, end: number): Shape {
+function shapeOf(insn: Insn, f: Form, mode: number, end: number): Shape {
   const { row: r, opSize, addrSize, codeSize } = insn;
   const flat = (mode & MODE_FLAT) !== 0;
-  const implicit = r.operands.some((o) => o[0] === 'X' || o[0] === 'O');
-  const memory = insn.mod !== 3 || implicit || r.operands.some((o) => o[0] === 'Y');
+  const memory = insn.mod !== 3 || f.implicitMemory;
   const segment: SegmentUse = codeSize === 8 ? (insn.seg >= FS ? 'base' : 'none') : flat && insn.seg < FS && insn.seg !== CS ? 'none' : 'checked';
-  const relative = r.operands.some((o) => o[0] === 'J');
-  const target = end + Number(insn.imm);
+  const target = f.relative ? end + Number(insn.imm) : 0;
   return {
     row: r, opSize, codeSize, flat, memory, addrSize, segment, rep: insn.rep,
     stackSize: codeSize === 8 ? 8 : mode & MODE_STACK32 ? 4 : 2,
     indexed: memory && (insn.index >= 0 || insn.base === RIP_BASE && insn.disp + end > 0x7fff_ffff),
-    near: relative && flat && opSize >= 4 && end <= PAGE && target >= 0 && target < PAGE,
+    near: f.relative && flat && opSize >= 4 && end <= PAGE && target >= 0 && target < PAGE,
   };
 }

@@ -1,8 +1,6 @@
 /**
  * The functions emitted code can call, and the module that holds those of them that are WebAssembly themselves: the
  * inner loop, jumps through the jump cache, segment checks, wide multiplication.
- *
- * Every module imports the same functions in the same order, so a Func means the same in all of them.
  */
 import { MODE_64, MODE_SIZE, CS, SEGMENT_SIZE, STATE } from '../cpu/state.ts';
 import { ENGINE } from './layout.ts';
@@ -44,9 +42,20 @@ const WASM_IMPORTS = {
 
 export type Runtime = { readonly [K in keyof typeof HOST_IMPORTS | keyof typeof WASM_IMPORTS]: Func };
 
-/** A module that may call the whole runtime. */
+/** Lets a module call the runtime; it imports a function when that is first asked for. */
 export function importRuntime(module: WasmModule): Runtime {
-  return Object.fromEntries(Object.entries({ ...HOST_IMPORTS, ...WASM_IMPORTS }).map(([name, [params, results]]) => [name, module.importFunction(name, params, results)])) as Runtime;
+  const imported = new Map<string, Func>();
+  const runtime = {};
+  for (const [name, [params, results]] of Object.entries({ ...HOST_IMPORTS, ...WASM_IMPORTS })) {
+    Object.defineProperty(runtime, name, {
+      get: () => {
+        let f = imported.get(name);
+        if (!f) imported.set(name, f = module.importFunction(name, params, results));
+        return f;
+      },
+    });
+  }
+  return runtime as Runtime;
 }
 
 export const HANDLER_PARAMS: readonly ValueType[] = [i32, i32];
@@ -57,6 +66,10 @@ export function runtimeModule(memoryPages: number): Uint8Array<ArrayBuffer> {
   const module = new WasmModule(memoryPages);
   const host = Object.fromEntries(Object.entries(HOST_IMPORTS).map(([name, [params, results]]) => [name, module.importFunction(name, params, results)])) as Record<keyof typeof HOST_IMPORTS, Func>;
   const handler = module.type(HANDLER_PARAMS, HANDLER_RESULTS);
+  // Exported again, so that only this module has a way out to TypeScript: a WebAssembly import costs the handlers' modules less.
+  for (const [name, [params, results]] of Object.entries(HOST_IMPORTS)) {
+    module.function(name, params, results, (c) => c.call(host[name as keyof typeof HOST_IMPORTS], ...params.map((type, i) => c.get(c.param(i, type)))));
+  }
 
   const jumpTo = module.function('jumpTo', WASM_IMPORTS.jumpTo[0], WASM_IMPORTS.jumpTo[1], (c) => jumpThroughCache(c, host.lookup));
   // (cpu) Runs from RIP until the budget is used up or a handler leaves, and stores RIP.

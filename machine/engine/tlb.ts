@@ -157,6 +157,7 @@ export class Tlb {
     const low = linear >>> 0;
     const tagLow = ((low & ~0xfff) | w[TLB_TAG]!) >>> 0, tagHigh = Math.floor(linear / 0x1_0000_0000) >>> 0;
     let page: number;
+    if (u32[at] === tagLow && u32[at + 1] === tagHigh) return u32[at + 3]! * 4096 + (low & 0xfff);
     if ((u32[at]! & ~1) >>> 0 === tagLow && u32[at + 1] === tagHigh) page = u32[at + 3]!;
     else {
       const physical = walk(cpu, linear, (write ? PFERR_WRITE : 0) | (user ? PFERR_USER : 0));

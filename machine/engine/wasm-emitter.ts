@@ -280,7 +280,7 @@ export class WasmModule {
     const known = this.types.indexOf(key);
     return known >= 0 ? known : this.types.push(key) - 1;
   }
-  /** Imports come before any function is defined. */
+  /** Numbers imports in the order they are asked for. A function defined here that is called by another needs all imports made before it. */
   importFunction(name: string, params: readonly ValueType[], results: readonly ValueType[]): Func {
     this.imports.name('e'); this.imports.name(name);
     this.imports.byte(0); this.imports.u(this.type(params, results));
