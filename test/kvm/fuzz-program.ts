@@ -20,7 +20,7 @@ const isRequest = (x: unknown): x is Ioctl => typeof x === 'object' && x !== nul
 export const requests: readonly Ioctl[] = (Object.values(K) as unknown[]).filter(isRequest).filter((r) => r.nr !== K.KVM_RUN.nr);
 /** Requests with an argument that is good as it is: reading state, or writing back what was read. */
 const READS = [K.KVM_GET_REGS, K.KVM_GET_SREGS, K.KVM_GET_FPU, K.KVM_GET_VCPU_EVENTS, K.KVM_GET_DEBUGREGS, K.KVM_GET_XSAVE, K.KVM_GET_XCRS, K.KVM_GET_MP_STATE, K.KVM_GET_SREGS2] as readonly Ioctl[];
-const PAIRS = [[K.KVM_GET_REGS, K.KVM_SET_REGS], [K.KVM_GET_SREGS, K.KVM_SET_SREGS], [K.KVM_GET_FPU, K.KVM_SET_FPU], [K.KVM_GET_VCPU_EVENTS, K.KVM_SET_VCPU_EVENTS], [K.KVM_GET_XSAVE, K.KVM_SET_XSAVE], [K.KVM_GET_MP_STATE, K.KVM_SET_MP_STATE]] as readonly (readonly [Ioctl, Ioctl])[];
+const PAIRS = [[K.KVM_GET_REGS, K.KVM_SET_REGS], [K.KVM_GET_SREGS, K.KVM_SET_SREGS], [K.KVM_GET_FPU, K.KVM_SET_FPU], [K.KVM_GET_VCPU_EVENTS, K.KVM_SET_VCPU_EVENTS], [K.KVM_GET_XSAVE, K.KVM_SET_XSAVE], [K.KVM_GET_MP_STATE, K.KVM_SET_MP_STATE], [K.KVM_GET_LAPIC, K.KVM_SET_LAPIC]] as readonly (readonly [Ioctl, Ioctl])[];
 
 /** How an argument is made: a good call of the kind, noise in a buffer, a bad pointer, a number. */
 export const GOOD = 0, NOISE = 1, BAD_POINTER = 2, NUMBER = 3, RUN = 4, CREATE = 5, CLOSE = 6;
@@ -110,7 +110,12 @@ class Caller {
   *create(c: Call, vm: number | undefined): Sys {
     if (this.vms.length < MAX_FDS && (vm === undefined || c.which % 2 === 0)) {
       const fd = yield* this.ioctl(this.sys, K.KVM_CREATE_VM.nr, 0);
-      if (fd >= 0) this.vms.push(fd);
+      if (fd < 0) return;
+      this.vms.push(fd);
+      // Half of the machines with chips inside KVM, some with a timer.
+      if (c.request % 2 === 0) yield* this.ioctl(fd, K.KVM_CREATE_IRQCHIP.nr, 0);
+      storeBytes(this.buffer, new Uint8Array(64));
+      if (c.request % 4 === 0) yield* this.ioctl(fd, K.KVM_CREATE_PIT2.nr, this.buffer);
     } else if (vm !== undefined && this.vcpus.length < MAX_FDS) {
       const fd = yield* this.ioctl(vm, K.KVM_CREATE_VCPU.nr, c.request % 16);
       if (fd < 0) return;
