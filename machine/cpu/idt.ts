@@ -7,7 +7,7 @@
  */
 import { GP_VECTOR, NP_VECTOR, PFERR_USER, SS_VECTOR, TS_VECTOR, raise } from './exceptions.ts';
 import { INTR_TYPE_PRIV_SW_EXCEPTION, INTR_TYPE_SOFT_EXCEPTION, INTR_TYPE_SOFT_INTR } from './hooks.ts';
-import { isCanonical, readImplicitWords, readTable, readTable64, tableAddress, toLinear } from './memory.ts';
+import { isCanonicalHigh, readImplicitWords, readTable, tableAddress } from './memory.ts';
 import {
   type Descriptor, TYPE_INT16, TYPE_INT32, TYPE_TASK, TYPE_TRAP16, TYPE_TRAP32, TYPE_TSS16_BUSY, checkStackSegment, descriptorBase, descriptorDpl, descriptorLimit,
   fetchDescriptor, installDescriptor, installStackSegment, isCode, isConforming, isPresent, loadNull, markAccessed,
@@ -140,42 +140,56 @@ function enterLong(cpu: CpuState, event: Event): void {
   const cpl = cpu.cpl;
   if (software && event.type !== INTR_TYPE_PRIV_SW_EXCEPTION && (high >>> 13 & 3) < cpl) raise(cpu, GP_VECTOR, gateError);
   if (!(high & 0x8000)) raise(cpu, NP_VECTOR, gateError);
-  const offset = BigInt(gate[2]!) << 32n | BigInt((high & 0xffff_0000 | low & 0xffff) >>> 0);
   const selector = low >>> 16;
   const code = handlerCode(cpu, selector, ext, cpl);
   if ((code.high & 0x60_0000) !== 0x20_0000) raise(cpu, GP_VECTOR, selector & 0xfffc | ext);
   const dpl = descriptorDpl(code);
   const inner = !isConforming(code) && dpl < cpl;
   const ist = high & 7;
-  if (!isCanonical(offset)) raise(cpu, GP_VECTOR, ext);
+  if (!isCanonicalHigh(gate[2]!)) raise(cpu, GP_VECTOR, ext);
+  const offsetHigh = gate[2]!, offsetLow = (high & 0xffff_0000 | low & 0xffff) >>> 0;
 
   const newCpl = inner ? dpl : cpl;
-  const top = ist !== 0 ? tssPointer(cpu, 28 + 8 * ist, ext) : inner ? tssPointer(cpu, 4 + 8 * dpl, ext) : cpu.gpr[RSP]!;
+  const sp = 2 * RSP;
+  if (ist !== 0 || inner) tssPointer(cpu, ist !== 0 ? 28 + 8 * ist : 4 + 8 * dpl, ext);
+  else {
+    pointer[0] = cpu.gpr32[sp]!;
+    pointer[1] = cpu.gpr32[sp + 1]!;
+  }
   markAccessed(cpu, code);
   frame.begin(8);
   if (event.error >= 0) frame.addNumber(event.error);
   frame.add(event.rip);
   frame.addNumber(cpu.selector(CS));
   frame.addNumber(event.flags);
-  frame.add(cpu.gpr[RSP]!);
+  frame.addWords(cpu.gpr32[sp]!, cpu.gpr32[sp + 1]!);
   frame.addNumber(cpu.selector(SS));
-  const rsp = BigInt.asUintN(64, (top & ~0xfn) - BigInt(frame.size));
-  if (!isCanonical(rsp) || !isCanonical(rsp + BigInt(frame.size - 1))) raise(cpu, SS_VECTOR, ext);
-  frame.writeAt(cpu, toLinear(rsp), newCpl === 3 ? PFERR_USER : 0);
+  const top = (pointer[1]! | 0) * 0x1_0000_0000 + ((pointer[0]! & ~0xf) >>> 0);
+  const rsp = top - frame.size;
+  if (rsp < -(2 ** 47) || top > 2 ** 47) raise(cpu, SS_VECTOR, ext);
+  frame.writeAt(cpu, rsp, newCpl === 3 ? PFERR_USER : 0);
 
   if (inner) cpu.setSegment(SS, newCpl, 0n, 0, SEG_UNUSABLE | SEG_DB | newCpl << SEG_DPL_SHIFT);
-  cpu.gpr[RSP] = rsp;
+  cpu.gpr32[sp] = rsp >>> 0;
+  cpu.gpr32[sp + 1] = Math.floor(rsp / 0x1_0000_0000);
   cpu.setSegment(CS, selector & 0xfffc | newCpl, BigInt(descriptorBase(code)), descriptorLimit(code), code.high >>> 8 & 0xf0ff | 1);
-  finish(cpu, event, offset, (type & 1) === 0);
+  loadFlags(cpu, event, (type & 1) === 0);
+  cpu.u32[STATE.rip >>> 2] = offsetLow;
+  cpu.u32[(STATE.rip >>> 2) + 1] = offsetHigh;
 }
 
-/** A stack pointer of the 64-bit TSS (SDM figure 7-11). */
-function tssPointer(cpu: CpuState, at: number, ext: number): bigint {
+/** Reads a stack pointer of the 64-bit TSS (SDM figure 7-11) into `pointer`. */
+function tssPointer(cpu: CpuState, at: number, ext: number): void {
   if (cpu.segAccess(TR) & SEG_UNUSABLE || at + 7 > cpu.segLimit(TR)) raise(cpu, TS_VECTOR, cpu.selector(TR) & 0xfffc | ext);
-  return readTable64(cpu, cpu.segBase(TR), at);
+  readImplicitWords(cpu, tableAddress(cpu, cpu.segBase(TR), at), 2, pointer);
 }
+const pointer = new Uint32Array(2);
 
 function finish(cpu: CpuState, event: Event, offset: bigint, interruptGate: boolean): void {
-  cpu.engine.writeFlags(cpu, event.flags & ~(X86_EFLAGS_TF | X86_EFLAGS_NT | X86_EFLAGS_RF | X86_EFLAGS_VM | (interruptGate ? X86_EFLAGS_IF : 0)));
+  loadFlags(cpu, event, interruptGate);
   cpu.rip = offset;
+}
+
+function loadFlags(cpu: CpuState, event: Event, interruptGate: boolean): void {
+  cpu.engine.writeFlags(cpu, event.flags & ~(X86_EFLAGS_TF | X86_EFLAGS_NT | X86_EFLAGS_RF | X86_EFLAGS_VM | (interruptGate ? X86_EFLAGS_IF : 0)));
 }

@@ -17,6 +17,8 @@ export type Size = 1 | 2 | 4 | 8;
 const FOUR_GIB = 0x1_0000_0000;
 
 export const isCanonical = (value: bigint): boolean => BigInt.asIntN(48, value) === BigInt.asIntN(64, value);
+/** The same by the upper half of the value. */
+export const isCanonicalHigh = (high: number): boolean => (high | 0) >> 15 === 0 || (high | 0) >> 15 === -1;
 /** A canonical 64-bit value as linear addresses are written here. */
 export const toLinear = (value: bigint): number => Number(BigInt.asIntN(64, value));
 

@@ -34,6 +34,12 @@ export class StackFrame {
     } else if (this.slot === 4) this.u32[i] = value;
     else this.u16[i] = value;
   }
+  /** A 64-bit slot by its halves. */
+  addWords(low: number, high: number): void {
+    const i = this.count++;
+    this.u32[2 * i] = low;
+    this.u32[2 * i + 1] = high;
+  }
   get size(): number { return this.count * this.slot; }
 
   /** Pushes on the current stack and moves the stack pointer by what SS and the mode make of it. */
@@ -85,7 +91,8 @@ export class StackFrame {
       if (physical + size <= cpu.ramSize) {
         cpu.engine.codeWritten(cpu, physical, size);
         const at = cpu.ram + physical;
-        for (let i = 0; i < size; i++) cpu.mem.u8[at + i] = this.bytes[i]!;
+        if (at % 4 === 0 && slot !== 2) for (let i = 0; i < size / 4; i++) cpu.mem.u32[at / 4 + i] = this.u32[i]!;
+        else for (let i = 0; i < size; i++) cpu.mem.u8[at + i] = this.bytes[i]!;
         return;
       }
     }
