@@ -14,7 +14,8 @@ import { schedule_timeout, signal_pending } from '../sched/core.ts';
 import { type MaySleep, TASK_INTERRUPTIBLE } from '../sched/types.ts';
 import { ERESTARTSYS } from '../errno-internal.ts';
 import { ns_to_cycles } from '../time/timekeeping.ts';
-import { traceHeader, traceLine } from '../trace/output.ts';
+import { formatText } from '../trace/format.ts';
+import { type TraceClock, traceHeader, traceLine } from '../trace/output.ts';
 import type { TraceRecord } from '../trace/ring-buffer.ts';
 import { type Tracepoint, trace_buffer, tracepoints } from '../trace/tracepoint.ts';
 import { tracefs_create_dir, tracefs_create_file } from './debugfs.ts';
@@ -24,6 +25,7 @@ import type { dentry, file, file_operations } from './types.ts';
 
 /** Records kept; older ones are dropped. */
 const CAPACITY = 65_536;
+const CLOCKS: readonly TraceClock[] = ['local', 'x86-tsc'];
 /** A reader of trace_pipe that finds nothing looks again after so long. A record must not wake anybody: it may be made inside the scheduler. */
 const PIPE_POLL_NS = 1_000_000;
 
@@ -31,6 +33,9 @@ class TraceArray {
   readonly enabled = new Set<Tracepoint>();
   records: TraceRecord[] = [];
   written = 0;
+  /** Records dropped since trace_pipe last gave some. */
+  lost = 0;
+  clock: TraceClock = 'local';
   on = true;
   private attached = false;
 
@@ -48,7 +53,9 @@ class TraceArray {
   private keep(record: TraceRecord): void {
     this.written++;
     this.records.push(record);
-    if (this.records.length >= 2 * CAPACITY) this.records = this.records.slice(-CAPACITY);
+    if (this.records.length < 2 * CAPACITY) return;
+    this.records = this.records.slice(-CAPACITY);
+    this.lost += CAPACITY;
   }
 
   set(point: Tracepoint, on: boolean): void {
@@ -75,13 +82,14 @@ class TraceArray {
   clear(): void {
     this.records = [];
     this.written = 0;
+    this.lost = 0;
   }
 }
 
 const trace_array = kernelVariable(() => new TraceArray());
 
 const encoder = new TextEncoder();
-const line = (record: TraceRecord): string => traceLine(record, machine().tscKhz / 1000);
+const line = (record: TraceRecord): string => traceLine(record, machine().tscKhz / 1000, trace_array().clock);
 const fullName = (point: Tracepoint): string => `${point.system}:${point.name}`;
 
 // ---- trace, trace_pipe
@@ -106,6 +114,15 @@ function take(to: iov_iter): number {
   const array = trace_array();
   let done = 0;
   let n = 0;
+  if (array.lost > 0) {
+    const bytes = encoder.encode(`CPU:${array.records[0]?.cpu ?? 0} [LOST ${array.lost} EVENTS]\n`);
+    if (bytes.length <= to.count) {
+      const moved = to.copy_to(bytes);
+      if (moved < 0) return moved;
+      done += moved;
+      array.lost = 0;
+    }
+  }
   for (const record of array.records) {
     const bytes = encoder.encode(line(record));
     if (bytes.length > to.count) break;
@@ -185,6 +202,17 @@ function setTracingOn(text: string): number {
   return 0;
 }
 
+/** All clocks, the one in use in brackets. */
+const showClock = (): string => `${CLOCKS.map((clock) => (clock === trace_array().clock ? `[${clock}]` : clock)).join(' ')}\n`;
+/** Another clock empties the buffer: times of two clocks do not compare. */
+function setClock(text: string): number {
+  const clock = CLOCKS.find((name) => name === text.trim());
+  if (clock === undefined) return -EINVAL;
+  if (clock !== trace_array().clock) trace_array().clear();
+  trace_array().clock = clock;
+  return 0;
+}
+
 /** Fills the tree. Called when it is first mounted, when all trace points have been declared. */
 export function tracefs_init(): void {
   const root = (name: string, mode: number, fops: file_operations): dentry => tracefs_create_file(name, mode, undefined, fops);
@@ -193,6 +221,7 @@ export function tracefs_init(): void {
   root('current_tracer', 0o640, textFile(() => 'nop\n', (text) => (text.trim() === 'nop' ? 0 : -EINVAL)));
   root('set_event', 0o640, set_event_fops);
   root('trace', 0o640, trace_fops);
+  root('trace_clock', 0o644, textFile(showClock, setClock));
   root('trace_pipe', 0o440, trace_pipe_fops);
   root('tracing_on', 0o640, textFile(() => `${trace_array().on ? 1 : 0}\n`, setTracingOn));
   const events = tracefs_create_dir('events');
@@ -205,5 +234,6 @@ export function tracefs_init(): void {
     const dir = tracefs_create_dir(point.name, system);
     tracefs_create_file('enable', 0o640, dir, enableFile(() => [point]));
     tracefs_create_file('id', 0o440, dir, textFile(() => `${id + 1}\n`));
+    tracefs_create_file('format', 0o440, dir, textFile(() => formatText(point, id + 1)));
   }
 }

@@ -8,10 +8,18 @@ export const traceHeader = '# tracer: nop\n#\n#                                _
   + '#                              | / _---=> hardirq/softirq\n#                              || / _--=> preempt-depth\n#                              ||| / _-=> migrate-disable\n'
   + '#                              |||| /     delay\n#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION\n#              | |         |   |||||     |         |\n';
 
+/** The clock a line's time is told by: `local` in seconds, `x86-tsc` in cycles. */
+export type TraceClock = 'local' | 'x86-tsc';
+
+function timeText(time: number, cyclesPerUs: number, clock: TraceClock): string {
+  if (clock === 'x86-tsc') return String(time).padStart(12);
+  const us = Math.floor(time / cyclesPerUs);
+  return `${String(Math.floor(us / 1e6)).padStart(5)}.${String(us % 1e6).padStart(6, '0')}`;
+}
+
 /** `comm-pid [cpu] flags secs.usecs: event: text`. */
-export function traceLine(record: TraceRecord, cyclesPerUs: number): string {
-  const us = Math.floor(record.time / cyclesPerUs);
-  const time = `${String(Math.floor(us / 1e6)).padStart(5)}.${String(us % 1e6).padStart(6, '0')}`;
+export function traceLine(record: TraceRecord, cyclesPerUs: number, clock: TraceClock = 'local'): string {
+  const time = timeText(record.time, cyclesPerUs, clock);
   const task = `${record.comm.slice(0, 16).padStart(16)}-${String(record.pid).padEnd(7)}`;
   return `${task} [${String(record.cpu).padStart(3, '0')}] ${record.flags} ${time}: ${record.point.name}: ${record.point.text(record.values)}\n`;
 }

@@ -22,14 +22,17 @@ export class Tracepoint<F extends Fields = Fields> {
   readonly name: string;
   readonly fields: F;
   readonly text: (values: Values<F>) => string;
+  /** The same text for tools that read binary records: a printf format and its arguments in C. */
+  readonly print_fmt: string | undefined;
   /** How many kernels of this host process want it. */
   enabled = 0;
 
-  constructor(system: string, name: string, fields: F, text: (values: Values<F>) => string) {
+  constructor(system: string, name: string, fields: F, text: (values: Values<F>) => string, print_fmt?: string) {
     this.system = system;
     this.name = name;
     this.fields = fields;
     this.text = text;
+    this.print_fmt = print_fmt;
   }
 
   /** Records one event, if the kernel that runs now wants it. */
@@ -41,9 +44,11 @@ export class Tracepoint<F extends Fields = Fields> {
 
 const points: Tracepoint[] = [];
 
-/** Declares a trace point; `text` gives what stands behind `name: ` in a line. */
-export function TRACE_EVENT<const F extends Fields>(system: string, name: string, fields: F, text: (values: Values<F>) => string): Tracepoint<F> {
-  const point = new Tracepoint(system, name, fields, text);
+/** Declares a trace point; `text` gives what stands behind `name: ` in a line, `print_fmt` says the same in C for the `format` file. */
+export function TRACE_EVENT<const F extends Fields>(
+  system: string, name: string, fields: F, text: (values: Values<F>) => string, print_fmt?: string,
+): Tracepoint<F> {
+  const point = new Tracepoint(system, name, fields, text, print_fmt);
   points.push(point as unknown as Tracepoint);
   return point;
 }

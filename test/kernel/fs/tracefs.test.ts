@@ -81,3 +81,41 @@ test('trace_pipe gives each record once and waits for the next', () => {
     yield* echo('', 'set_event');
   });
 });
+
+test('a format file gives the layout of a record and its print format, made from the declaration', () => {
+  withTracing(function* () {
+    const id = (yield* readFile(`${T}/events/sched/sched_wakeup/id`)).trim();
+    assert.equal(yield* readFile(`${T}/events/sched/sched_wakeup/format`), `name: sched_wakeup
+ID: ${id}
+format:
+	field:unsigned short common_type;	offset:0;	size:2;	signed:0;
+	field:unsigned char common_flags;	offset:2;	size:1;	signed:0;
+	field:unsigned char common_preempt_count;	offset:3;	size:1;	signed:0;
+	field:int common_pid;	offset:4;	size:4;	signed:1;
+
+	field:char comm[16];	offset:8;	size:16;	signed:0;
+	field:int pid;	offset:24;	size:4;	signed:1;
+	field:int prio;	offset:28;	size:4;	signed:1;
+	field:int target_cpu;	offset:32;	size:4;	signed:1;
+
+print fmt: "comm=%s pid=%d prio=%d target_cpu=%03d", REC->comm, REC->pid, REC->prio, REC->target_cpu
+`);
+    // an unsigned long begins at a multiple of its size
+    assert.match(yield* readFile(`${T}/events/raw_syscalls/sys_exit/format`), /field:long id;\toffset:8;\tsize:8;\tsigned:1;\n\tfield:long ret;\toffset:16;/);
+  });
+});
+
+test('the clock x86-tsc tells the time of a line in cycles, and changing it empties the buffer', () => {
+  withTracing(function* () {
+    assert.equal(yield* readFile(`${T}/trace_clock`), '[local] x86-tsc\n');
+    yield* echo('sched_process_fork', 'set_event');
+    yield* waitFor(yield* fork(function* () {}));
+    yield* echo('x86-tsc', 'trace_clock');
+    assert.match(yield* readFile(`${T}/trace`), /written: 0\/0/);
+    yield* waitFor(yield* fork(function* () {}));
+    assert.match(yield* readFile(`${T}/trace`), /\] \S{5} +\d+: sched_process_fork: /);
+    assert.equal(yield* echo('sundial', 'trace_clock'), -EINVAL);
+    yield* echo('local', 'trace_clock');
+    yield* echo('', 'set_event');
+  });
+});
