@@ -29,7 +29,7 @@ const MAX_FDS = 4;
 export interface Fuzz { batch: readonly Call[] | undefined; end: boolean; calls: number; succeeded: number; before: string; after: string }
 
 /** What the kernel holds: free frames, tasks, module references, VMs. */
-function* holdings(): Sys<string> {
+export function* holdings(): Sys<string> {
   const memory = /MemFree:\s*(\d+)/.exec(yield* readFile('/proc/meminfo'))?.[1];
   const modules = (yield* readFile('/proc/modules')).split('\n').map((line) => line.split(' ').slice(0, 3).join(' ')).join(';');
   const tasks = (yield* readdir('/proc')).filter((e) => /^\d+$/.test(e.d_name)).length;
