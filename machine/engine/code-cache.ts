@@ -68,6 +68,8 @@ export class CodeCache {
   insns: Insn[] = [];
   /** Moves with each reset. */
   epoch = 0;
+  /** For each page a bit for every 128 bytes that some block covers. */
+  private readonly covered: Uint32Array;
   private readonly ram: Ram;
   private readonly decoder = new Decoder(buildMaps(opcodeTable));
   handlers!: Handlers;
@@ -82,6 +84,7 @@ export class CodeCache {
   constructor(ram: Ram) {
     this.ram = ram;
     this.codePages = new Uint8Array(Math.ceil(ram.size / PAGE));
+    this.covered = new Uint32Array(this.codePages.length);
     this.area = ram.reserve(AREA_BYTES, PAGE);
     this.next = this.area;
   }
@@ -140,6 +143,7 @@ export class CodeCache {
     this.blocks.clear();
     this.pages.clear();
     this.codePages.fill(0);
+    this.covered.fill(0);
     this.insns = [];
     this.next = this.area;
     this.epoch++;
@@ -147,6 +151,7 @@ export class CodeCache {
 
   private enter(page: number, block: Block): void {
     if (page >= this.codePages.length) return;
+    this.covered[page] = this.covered[page]! | (page === block.secondPage ? chunks(0, block.end - PAGE) : chunks(block.start, Math.min(block.end, PAGE)));
     const list = this.pages.get(page);
     if (list) { list.push(block); return; }
     this.pages.set(page, [block]);
@@ -166,15 +171,25 @@ export class CodeCache {
     }
   }
 
+  /** Whether some block lies on these bytes of one page: a write to them must go through written(). */
+  covers(physical: number, size: number): boolean {
+    const page = Math.floor(physical / PAGE);
+    return this.hit(page, physical - page * PAGE, physical - page * PAGE + size);
+  }
+  private hit(page: number, from: number, to: number): boolean {
+    if ((this.covered[page]! & chunks(from, to)) === 0) return false;
+    return this.pages.get(page)!.some((b) => b.valid && (b.secondPage === page ? from < b.end - PAGE : b.start < to && b.end > from));
+  }
+
   private pageWritten(page: number, from: number, to: number): void {
+    if (!this.hit(page, from, to)) return;
     const blocks = this.pages.get(page)!;
-    if (!blocks.some((b) => b.valid && (b.secondPage === page ? from < b.end - PAGE : b.start < to && b.end > from))) return;
     for (const b of blocks) {
       b.valid = false;
       for (let i = 0; i < b.records; i++) this.ram.mem.u32[(b.record + i * RECORD_SIZE + REC_HANDLER) >>> 2] = HANDLER_STALE;
     }
     this.pages.delete(page);
-    this.codePages[page] = 0;
+    this.codePages[page] = this.covered[page] = 0;
   }
 
   // ---------------------------------------------------------------- translation
@@ -271,6 +286,11 @@ export class CodeCache {
   }
 }
 
+/** The bits of the 128-byte pieces that bytes from..to-1 of a page touch. */
+const chunks = (from: number, to: number): number => {
+  const first = from >>> 7, last = to - 1 >>> 7;
+  return (last === 31 ? -1 : (2 << last) - 1) & ~((1 << first) - 1);
+};
 const codeSizeOf = (mode: number): 2 | 4 | 8 => (mode & MODE_SIZE) === MODE_64 ? 8 : (mode & MODE_SIZE) === MODE_32 ? 4 : 2;
 /** VEX prefixes are LES and LDS in real and virtual-8086 mode. */
 const hasVex = (mode: number): boolean => (mode & (MODE_PROTECTED | MODE_VM86)) === MODE_PROTECTED;

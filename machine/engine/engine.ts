@@ -100,11 +100,11 @@ export class Engine implements EngineHooks {
     const held = w[HELD]!;
     w[BUDGET] = w[HELD] = w[GRANTED] = w[CHARGED] = 0;
     if (thrown === undefined) return held > 0 ? STOP_EVENT : STOP_LIMIT;
+    if (thrown === VM_EXIT) return STOP_EXIT;
     if (thrown instanceof Fault) {
       this.fault = thrown;
       return STOP_FAULT;
     }
-    if (thrown === VM_EXIT) return STOP_EXIT;
     throw thrown;
   }
 
@@ -261,7 +261,7 @@ export class Engine implements EngineHooks {
     if (mode & MODE_ALIGN && size <= 8 && (low & (size - 1)) !== 0) raise(cpu, AC_VECTOR);
     const here = 4096 - (low & 0xfff);
     const first = this.tlb.translate(cpu, linear, write);
-    if (size <= here && first < ram.size && !(write && this.code.codePages[Math.floor(first / 4096)] === 1)) {
+    if (size <= here && first < ram.size && !(write && this.code.codePages[Math.floor(first / 4096)] === 1 && this.code.covers(first, size))) {
       // The store goes to its place at once; the window keeps an older access.
       if (write) this.windowSize = 0;
       return ram.base + first;
