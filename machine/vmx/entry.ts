@@ -25,6 +25,7 @@ const NO_VPID = 0x1_0000;
 export function enter(vmx: Vmx): number {
   const { vmcs: v, cpu } = vmx;
   const resident = vmx.resident === v.address && v.clean === (CLEAN_CONTROLS | CLEAN_HOST | CLEAN_GUEST) && loadsAll(v);
+  if (!resident) vmx.saveSystemState();
   const error = checkEntry(v, vmx.ram);
   if (error !== 0) return error;
   const failure = checkGuest(v);
@@ -54,6 +55,7 @@ export function enter(vmx: Vmx): number {
     failEntry(vmx, EXIT_REASON_INVALID_STATE, ENTRY_FAIL_PDPTE);
     return 0;
   }
+  vmx.setSystemDue(false);
   const timer = (vmx.pinBased & C.PIN_BASED_VMX_PREEMPTION_TIMER) !== 0;
   vmx.preemptionDeadline = timer ? vmx.processor.clock + v.read32(F.VMX_PREEMPTION_TIMER_VALUE) * (1 << C.PREEMPTION_TIMER_RATE) : Number.POSITIVE_INFINITY;
   vmx.injection = v.read32(F.VM_ENTRY_INTR_INFO_FIELD);
@@ -61,8 +63,9 @@ export function enter(vmx: Vmx): number {
   return 0;
 }
 
-/** Whether this entry loads everything that the exit before it should have replaced by the host's. */
+/** Whether this entry loads everything that the exit before it should have replaced by the host's, and from the VMCS alone. */
 function loadsAll(v: Vmcs): boolean {
+  if (v.read32(F.VM_ENTRY_MSR_LOAD_COUNT) !== 0) return false;
   const entry = v.read32(F.VM_ENTRY_CONTROLS);
   const always = C.VM_ENTRY_LOAD_DEBUG_CONTROLS | C.VM_ENTRY_LOAD_IA32_EFER;
   return (entry & always) === always && ((v.read32(F.VM_EXIT_CONTROLS) & C.VM_EXIT_LOAD_IA32_PAT) === 0 || (entry & C.VM_ENTRY_LOAD_IA32_PAT) !== 0);
@@ -70,6 +73,7 @@ function loadsAll(v: Vmcs): boolean {
 
 /** An exit out of the entry itself: no guest state is saved, the host's is loaded. */
 function failEntry(vmx: Vmx, reason: number, qualification: number): void {
+  vmx.saveSystemState();
   note(vmx, (reason | VMX_EXIT_REASONS_FAILED_VMENTRY) >>> 0, qualification, 0);
   vmx.noted = false;
   vmx.vmcs.store32(F.IDT_VECTORING_INFO_FIELD, 0);

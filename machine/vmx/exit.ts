@@ -11,7 +11,6 @@ import { GUEST_INTR_STATE_NMI } from './guest-checks.ts';
 import { INTR_INFO_DELIVER_CODE_MASK, INTR_INFO_VALID_MASK } from './entry-checks.ts';
 import { ACTIVITY_ACTIVE, EVENT_INTERRUPT, EVENT_NMI, EVENT_TRAP, RSP, SEGMENT_SIZE, STATE, TR, CS, SS, DS, ES, FS, GS, LDTR, SEG_UNUSABLE, updateMode } from '../cpu/state.ts';
 import { loadMsrs, storeMsrs } from './msr-lists.ts';
-import { SEGMENT_WORDS } from './vmcs.ts';
 import type { Vmx } from './vmx.ts';
 
 const W = {
@@ -22,6 +21,7 @@ const W = {
   shadow: STATE.shadow >>> 2, activity: STATE.activity >>> 2, nmiBlocked: STATE.nmi_blocked >>> 2, inGuest: STATE.in_guest >>> 2,
   ept: STATE.ept_pointer >>> 2, vpid: STATE.vpid >>> 2, tscOffset: STATE.tsc_offset >>> 2, pending: STATE.pending >>> 2,
 } as const;
+const SEGMENT_STRIDE = SEGMENT_SIZE >> 2;
 /** Word indices of the register file's members that entry and exit move. */
 export { W as WORDS };
 
@@ -56,7 +56,8 @@ export function complete(vmx: Vmx): void {
   }
   v.store32(F.VM_ENTRY_INTR_INFO_FIELD, v.read32(F.VM_ENTRY_INTR_INFO_FIELD) & ~INTR_INFO_VALID_MASK);
   vmx.noted = false;
-  saveGuest(vmx);
+  saveExecution(vmx);
+  vmx.setSystemDue(true);
   storeMsrs(vmx, F.VM_EXIT_MSR_STORE_COUNT, F.VM_EXIT_MSR_STORE_ADDR);
   cpu.u32[W.inGuest] = 0;
   vmx.resident = v.address;
@@ -69,20 +70,42 @@ export function complete(vmx: Vmx): void {
   cpu.u32[W.pending] = (vmx.processor.lapic.pendingVector() >= 0 ? EVENT_INTERRUPT : 0) | (vmx.processor.nmiPending ? EVENT_NMI : 0);
 }
 
-function saveGuest(vmx: Vmx): void {
+/** What most handlers of an exit look at, and what the next entry loads in any case. */
+function saveExecution(vmx: Vmx): void {
   const { vmcs: v, cpu } = vmx;
   const w = cpu.u32;
-  const all = cpu.mem.u32;
-  const exit = v.read32(F.VM_EXIT_CONTROLS);
-  const from = (cpu.base >>> 2) + W.seg;
-  const to = v.segments;
-  for (let i = 0; i < SEGMENT_WORDS; i++) all[to + i] = all[from + i]!;
+  saveSegments(vmx, CS, SS);
   v.copyFrom(F.GUEST_CR0, w, W.cr0);
   v.copyFrom(F.GUEST_CR3, w, W.cr3);
-  v.copyFrom(F.GUEST_CR4, w, W.cr4);
   v.copyFrom(F.GUEST_RSP, w, W.gpr + 2 * RSP);
   v.copyFrom(F.GUEST_RIP, w, W.rip);
   v.store32(F.GUEST_RFLAGS, cpu.engine.readFlags(cpu));
+  const entry = v.read32(F.VM_ENTRY_CONTROLS);
+  v.store32(F.VM_ENTRY_CONTROLS, (w[W.efer]! & 0x400) !== 0 ? entry | C.VM_ENTRY_IA32E_MODE : entry & ~C.VM_ENTRY_IA32E_MODE);
+  v.store32(F.GUEST_INTERRUPTIBILITY_INFO, w[W.shadow]! | (w[W.nmiBlocked] !== 0 ? GUEST_INTR_STATE_NMI : 0));
+  v.store32(F.GUEST_ACTIVITY_STATE, w[W.activity]!);
+  v.storeNumber(F.GUEST_PENDING_DBG_EXCEPTIONS, (w[W.pending]! & EVENT_TRAP) !== 0 ? 0x4000 : 0);
+  if ((v.read32(F.VM_EXIT_CONTROLS) & C.VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) !== 0) {
+    v.store32(F.VMX_PREEMPTION_TIMER_VALUE, Math.max(0, Math.ceil((vmx.preemptionDeadline - vmx.processor.clock) / (1 << C.PREEMPTION_TIMER_RATE))));
+  }
+}
+
+/** Moves segment registers `first` to `last` into the VMCS. */
+function saveSegments(vmx: Vmx, first: number, last: number): void {
+  const all = vmx.cpu.mem.u32;
+  const from = (vmx.cpu.base >>> 2) + W.seg;
+  const to = vmx.vmcs.segments;
+  for (let i = first * SEGMENT_STRIDE; i < (last + 1) * SEGMENT_STRIDE; i++) all[to + i] = all[from + i]!;
+}
+
+/** The rest of the guest's state, from the register file where the exit left it. */
+export function saveSystem(vmx: Vmx): void {
+  const { vmcs: v, cpu } = vmx;
+  const w = cpu.u32;
+  const exit = v.read32(F.VM_EXIT_CONTROLS);
+  saveSegments(vmx, ES, ES);
+  saveSegments(vmx, DS, TR);
+  v.copyFrom(F.GUEST_CR4, w, W.cr4);
   v.copyFrom(F.GUEST_GDTR_BASE, w, W.gdtrBase);
   v.copyFrom(F.GUEST_IDTR_BASE, w, W.idtrBase);
   v.store32(F.GUEST_GDTR_LIMIT, w[W.gdtrLimit]!);
@@ -97,19 +120,11 @@ function saveGuest(vmx: Vmx): void {
   if ((exit & C.VM_EXIT_SAVE_IA32_PAT) !== 0) v.copyFrom(F.GUEST_IA32_PAT, w, W.pat);
   if ((exit & C.VM_EXIT_SAVE_IA32_EFER) !== 0) v.copyFrom(F.GUEST_IA32_EFER, w, W.efer);
   const long = (w[W.efer]! & 0x400) !== 0;
-  const entry = v.read32(F.VM_ENTRY_CONTROLS);
-  v.store32(F.VM_ENTRY_CONTROLS, long ? entry | C.VM_ENTRY_IA32E_MODE : entry & ~C.VM_ENTRY_IA32E_MODE);
   if ((vmx.secondary & C.SECONDARY_EXEC_ENABLE_EPT) !== 0 && !long && (w[W.cr0]! & 0x8000_0000) !== 0 && (w[W.cr4]! & 0x20) !== 0) {
     v.copyFrom(F.GUEST_PDPTR0, w, W.pdpte);
     v.copyFrom(F.GUEST_PDPTR1, w, W.pdpte + 2);
     v.copyFrom(F.GUEST_PDPTR2, w, W.pdpte + 4);
     v.copyFrom(F.GUEST_PDPTR3, w, W.pdpte + 6);
-  }
-  v.store32(F.GUEST_INTERRUPTIBILITY_INFO, w[W.shadow]! | (w[W.nmiBlocked] !== 0 ? GUEST_INTR_STATE_NMI : 0));
-  v.store32(F.GUEST_ACTIVITY_STATE, w[W.activity]!);
-  v.storeNumber(F.GUEST_PENDING_DBG_EXCEPTIONS, (w[W.pending]! & EVENT_TRAP) !== 0 ? 0x4000 : 0);
-  if ((exit & C.VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) !== 0) {
-    v.store32(F.VMX_PREEMPTION_TIMER_VALUE, Math.max(0, Math.ceil((vmx.preemptionDeadline - vmx.processor.clock) / (1 << C.PREEMPTION_TIMER_RATE))));
   }
 }
 
@@ -161,7 +176,7 @@ export function loadHost(vmx: Vmx): void {
   updateMode(cpu);
 }
 
-const segmentBase = (seg: number): number => W.seg + seg * (SEGMENT_SIZE >> 2);
+const segmentBase = (seg: number): number => W.seg + seg * SEGMENT_STRIDE;
 
 function loadHostSegment(vmx: Vmx, seg: number, selector: number, limit: number, access: number): void {
   const w = vmx.cpu.u32;

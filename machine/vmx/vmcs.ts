@@ -47,10 +47,22 @@ const UNCHECKED = new Set<number>([
   fields.CR3_TARGET_VALUE0, fields.CR3_TARGET_VALUE1, fields.CR3_TARGET_VALUE2, fields.CR3_TARGET_VALUE3, fields.HOST_RSP, fields.HOST_IA32_SYSENTER_CS,
 ]);
 
+/** Guest state an exit saves at once; the rest stays in the register file until a VMREAD or VMWRITE wants it. */
+const SAVED_AT_ONCE = new Set<number>([
+  fields.GUEST_CS_BASE, fields.GUEST_CS_LIMIT, fields.GUEST_CS_AR_BYTES, fields.GUEST_CS_SELECTOR,
+  fields.GUEST_SS_BASE, fields.GUEST_SS_LIMIT, fields.GUEST_SS_AR_BYTES, fields.GUEST_SS_SELECTOR,
+  fields.GUEST_CR0, fields.GUEST_CR3, fields.GUEST_RSP, fields.GUEST_RIP, fields.GUEST_RFLAGS,
+  fields.GUEST_INTERRUPTIBILITY_INFO, fields.GUEST_ACTIVITY_STATE, fields.GUEST_PENDING_DBG_EXCEPTIONS,
+]);
+/** Fields that must not be touched before the rest is saved, by encoding. The exit controls say what is saved. */
+const SAVED_LATE = new Uint8Array(0x7000);
+SAVED_LATE[fields.VM_EXIT_CONTROLS] = 1;
+
 let free = FIRST_FREE;
 for (const field of fieldNames.keys()) {
   WORD[field] = (segmentOffset(field) ?? take()) >> 2;
   if ((field & 0x6000) === 0x2000) WORD[field | 1] = WORD[field]! + 1;
+  if (((field >> 10) & 3) === 2 && !SAVED_AT_ONCE.has(field)) SAVED_LATE[field] = 1;
   if (ALWAYS_CHECKED.has(field) || UNCHECKED.has(field)) continue;
   DIRTIES[field] = [CLEAN_CONTROLS | CLEAN_HOST | CLEAN_GUEST, 0, CLEAN_GUEST, CLEAN_HOST][(field >> 10) & 3]!;
 }
@@ -69,7 +81,10 @@ function segmentOffset(field: number): number | undefined {
   return undefined;
 }
 
-export const isField = (field: number): boolean => field >= 0 && field < WORD.length && WORD[field] !== 0;
+/** All fields, and those that hold their value although the rest is still to be saved: 1 by encoding. */
+export const ALL_FIELDS = WORD.map((word) => (word !== 0 ? 1 : 0));
+export const SAVED_FIELDS = WORD.map((word, field) => (word !== 0 && SAVED_LATE[field & ~1] === 0 ? 1 : 0));
+export const NO_FIELDS = new Uint16Array(WORD.length);
 
 /** The current VMCS of a processor. Until `load` it must not be touched. */
 export class Vmcs {

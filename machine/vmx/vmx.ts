@@ -14,10 +14,10 @@ import {
   VMXERR_VMXON_IN_VMX_ROOT_OPERATION, isEptPointer,
 } from './entry-checks.ts';
 import { enter } from './entry.ts';
-import { complete, loadHost } from './exit.ts';
+import { complete, loadHost, saveSystem } from './exit.ts';
 import { Intercepts } from './intercepts.ts';
 import { runGuest } from './run.ts';
-import { Vmcs, isField, isReadOnly } from './vmcs.ts';
+import { ALL_FIELDS, NO_FIELDS, SAVED_FIELDS, Vmcs, isReadOnly } from './vmcs.ts';
 import { STATE, type CpuState } from '../cpu/state.ts';
 import type { Costs } from '../costs.ts';
 import type { Processor } from '../processor.ts';
@@ -53,6 +53,10 @@ export class Vmx {
    */
   resident = -1;
   hostDue = false;
+  /** The VMCS does not have all of the resident guest's state yet: saveSystemState(). */
+  private systemDue = false;
+  /** Fields that VMREAD and VMWRITE may go to straight away. */
+  private ready = NO_FIELDS;
   /** An exit has been reported and awaits completion. */
   noted = false;
   /** Entry interruption information still to be delivered. */
@@ -88,7 +92,7 @@ export class Vmx {
     if (!this.isPage(region) || Vmcs.revision(this.ram, region) !== C.VMCS_REVISION_ID) return 'invalid';
     this.region = region;
     this.processor.machine.startEngine();
-    this.vmcs.unload();
+    this.unload();
     return 'ok';
   }
 
@@ -96,7 +100,7 @@ export class Vmx {
     if (this.region < 0) return 'invalid';
     this.loadHostState();
     this.region = -1;
-    this.vmcs.unload();
+    this.unload();
     return 'ok';
   }
 
@@ -107,7 +111,7 @@ export class Vmx {
     Vmcs.clear(this.ram, address);
     if (this.vmcs.address === address) {
       this.loadHostState();
-      this.vmcs.unload();
+      this.unload();
     }
     return 'ok';
   }
@@ -117,14 +121,21 @@ export class Vmx {
     if (!this.isPage(address)) return this.fail(VMXERR_VMPTRLD_INVALID_ADDRESS);
     if (address === this.region) return this.fail(VMXERR_VMPTRLD_VMXON_POINTER);
     if (Vmcs.revision(this.ram, address) !== C.VMCS_REVISION_ID) return this.fail(VMXERR_VMPTRLD_INCORRECT_VMCS_REVISION_ID);
-    if (address !== this.vmcs.address) this.loadHostState();
+    if (address === this.vmcs.address) return 'ok';
+    this.loadHostState();
     this.vmcs.load(address);
+    this.ready = ALL_FIELDS;
     return 'ok';
   }
 
   /** Physical address of the current VMCS, -1 if there is none: VMPTRST. */
   get current(): number {
     return this.vmcs.address;
+  }
+
+  private unload(): void {
+    this.vmcs.unload();
+    this.ready = NO_FIELDS;
   }
 
   private isPage(address: number): boolean {
@@ -181,7 +192,11 @@ export class Vmx {
   }
 
   private exists(field: number): boolean {
-    if (this.vmcs.address >= 0 && isField(field)) return true;
+    if (this.ready[field] === 1) return true;
+    if (this.vmcs.address >= 0 && ALL_FIELDS[field] === 1) {
+      this.saveSystemState();
+      return true;
+    }
     this.fail(VMXERR_UNSUPPORTED_VMCS_COMPONENT);
     return false;
   }
@@ -226,10 +241,28 @@ export class Vmx {
 
   /** Puts off no longer what the last exit owes: the host's state in the register file. */
   loadHostState(): void {
+    this.saveSystemState();
     this.resident = -1;
     if (!this.hostDue) return;
     this.hostDue = false;
     loadHost(this);
+  }
+
+  /** What the last exit left in the register file goes to its VMCS, which is still the current one. */
+  saveSystemState(): void {
+    if (!this.systemDue) return;
+    this.setSystemDue(false);
+    saveSystem(this);
+  }
+
+  setSystemDue(due: boolean): void {
+    this.systemDue = due;
+    this.ready = due ? SAVED_FIELDS : ALL_FIELDS;
+  }
+
+  /** Whether that guest ran here last, and nothing has used the registers since. */
+  holds(address: number): boolean {
+    return this.resident === address;
   }
 
   // -------------------------------------------------------------- invalidation
