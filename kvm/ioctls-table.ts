@@ -12,7 +12,7 @@ import { kvm_ioeventfd } from './eventfd.ts';
 import { kvm_vcpu_ioctl_x86_get_vcpu_events, kvm_vcpu_ioctl_x86_set_vcpu_events } from './events.ts';
 import { kvm_arch_vcpu_ioctl_set_guest_debug } from './guest-debug.ts';
 import { ioctlTable, on, onValue, raw, unsigned } from './ioctl-table.ts';
-import { type kvm, type kvm_vcpu } from './kvm_host.ts';
+import type { kvm, kvm_vcpu } from './kvm_host.ts';
 import { kvm_vm_ioctl_create_vcpu } from './kvm_main.ts';
 import { kvm_vm_ioctl_clear_dirty_log, kvm_vm_ioctl_get_dirty_log } from './memslots.ts';
 import { kvm_vm_ioctl_set_msr_filter } from './msr-filter.ts';

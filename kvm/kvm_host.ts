@@ -1,5 +1,5 @@
 /**
- * KVM's objects: a VM, its vCPUs and memory slots, and what the vendor module must be able to do.
+ * KVM's objects: a VM, its vCPUs and memory slots.
  *
  * Linux: include/linux/kvm_host.h, arch/x86/include/asm/kvm_host.h
  *
@@ -8,7 +8,7 @@
  */
 import type { kvm_run } from '../abi/kvm/run.ts';
 import type { Mem } from '../abi/struct.ts';
-import { type MaySleep, type mm_struct, type mmu_notifier, type preempt_notifier, type task_struct, PAGE_SIZE, kernelVariable, wait_queue_head } from '../kernel/exports.ts';
+import { type mm_struct, type mmu_notifier, type preempt_notifier, type task_struct, PAGE_SIZE, kernelVariable, wait_queue_head } from '../kernel/exports.ts';
 import type { kvm_io_bus } from './io-bus.ts';
 import type { x86_emulate_ctxt, x86_exception } from './emulate.ts';
 import type { kvm_cpuid_entry } from './cpuid.ts';
@@ -17,6 +17,9 @@ import type { kvm_mmu } from './mmu/mmu.ts';
 import type { kvm_arch_irqchip } from './irq.ts';
 import type { kvm_lapic } from './lapic.ts';
 import type { kvm_vcpu_hv } from './hyperv.ts';
+import { kvm_x86 } from './x86-ops.ts';
+
+export { type kvm_x86_ops, type segment, kvm_x86, set_kvm_x86_ops } from './x86-ops.ts';
 
 export const KVM_API_VERSION = 12;
 export const KVM_MAX_VCPUS = 1024;
@@ -140,9 +143,10 @@ export class kvm_vcpu_arch {
   /** A breakpoint is armed: the debug registers change with the guest. */
   switch_db_regs = false;
   singlestep_rip = 0n;
-  /** The FXSAVE image, and that of the user program while the guest's is loaded. */
+  /** The FXSAVE image while it is not loaded. */
   readonly guest_fpu = new Uint8Array(512);
-  readonly user_fpu = new Uint8Array(512);
+  /** A request may have changed it, or an MSR, since the last run. */
+  registers_changed = true;
   /** MSRs without a home of their own. */
   readonly msrs = new Map<number, bigint>();
   pat = 0x0007_0406_0007_0406n;
@@ -310,92 +314,6 @@ export class kvm {
     this.mmu_notifier = notifier(this);
   }
 }
-
-/** A segment register as KVM passes it between its parts: kvm_segment's members. */
-export interface segment { selector: number; base: bigint; limit: number; type: number; present: number; dpl: number; db: number; s: number; l: number; g: number; avl: number; unusable: number }
-
-/** What the vendor module does for the generic one. Linux: struct kvm_x86_ops. */
-export interface kvm_x86_ops {
-  readonly name: string;
-  check_processor_compatibility(): boolean;
-  enable_virtualization_cpu(): number;
-  disable_virtualization_cpu(): void;
-  vcpu_create(vcpu: kvm_vcpu): number;
-  vcpu_free(vcpu: kvm_vcpu): void;
-  vcpu_reset(vcpu: kvm_vcpu, init_event: boolean): void;
-  vcpu_load(vcpu: kvm_vcpu, cpu: number): void;
-  vcpu_put(vcpu: kvm_vcpu): void;
-  vcpu_after_set_cpuid(vcpu: kvm_vcpu): void;
-  get_rip(vcpu: kvm_vcpu): bigint;
-  set_rip(vcpu: kvm_vcpu, value: bigint): void;
-  get_rsp(vcpu: kvm_vcpu): bigint;
-  set_rsp(vcpu: kvm_vcpu, value: bigint): void;
-  get_rflags(vcpu: kvm_vcpu): number;
-  set_rflags(vcpu: kvm_vcpu, value: number): void;
-  /** All 64 bits, as user space stored them. */
-  get_rflags64(vcpu: kvm_vcpu): bigint;
-  set_rflags64(vcpu: kvm_vcpu, value: bigint): void;
-  get_segment(vcpu: kvm_vcpu, seg: number): segment;
-  get_segment_base(vcpu: kvm_vcpu, seg: number): bigint;
-  set_segment(vcpu: kvm_vcpu, seg: number, value: segment): void;
-  get_cpl(vcpu: kvm_vcpu): number;
-  get_cs_db_l_bits(vcpu: kvm_vcpu): { db: number; l: number };
-  get_dt(vcpu: kvm_vcpu, which: 'gdt' | 'idt'): { base: bigint; limit: number };
-  set_dt(vcpu: kvm_vcpu, which: 'gdt' | 'idt', base: bigint, limit: number): void;
-  get_cr3(vcpu: kvm_vcpu): bigint;
-  set_cr3(vcpu: kvm_vcpu, value: bigint): void;
-  read_cr0_owned(vcpu: kvm_vcpu): bigint;
-  read_cr4_owned(vcpu: kvm_vcpu): bigint;
-  set_cr0(vcpu: kvm_vcpu, value: bigint): void;
-  is_valid_cr0(vcpu: kvm_vcpu, value: bigint): boolean;
-  is_valid_cr4(vcpu: kvm_vcpu, value: bigint): boolean;
-  set_cr4(vcpu: kvm_vcpu, value: bigint): void;
-  set_efer(vcpu: kvm_vcpu, value: bigint): void;
-  set_pdptr(vcpu: kvm_vcpu, i: number, value: bigint): void;
-  get_pdptr(vcpu: kvm_vcpu, i: number): bigint;
-  set_dr7(vcpu: kvm_vcpu, value: bigint): void;
-  get_msr(vcpu: kvm_vcpu, index: number, host: boolean): bigint | undefined;
-  set_msr(vcpu: kvm_vcpu, index: number, data: bigint, host: boolean): number;
-  get_feature_msr(index: number): bigint | undefined;
-  msr_filter_changed(vcpu: kvm_vcpu): void;
-  update_exception_bitmap(vcpu: kvm_vcpu): void;
-  get_interrupt_shadow(vcpu: kvm_vcpu): number;
-  set_interrupt_shadow(vcpu: kvm_vcpu, mask: number): void;
-  interrupt_allowed(vcpu: kvm_vcpu): boolean;
-  nmi_allowed(vcpu: kvm_vcpu): boolean;
-  get_nmi_mask(vcpu: kvm_vcpu): boolean;
-  set_nmi_mask(vcpu: kvm_vcpu, masked: boolean): void;
-  inject_irq(vcpu: kvm_vcpu): void;
-  inject_nmi(vcpu: kvm_vcpu): void;
-  inject_exception(vcpu: kvm_vcpu): void;
-  cancel_injection(vcpu: kvm_vcpu): void;
-  enable_irq_window(vcpu: kvm_vcpu): void;
-  enable_nmi_window(vcpu: kvm_vcpu): void;
-  write_tsc_offset(vcpu: kvm_vcpu, offset: bigint): void;
-  flush_tlb_current(vcpu: kvm_vcpu): void;
-  flush_tlb_eptp(kvm: kvm): void;
-  load_eptp(vcpu: kvm_vcpu): void;
-  /** Enters the guest. true: it is in; false: an exit or a failed entry is waiting in the VMCS. */
-  vcpu_enter(vcpu: kvm_vcpu): void;
-  /** The guest runs. false: this step's time is up and it has to be called again. */
-  vcpu_run(vcpu: kvm_vcpu): boolean;
-  /** Fetches what an exit leaves in the VMCS, interrupts still off. */
-  vcpu_exited(vcpu: kvm_vcpu): void;
-  handle_exit_irqoff(vcpu: kvm_vcpu): void;
-  handle_exit(vcpu: kvm_vcpu): number | MaySleep<number>;
-  skip_emulated_instruction(vcpu: kvm_vcpu): number;
-  /** Linear address of the instruction as a signed number. */
-  linear_rip(vcpu: kvm_vcpu): number;
-  get_exit_info(vcpu: kvm_vcpu): { reason: number; info1: bigint; info2: bigint; intr_info: number; error_code: number };
-  patch_hypercall(code: Uint8Array): void;
-  load_guest_msrs(vcpu: kvm_vcpu): void;
-  save_guest_msrs(vcpu: kvm_vcpu): void;
-  apic_init_signal_blocked(vcpu: kvm_vcpu): boolean;
-}
-
-/** The vendor's operations: constants, the same in every kernel, filled in when its module is loaded first. */
-export let kvm_x86: kvm_x86_ops;
-export function set_kvm_x86_ops(ops: kvm_x86_ops): void { kvm_x86 = ops; }
 
 /** All VMs of a kernel, and how many there were. */
 export const kvm_state = kernelVariable(() => ({ vm_list: new Set<kvm>(), usage_count: 0, next_asid: 1 }));

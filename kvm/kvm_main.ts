@@ -179,6 +179,7 @@ function locked(vcpu: kvm_vcpu, cmd: number, arg: Word): Answer {
   const row = kvm_vcpu_ioctls.get(cmd);
   if (row === undefined) return -EINVAL;
   vcpu_load(vcpu);
+  vcpu.arch.registers_changed = true;
   const r = row.call(vcpu, arg);
   vcpu_put(vcpu);
   return r;

@@ -100,7 +100,7 @@ export function segmented_read(ctxt: x86_emulate_ctxt, op: operand): number {
   return X86EMUL_CONTINUE;
 }
 
-function image(ctxt: x86_emulate_ctxt, data: Uint8Array, bytes: number, low: bigint, high: bigint): void {
+function image(data: Uint8Array, bytes: number, low: bigint, high: bigint): void {
   storeLittle(data, 0, Math.min(bytes, 8), low);
   if (bytes === 16) storeLittle(data, 8, 8, high);
 }
@@ -108,15 +108,15 @@ function image(ctxt: x86_emulate_ctxt, data: Uint8Array, bytes: number, low: big
 export function segmented_write(ctxt: x86_emulate_ctxt, op: operand): number {
   const rc = linearize(ctxt, op.seg, op.ea, op.bytes, true, false);
   if (rc !== X86EMUL_CONTINUE) return rc;
-  image(ctxt, ctxt.data, op.bytes, op.val, op.high);
+  image(ctxt.data, op.bytes, op.val, op.high);
   return ctxt.ops.write_emulated(ctxt, linear, ctxt.data, op.bytes);
 }
 
 function segmented_cmpxchg(ctxt: x86_emulate_ctxt, op: operand): number {
   let rc = linearize(ctxt, op.seg, op.ea, op.bytes, true, false);
   if (rc !== X86EMUL_CONTINUE) return rc;
-  image(ctxt, ctxt.old, op.bytes, op.orig_val, op.orig_high);
-  image(ctxt, ctxt.data, op.bytes, op.val, op.high);
+  image(ctxt.old, op.bytes, op.orig_val, op.orig_high);
+  image(ctxt.data, op.bytes, op.val, op.high);
   rc = ctxt.ops.cmpxchg_emulated(ctxt, linear, ctxt.old, ctxt.data, op.bytes);
   return rc === X86EMUL_CMPXCHG_FAILED ? X86EMUL_RETRY_INSTR : rc;
 }

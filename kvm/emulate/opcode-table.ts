@@ -14,7 +14,7 @@ import {
   Acc, Aligned, BitOp, ByteOp, CL, DI, DX, DstFull, EmulateOnUD, Imm, Imm16, Imm64, ImmByte, ImmUByte, Lock, MOffs, Mem, Mem16, Mem32, Mem8, MemDouble, ModRM, Mov, NearBranch, No64, NoAccess, NoWrite,
   None, One, Op3264, OpReg, Reg, SI, Sreg, SrcWrite, Sse, Stack, String, op,
 } from './opcode.ts';
-import { type opcode } from './types.ts';
+import type { opcode } from './types.ts';
 
 type Row = opcode | undefined;
 const U = undefined;

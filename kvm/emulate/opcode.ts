@@ -3,7 +3,7 @@
  *
  * Linux: arch/x86/kvm/emulate.c (the DstXxx, SrcXxx and flag constants)
  */
-import { type opcode, type x86_emulate_ctxt } from './types.ts';
+import type { opcode, x86_emulate_ctxt } from './types.ts';
 
 // Operand kinds.
 export const None = 0;

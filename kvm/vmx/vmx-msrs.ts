@@ -20,13 +20,14 @@ const KERNEL_GS_BASE = 4, TSC_AUX = 5, SPEC_CTRL = 6;
 const WORDS = SWITCHED.flatMap(([, offset]) => [offset >>> 2, (offset >>> 2) + 1]);
 const index_of = (msr: number): number => SWITCHED.findIndex(([number]) => number === msr);
 
-export function vmx_load_guest_msrs(vcpu: kvm_vcpu): void {
+export function vmx_load_guest_msrs(vcpu: kvm_vcpu, changed: boolean): void {
   const { vmx } = vcpu;
   if (vmx.guest_msrs_loaded) return;
+  vmx.guest_msrs_loaded = true;
+  if (!changed) return;
   const { cpu } = this_processor();
   for (let i = 0; i < WORDS.length; i++) cpu.u32[WORDS[i]!] = vmx.msr_words[i]!;
   cpu.u32[STATE.xcr0 >>> 2] = Number(vcpu.arch.xcr0);
-  vmx.guest_msrs_loaded = true;
 }
 export function vmx_save_guest_msrs(vcpu: kvm_vcpu): void {
   const { vmx } = vcpu;

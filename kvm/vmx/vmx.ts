@@ -355,6 +355,7 @@ export const vmx_x86_ops: kvm_x86_ops = {
     };
   },
   patch_hypercall: (code) => { code[0] = 0x0f; code[1] = 0x01; code[2] = 0xc1; },
+  guest_is_resident: (vcpu) => vcpu.vmx.hw.holds(physical(vcpu.vmx.vmcs_pfn)),
   load_guest_msrs: vmx_load_guest_msrs, save_guest_msrs: vmx_save_guest_msrs,
   apic_init_signal_blocked: () => false,
 };

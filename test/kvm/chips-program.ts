@@ -2,7 +2,7 @@
 import * as K from '../../abi/kvm/index.ts';
 import type { Program, Sys } from '../../abi/process.ts';
 import { _start, open } from '../../userland/libc.ts';
-import { Guest, setMode } from '../golden/probe/guests.ts';
+import { Guest, setMode } from '../golden/probe/guest.ts';
 import { type Parts, make, mk, rm } from '../golden/probe/machine.ts';
 import { rawIoctl } from '../golden/probe/recorder.ts';
 

@@ -6,7 +6,7 @@ import * as K from '../../abi/kvm/index.ts';
 import type { Program, Sys } from '../../abi/process.ts';
 import { SIGALRM } from '../../abi/signal.ts';
 import { _start, loadBytes, open, sigaction } from '../../userland/libc.ts';
-import { Guest, setMode } from '../golden/probe/guests.ts';
+import { Guest, setMode } from '../golden/probe/guest.ts';
 import { make, mk, rm } from '../golden/probe/machine.ts';
 import { rawIoctl } from '../golden/probe/recorder.ts';
 

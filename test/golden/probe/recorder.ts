@@ -6,7 +6,7 @@ import * as K from '../../../abi/kvm/index.ts';
 import { errnoName } from '../../../abi/errno.ts';
 import type { Ioctl } from '../../../abi/ioctl.ts';
 import type { Sys, Word } from '../../../abi/process.ts';
-import { type Located } from '../../../abi/struct.ts';
+import type { Located } from '../../../abi/struct.ts';
 import { syscall, userAddress } from '../../../userland/libc.ts';
 
 export type Out = number | string;
