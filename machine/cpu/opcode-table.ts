@@ -13,10 +13,11 @@ import { sseIntegerRows } from './opcodes/sse-integer.ts';
 import { sseMoveRows } from './opcodes/sse-moves.ts';
 import { stringRows } from './opcodes/strings.ts';
 import { systemTable } from './system-table.ts';
+import { mmxTable } from './x87/mmx-table.ts';
 import { x87Table } from './x87/x87-table.ts';
 
 export const opcodeTable: readonly Row[] = [
   ...arithmeticRows, ...moveRows, ...controlRows, ...shiftRows, ...multiplyRows, ...bitRows, ...stringRows, ...decimalRows, ...portStringRows,
   ...sseMoveRows, ...sseFloatRows, ...sseIntegerRows,
-  ...systemTable, ...x87Table,
+  ...systemTable, ...x87Table, ...mmxTable,
 ];
