@@ -22,13 +22,13 @@ export const CR4_BITS = X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X
   | X86_CR4_UMIP | X86_CR4_VMXE | X86_CR4_FSGSBASE | X86_CR4_PCIDE | X86_CR4_OSXSAVE | X86_CR4_SMEP | X86_CR4_SMAP;
 export const EFER_BITS = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX;
 /** x87 and SSE state. */
-export const XCR0_BITS = 3n;
+const XCR0_BITS = 3n;
 
 const at = { cr0: STATE.cr0 >>> 3, cr2: STATE.cr2 >>> 3, cr3: STATE.cr3 >>> 3, cr4: STATE.cr4 >>> 3, efer: STATE.efer >>> 3, xcr0: STATE.xcr0 >>> 3 } as const;
 const gp = (cpu: CpuState): never => raise(cpu, GP_VECTOR);
 const paged = (cr0: bigint) => (cr0 & X86_CR0_PG) !== 0n;
 
-export function setCr0(cpu: CpuState, value: bigint): void {
+function setCr0(cpu: CpuState, value: bigint): void {
   const old = cpu.u64[at.cr0]!;
   const cr4 = cpu.u64[at.cr4]!;
   let efer = cpu.u64[at.efer]!;
@@ -60,7 +60,7 @@ export function loadCr3(cpu: CpuState, value: bigint, keep = false): void {
   if (!keep) cpu.engine.flushTlb(cpu, false);
 }
 
-export function setCr3(cpu: CpuState, value: bigint): void {
+function setCr3(cpu: CpuState, value: bigint): void {
   const pcid = (cpu.u64[at.cr4]! & X86_CR4_PCIDE) !== 0n;
   const keep = pcid && value >> 63n !== 0n;
   if (pcid) value &= ~(1n << 63n);
@@ -69,7 +69,7 @@ export function setCr3(cpu: CpuState, value: bigint): void {
   loadCr3(cpu, value, keep && value === cpu.u64[at.cr3]!);
 }
 
-export function setCr4(cpu: CpuState, value: bigint): void {
+function setCr4(cpu: CpuState, value: bigint): void {
   const old = cpu.u64[at.cr4]!;
   if (value & ~CR4_BITS) gp(cpu);
   if (cpu.longMode && !(value & X86_CR4_PAE)) gp(cpu);
@@ -92,7 +92,7 @@ export function setEfer(cpu: CpuState, value: bigint): void {
   updateMode(cpu);
 }
 
-export function setXcr0(cpu: CpuState, value: bigint): void {
+function setXcr0(cpu: CpuState, value: bigint): void {
   if (!(value & 1n) || value & ~XCR0_BITS) gp(cpu);
   cpu.u64[at.xcr0] = value;
 }

@@ -48,7 +48,7 @@ const cache = (type: number, level: number, ways: number, sets: number): CpuidRe
 const caches = [cache(1, 1, 8, 64), cache(2, 1, 8, 64), cache(3, 2, 4, 1024), cache(3, 3, 16, 8192)];
 
 /** Bytes of the XSAVE area: legacy region and header. */
-export const XSAVE_SIZE = 576;
+const XSAVE_SIZE = 576;
 
 /** The answer for a leaf and subleaf, on this processor as it stands (OSXSAVE follows CR4, APIC follows its MSR). */
 export function cpuidLeaf(cpu: CpuState, leaf: number, subleaf: number): CpuidResult {

@@ -9,7 +9,8 @@ import type { Insn } from './opcode-row.ts';
 import { CS, type CpuState, EVENT_TRAP, MODE_64, MODE_SIZE, STATE, X86_CR4_DE, X86_EFLAGS_RF } from './state.ts';
 
 const DR = STATE.dr >>> 3;
-export const DR6_FIXED = 0xffff_0ff0n, DR6_BITS = 0xe00fn, DR7_FIXED = 0x400n, DR7_BITS = 0xffff_2bffn;
+export const DR6_FIXED = 0xffff_0ff0n, DR7_FIXED = 0x400n;
+const DR6_BITS = 0xe00fn, DR7_BITS = 0xffff_2bffn;
 const DR6_BD = 0x2000, DR7_GD = 0x2000n;
 
 /** Checks in the order silicon makes them, and which register is meant: 4 and 5 are 6 and 7 unless CR4.DE. */

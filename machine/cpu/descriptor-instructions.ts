@@ -106,7 +106,7 @@ export const popSreg = (seg: number) => (cpu: CpuState, insn: Insn): void => {
 };
 
 /** LES, LDS, LSS, LFS, LGS: a register and a segment register from a far pointer. */
-export const loadFarPointer = (seg: number) => (cpu: CpuState, insn: Insn): void => {
+const loadFarPointer = (seg: number) => (cpu: CpuState, insn: Insn): void => {
   const offset = readLinear(cpu, operandAddress(cpu, insn, insn.opSize), insn.opSize, explicit(cpu));
   const selector = readLinear(cpu, operandAddress(cpu, insn, 2, false, insn.opSize), 2, explicit(cpu));
   loadSegment(cpu, seg, Number(selector));

@@ -36,14 +36,14 @@ function withPointer(cpu: CpuState, insn: Insn, go: (cpu: CpuState, insn: Insn, 
 }
 
 /** Is the code segment one that a far branch without a gate may enter at this level? */
-export function checkBranchTarget(cpu: CpuState, d: Descriptor, cpl: number, rpl: number): void {
+function checkBranchTarget(cpu: CpuState, d: Descriptor, cpl: number, rpl: number): void {
   const error = d.selector & 0xfffc;
   if (isConforming(d) ? descriptorDpl(d) > cpl : rpl > cpl || descriptorDpl(d) !== cpl) raise(cpu, GP_VECTOR, error);
   checkCode(cpu, d);
 }
 
 /** Present, and not both L and D in long mode. */
-export function checkCode(cpu: CpuState, d: Descriptor): void {
+function checkCode(cpu: CpuState, d: Descriptor): void {
   const error = d.selector & 0xfffc;
   if (cpu.longMode && (d.high & 0x60_0000) === 0x60_0000) raise(cpu, GP_VECTOR, error);
   if (!isPresent(d)) raise(cpu, NP_VECTOR, error);

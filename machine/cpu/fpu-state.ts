@@ -8,14 +8,14 @@ import type { Insn } from './opcode-row.ts';
 import { operandAddress } from './operands.ts';
 import { type CpuState, RAX, STATE, X86_CR4_OSXSAVE, fpu_state } from './state.ts';
 
-export const MXCSR_MASK = 0xffff, MXCSR_RESET = 0x1f80, FCW_RESET = 0x37f;
+const MXCSR_MASK = 0xffff, MXCSR_RESET = 0x1f80, FCW_RESET = 0x37f;
 const OFF = fpu_state.offset;
 /** What FXSAVE fills; the last 96 bytes of the image are software's. */
 const LEGACY_SIZE = 416;
 const XMM_LEGACY = 8 * 16;
 
 /** State after reset and FNINIT (which leaves SSE alone). */
-export function resetX87(fpu: Uint8Array): void {
+function resetX87(fpu: Uint8Array): void {
   fpu.fill(0, 0, OFF.mxcsr);
   new DataView(fpu.buffer, fpu.byteOffset).setUint16(OFF.fcw, FCW_RESET, true);
 }

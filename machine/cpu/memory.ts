@@ -8,7 +8,7 @@ import { breakpointsArmed, noteAccess } from './debug.ts';
 import { GP_VECTOR, PFERR_USER, PFERR_WRITE, SS_VECTOR, raise } from './exceptions.ts';
 import { ACCESS_IMPLICIT, walk } from './paging.ts';
 import {
-  CS, type CpuState, MODE_64, MODE_PROTECTED, MODE_SIZE, SEG_DB, SEG_TYPE, SEG_UNUSABLE, SS,
+  type CpuState, MODE_64, MODE_PROTECTED, MODE_SIZE, SEG_DB, SEG_TYPE, SEG_UNUSABLE, SS,
   TYPE_CODE, TYPE_EXPAND_DOWN, TYPE_READABLE, TYPE_WRITABLE,
 } from './state.ts';
 
@@ -54,11 +54,6 @@ export function checkSegment(cpu: CpuState, seg: number, first: number, size: nu
   if (!(type & TYPE_CODE) && type & TYPE_EXPAND_DOWN) {
     if (first <= limit || last > (access & SEG_DB ? 0xffff_ffff : 0xffff)) raise(cpu, vector);
   } else if (last > limit) raise(cpu, vector);
-}
-
-/** The limit check of a transfer to `rip` in the current code segment. */
-export function checkCodeLimit(cpu: CpuState, rip: bigint): void {
-  if ((cpu.mode & MODE_SIZE) === MODE_64 ? !isCanonical(rip) : Number(rip) > cpu.segLimit(CS)) raise(cpu, GP_VECTOR);
 }
 
 // ---------------------------------------------------------------- physical

@@ -12,7 +12,7 @@ import type { Insn } from './opcode-row.ts';
 import { MAXPHYADDR } from './paging.ts';
 import { type CpuState, FS, GS, RAX, RCX, RDX, SEGMENT_SIZE, STATE } from './state.ts';
 
-export interface Msr {
+interface Msr {
   readonly number: number;
   readonly name: string;
   /** Value at reset. */
@@ -71,7 +71,7 @@ const fixedMtrrs = [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26
 export const APIC_BASE_RESET = 0xfee0_0800n;
 /** This processor came up first. */
 export const APIC_BASE_BSP = 0x100n;
-export const PAT_RESET = 0x0007_0406_0007_0406n;
+const PAT_RESET = 0x0007_0406_0007_0406n;
 
 export const msrTable: readonly Msr[] = [
   { number: 0x10, name: 'TSC', reset: 0n, read: tsc, write: (cpu, value) => {

@@ -1,19 +1,18 @@
 /**
- * Power-up, RESET and INIT. SDM Vol. 3 table 9-1.
+ * Power-up and RESET. SDM Vol. 3 table 9-1.
  */
 import { DR6_FIXED, DR7_FIXED } from './debug.ts';
 import { resetFpu } from './fpu-state.ts';
 import { APIC_BASE_BSP, resetMsrs } from './msrs.ts';
 import { SIGNATURE } from './cpuid.ts';
 import {
-  ACTIVITY_ACTIVE, ACTIVITY_WAIT_SIPI, CS, type CpuState, DS, ES, FS, GS, LDTR, RDX, SS, TR, X86_CR0_CD, X86_CR0_ET, X86_CR0_NW, X86_EFLAGS_FIXED, updateMode,
+  ACTIVITY_ACTIVE, CS, type CpuState, DS, ES, FS, GS, LDTR, RDX, SS, TR, X86_CR0_CD, X86_CR0_ET, X86_CR0_NW, X86_EFLAGS_FIXED, updateMode,
 } from './state.ts';
 
 /** Accessed, writable data / readable code; present, S. In real-address mode these never change. */
 const REAL_DATA = 0x93, REAL_CODE = 0x9b, BUSY_TSS32 = 0x8b, LDT = 0x82;
 
-/** `init`: the INIT signal, which leaves memory, the FPU, most MSRs and CR0's cache bits alone and waits for SIPI. */
-export function resetCpu(cpu: CpuState, init = false): void {
+export function resetCpu(cpu: CpuState): void {
   cpu.gpr.fill(0n);
   cpu.gpr[RDX] = BigInt(SIGNATURE);
   cpu.rip = 0xfff0n;
@@ -23,30 +22,19 @@ export function resetCpu(cpu: CpuState, init = false): void {
   cpu.setSegment(LDTR, 0, 0n, 0xffff, LDT);
   cpu.setSegment(TR, 0, 0n, 0xffff, BUSY_TSS32);
   const { state } = cpu;
-  const caches = init ? state.cr0 & (X86_CR0_CD | X86_CR0_NW) : X86_CR0_CD | X86_CR0_NW;
   state.gdtr_base = state.idtr_base = 0n;
   state.gdtr_limit = state.idtr_limit = 0xffff;
-  state.cr0 = caches | X86_CR0_ET;
+  state.cr0 = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET;
   state.cr2 = state.cr3 = state.cr4 = state.cr8 = state.efer = 0n;
   for (let i = 0; i < 4; i++) state.dr.set(i, 0n);
   state.dr.set(6, DR6_FIXED);
   state.dr.set(7, DR7_FIXED);
   state.shadow = state.nmi_blocked = state.pending = 0;
-  state.activity = init ? ACTIVITY_WAIT_SIPI : ACTIVITY_ACTIVE;
-  if (!init) {
-    state.xcr0 = 1n;
-    resetFpu(cpu.fpu);
-    resetMsrs(cpu);
-    if (cpu.id === 0) state.apic_base |= APIC_BASE_BSP;
-  }
+  state.activity = ACTIVITY_ACTIVE;
+  state.xcr0 = 1n;
+  resetFpu(cpu.fpu);
+  resetMsrs(cpu);
+  if (cpu.id === 0) state.apic_base |= APIC_BASE_BSP;
   cpu.engine.flushTlb(cpu, true);
-  updateMode(cpu);
-}
-
-/** SIPI: real-address mode at the page the vector names. */
-export function startupCpu(cpu: CpuState, vector: number): void {
-  cpu.setSegment(CS, vector << 8, BigInt(vector << 12), 0xffff, REAL_CODE);
-  cpu.rip = 0n;
-  cpu.state.activity = ACTIVITY_ACTIVE;
   updateMode(cpu);
 }

@@ -66,7 +66,7 @@ export function fetchDescriptor(cpu: CpuState, selector: number, vector = GP_VEC
 }
 
 /** Base bits 63:32 of a 16-byte system descriptor. Its upper half's type field must be 0. */
-export function fetchUpperBase(cpu: CpuState, d: Descriptor, vector = GP_VECTOR, ext = 0): bigint {
+function fetchUpperBase(cpu: CpuState, d: Descriptor, vector = GP_VECTOR, ext = 0): bigint {
   const offset = d.selector & 0xfff8;
   const limit = d.selector & 4 ? cpu.segLimit(LDTR) : cpu.u32[STATE.gdtr_limit >>> 2]!;
   if (offset + 15 > limit) raise(cpu, vector, d.selector & 0xfffc | ext);

@@ -29,8 +29,8 @@ export const cpu_segment = struct('cpu_segment', {
 export type cpu_segment = Of<typeof cpu_segment>;
 export const SEGMENT_SIZE = cpu_segment.size;
 
-export const SEG_TYPE = 0xf, SEG_S = 1 << 4, SEG_DPL_SHIFT = 5, SEG_DPL = 3 << 5, SEG_P = 1 << 7;
-export const SEG_AVL = 1 << 12, SEG_L = 1 << 13, SEG_DB = 1 << 14, SEG_G = 1 << 15, SEG_UNUSABLE = 1 << 16;
+export const SEG_TYPE = 0xf, SEG_S = 1 << 4, SEG_DPL_SHIFT = 5, SEG_P = 1 << 7;
+export const SEG_L = 1 << 13, SEG_DB = 1 << 14, SEG_G = 1 << 15, SEG_UNUSABLE = 1 << 16;
 /** Bits of the type of code and data segments (S = 1). */
 export const TYPE_ACCESSED = 1, TYPE_WRITABLE = 2, TYPE_READABLE = 2, TYPE_EXPAND_DOWN = 4, TYPE_CONFORMING = 4, TYPE_CODE = 8;
 
@@ -84,13 +84,13 @@ export const X86_EFLAGS_ARITHMETIC = 0x8d5;
 
 export const X86_CR0_PE = 1n << 0n, X86_CR0_MP = 1n << 1n, X86_CR0_EM = 1n << 2n, X86_CR0_TS = 1n << 3n, X86_CR0_ET = 1n << 4n, X86_CR0_NE = 1n << 5n;
 export const X86_CR0_WP = 1n << 16n, X86_CR0_AM = 1n << 18n, X86_CR0_NW = 1n << 29n, X86_CR0_CD = 1n << 30n, X86_CR0_PG = 1n << 31n;
-export const X86_CR4_VME = 1n << 0n, X86_CR4_PVI = 1n << 1n, X86_CR4_TSD = 1n << 2n, X86_CR4_DE = 1n << 3n, X86_CR4_PSE = 1n << 4n, X86_CR4_PAE = 1n << 5n;
+export const X86_CR4_TSD = 1n << 2n, X86_CR4_DE = 1n << 3n, X86_CR4_PSE = 1n << 4n, X86_CR4_PAE = 1n << 5n;
 export const X86_CR4_MCE = 1n << 6n, X86_CR4_PGE = 1n << 7n, X86_CR4_PCE = 1n << 8n, X86_CR4_OSFXSR = 1n << 9n, X86_CR4_OSXMMEXCPT = 1n << 10n, X86_CR4_UMIP = 1n << 11n;
 export const X86_CR4_VMXE = 1n << 13n, X86_CR4_FSGSBASE = 1n << 16n, X86_CR4_PCIDE = 1n << 17n, X86_CR4_OSXSAVE = 1n << 18n, X86_CR4_SMEP = 1n << 20n, X86_CR4_SMAP = 1n << 21n;
 export const EFER_SCE = 1n << 0n, EFER_LME = 1n << 8n, EFER_LMA = 1n << 10n, EFER_NX = 1n << 11n;
 
-/** Default operand and address size of code: the low bits of the mode word. */
-export const MODE_16 = 0, MODE_32 = 1, MODE_64 = 2, MODE_SIZE = 3;
+/** Default operand and address size of code: the low bits of the mode word; 0 is 16 bits. */
+export const MODE_32 = 1, MODE_64 = 2, MODE_SIZE = 3;
 export const MODE_STACK32 = 1 << 2;      // SS.B
 export const MODE_FLAT = 1 << 3;         // ES, SS, DS: present, writable, base 0, limit 4 GiB: no segment check is needed. CS: base 0, limit 4 GiB
 export const MODE_USER = 1 << 4;         // CPL 3
@@ -100,7 +100,6 @@ export const MODE_LONG = 1 << 7;         // EFER.LMA: 64-bit or compatibility mo
 export const MODE_SSE = 1 << 8;          // SSE may run: CR4.OSFXSR, not CR0.EM, not CR0.TS
 export const MODE_FPU = 1 << 9;          // x87 may run: not CR0.EM, not CR0.TS
 export const MODE_ALIGN = 1 << 10;       // alignment is checked: CPL 3, CR0.AM, RFLAGS.AC
-export const MODE_BITS = 11;
 
 /** Reasons to look before the next instruction: bits of `pending`, by falling priority where SDM 6.9 orders them. */
 export const EVENT_STOP = 1 << 0;        // whoever holds the engine asked it to come back
@@ -228,7 +227,7 @@ export function updateMode(cpu: CpuState): void {
   const long = (w[STATE.efer >>> 2]! & 0x400) !== 0;
   const code64 = long && (cs & SEG_L) !== 0;
   if (long) mode |= MODE_LONG;
-  mode |= code64 ? MODE_64 : cs & SEG_DB ? MODE_32 : MODE_16;
+  mode |= code64 ? MODE_64 : cs & SEG_DB ? MODE_32 : 0;
   if (ss & SEG_DB) mode |= MODE_STACK32;
   if (rflags & X86_EFLAGS_VM) mode |= MODE_VM86;
   else if (cr0 & 1) mode |= MODE_PROTECTED;
