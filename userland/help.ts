@@ -12,6 +12,12 @@ See what KVM is
   lsmod, modprobe, rmmod        the modules kvm and kvm_intel
   dmesg, cat /proc/interrupts   what the kernel says
 
+See what a guest does
+  kvm_stat                      KVM's counters as they grow; -1 once, -l a line a second
+  perf kvm stat record COMMAND  every exit while COMMAND runs; then: perf kvm stat report
+  perf kvm stat live            the same as it happens; -d SECONDS between tables
+  cd /sys/kernel/tracing        echo 'kvm:*' > set_event; cat trace_pipe
+
 A vCPU is a thread
   ps -eLo pid,tid,psr,ni,comm   vCPU threads are named "CPU n/KVM"
   top -H                        who uses the processors

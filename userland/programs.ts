@@ -26,6 +26,7 @@ import { main as id } from './id.ts';
 import { main as init } from './init.ts';
 import { main as insmod } from './insmod.ts';
 import { main as kill } from './kill.ts';
+import { main as kvm_stat } from './kvm_stat.ts';
 import { main as kvmtest } from './kvmtest.ts';
 import { main as ln } from './ln.ts';
 import { main as ls } from './ls.ts';
@@ -36,6 +37,7 @@ import { main as mount } from './mount.ts';
 import { main as mv } from './mv.ts';
 import { main as nice } from './nice.ts';
 import { main as nproc } from './nproc.ts';
+import { main as perf } from './perf.ts';
 import { main as pgrep } from './pgrep.ts';
 import { main as pidof } from './pidof.ts';
 import { main as poweroff } from './poweroff.ts';
@@ -74,8 +76,8 @@ import { main as yes } from './yes.ts';
 
 const mains: Readonly<Record<string, ProgramMain>> = {
   basename, cat, chmod, clear, cp, cut, date, dirname, dmesg, echo, env, false: false_, free, grep, head,
-  help, hexdump, hostname, hybrid, id, init, insmod, kill, kvmtest, ln, ls, lsmod, mkdir, modprobe, mount,
-  mv, nice, nproc, pgrep, pkill: pgrep, pidof, poweroff, halt: poweroff, reboot: poweroff, printf, ps, pwd,
+  help, hexdump, hostname, hybrid, id, init, insmod, kill, kvm_stat, kvmtest, ln, ls, lsmod, mkdir, modprobe, mount,
+  mv, nice, nproc, perf, pgrep, pkill: pgrep, pidof, poweroff, halt: poweroff, reboot: poweroff, printf, ps, pwd,
   readlink, renice, rm, rmdir, rmmod, sed, seq, sh, sleep, sort, strace, stty, tail, taskset, tee, test,
   '[': test, top, touch, tr, true: true_, tty, umount, uname, uniq, uptime, wc, which, xargs, yes,
 };
