@@ -29,12 +29,12 @@ export function* main(argv: string[]): Sys<number> {
     }
   }
   if (files.length > 1) {
-    rows.push({ name: 'total', counts: [0, 1, 2, 3, 4].map((i) => (i === 4 ? Math.max(...rows.map((r) => r.counts[4] ?? 0)) : rows.reduce((sum, r) => sum + (r.counts[i] ?? 0), 0))) });
+    rows.push({ name: 'total', counts: [0, 1, 2, 3, 4].map((i) => (i === 4 ? rows.reduce((most, r) => Math.max(most, r.counts[4] ?? 0), 0) : rows.reduce((sum, r) => sum + (r.counts[i] ?? 0), 0))) });
   }
   const shown = rows.map(({ counts, name }) => ({ name, counts: counts.filter((_, i) => wanted[i]).map(String) }));
   // A single number stands alone; several are as wide as the widest, 7 when the size of an input is not known before.
   const single = wanted.filter(Boolean).length === 1 && files.length === 1;
-  const digits = Math.max(1, ...shown.flatMap(({ counts }) => counts.map((c) => c.length)));
+  const digits = shown.reduce((most, { counts }) => counts.reduce((n, c) => Math.max(n, c.length), most), 1);
   const width = single ? 0 : parsed.operands.length === 0 || parsed.operands.includes('-') ? 7 : digits;
   for (const { counts, name } of shown) yield* puts(counts.map((c) => c.padStart(width)).join(' ') + (name === '' ? '' : ` ${name}`));
   return status;

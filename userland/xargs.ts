@@ -1,7 +1,7 @@
 /** xargs: runs a command with arguments read from standard input. -n MAX a run, -I REPLACE, -0, -r not without input, -t. */
 import type { Sys } from '../abi/process.ts';
 import { WEXITSTATUS, WIFEXITED } from '../abi/wait.ts';
-import { decode, eputs, readAll, spawn, wait4 } from './libc.ts';
+import { decode, encode, eputs, readAll, spawn, wait4 } from './libc.ts';
 import { getopt, usageError } from './lib/options.ts';
 import { splitLines } from './lib/input.ts';
 
@@ -11,6 +11,10 @@ function words(text: string): string[] {
   return quoted.map((word) => word.replace(/\\([\s\S])|"([^"]*)"|'([^']*)'/g, (_, a?: string, b?: string, c?: string) => a ?? b ?? c ?? ''));
 }
 
+/** Bytes of one command line, each word with its NUL. */
+const LIMIT = 131_072;
+const size = (words: readonly string[]): number => words.reduce((sum, word) => sum + encode(word).length + 1, 0);
+
 export function* main(argv: string[]): Sys<number> {
   const parsed = getopt(argv.slice(1), '0n:I:rtL:d:', { null: 0, 'max-args': 1, 'no-run-if-empty': 0, verbose: 0 }, true);
   if (parsed.error !== undefined) return yield* usageError('xargs', parsed.error);
@@ -18,11 +22,28 @@ export function* main(argv: string[]): Sys<number> {
   const text = decode(yield* readAll(0));
   const replace = parsed.value('I');
   const items = parsed.has('0', 'null') ? text.split('\0').filter((s) => s !== '') : replace !== undefined ? splitLines(text).map((l) => l.trim()).filter((l) => l !== '') : words(text);
-  const most = Number(parsed.value('n', 'max-args', 'L') ?? 1000);
+  const most = Number(parsed.value('n', 'max-args', 'L') ?? Number.POSITIVE_INFINITY);
   const runs: string[][] = [];
   if (replace !== undefined) for (const item of items) runs.push(command.map((word) => word.replaceAll(replace, item)));
   else {
-    for (let i = 0; i < items.length; i += most) runs.push([...command, ...items.slice(i, i + most)]);
+    const least = size(command);
+    let run: string[] = [];
+    let room = LIMIT - least;
+    for (const item of items) {
+      const needed = size([item]);
+      if (needed > LIMIT - least) {
+        yield* eputs('xargs: argument line too long');
+        return 1;
+      }
+      if (needed > room || run.length >= most) {
+        runs.push([...command, ...run]);
+        run = [];
+        room = LIMIT - least;
+      }
+      run.push(item);
+      room -= needed;
+    }
+    if (run.length > 0) runs.push([...command, ...run]);
     if (items.length === 0 && !parsed.has('r', 'no-run-if-empty')) runs.push(command);
   }
   let status = 0;

@@ -89,3 +89,16 @@ test('filters take megabytes', () => {
 test('a built-in whose output nobody takes fails, and the shell goes on', () => {
   assert.equal(run('echo x > /dev/full; echo $?').output, 'sh: echo: write error: No space left on device\n1\n');
 });
+
+test('xargs fills command lines of 128 KiB, and refuses a word that does not fit into one', () => {
+  assert.equal(run('seq 60000 | xargs echo | wc -l; seq 10 | xargs -n 3 echo | wc -l').output, '3\n4\n');
+  assert.equal(run('printf %140000d 7 | tr " " x | xargs echo; echo $?').output, 'xargs: argument line too long\n1\n');
+});
+
+test('without job control a command behind & reads nothing, unless its input is redirected', () => {
+  assert.equal(run('cat & wait; echo two | { cat & wait; }; echo three > /tmp/f; cat < /tmp/f & wait', { input: 'one\n' }).output, 'three\n');
+});
+
+test('a shell parses a line of a hundred thousand commands', () => {
+  assert.equal(run('x=$(seq 150000 | tr "\\n" ";" | sed "s/[0-9][0-9]*/:/g"); eval "$x"; echo $?').output, '0\n');
+});

@@ -179,9 +179,7 @@ class Editor {
   }
 
   private insert(text: string): void {
-    const characters = [...text];
-    this.line.splice(this.cursor, 0, ...characters);
-    this.cursor += characters.length;
+    for (const character of text) this.line.splice(this.cursor++, 0, character);
   }
   private kill(from: number, to: number): void {
     this.killed = this.line.splice(from, to - from);

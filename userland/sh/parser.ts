@@ -39,7 +39,7 @@ export class Parser extends WordParser {
 
   whole(): List {
     const items: ListItem[] = [];
-    for (let list = this.next(); list !== undefined; list = this.next()) items.push(...list);
+    for (let list = this.next(); list !== undefined; list = this.next()) for (const item of list) items.push(item);
     return items;
   }
 
