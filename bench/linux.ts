@@ -1,9 +1,9 @@
 /**
  * Boots a real Linux kernel (a bzImage) on bare silicon: one processor, RAM, a serial port, the two PC interrupt
- * controllers and the PC's timer, no disk. The kernel comes as far as its search for a root file system. Prints what it
- * says, and guest MIPS by CPU time at the end.
+ * controllers and the PC's timer, no disk. Without an initramfs the kernel comes as far as its search for a root file system.
+ * Prints what it says, and guest MIPS by CPU time at the end.
  *
- *   node --import tsx bench/linux.ts vmlinuz ['extra kernel parameters']
+ *   node --import tsx bench/linux.ts vmlinuz ['extra kernel parameters' [initramfs]]
  *
  * Linux: Documentation/arch/x86/boot.rst (the 32-bit boot protocol), zero-page.rst.
  */
@@ -16,7 +16,7 @@ import { shorten } from '../machine/engine/stop.ts';
 import { Machine } from '../machine/machine.ts';
 import type { Processor } from '../machine/processor.ts';
 
-const MEMORY = 256 << 20, KERNEL = 0x10_0000, ZERO_PAGE = 0x1_0000, COMMAND_LINE = 0x2_0000, GDT = 0x3_0000, LOW_MEMORY = 0x9_fc00;
+const MEMORY = 256 << 20, KERNEL = 0x10_0000, ZERO_PAGE = 0x1_0000, COMMAND_LINE = 0x2_0000, GDT = 0x3_0000, INITRD = 0xa00_0000, LOW_MEMORY = 0x9_fc00;
 const PARAMETERS = 'earlyprintk=ttyS0,115200 console=ttyS0 nolapic noapic acpi=off nosmp no_timer_check lpj=4000000 panic=-1';
 /** A kernel that panics with panic=-1 resets the machine through the keyboard controller, or by a triple fault. */
 const RESET_PORT = 0x64, RESET_COMMAND = 0xfe;
@@ -83,7 +83,7 @@ class Pc {
   }
 
   /** Loads the kernel and its parameters and leaves the processor at the 32-bit entry point. */
-  load(image: Uint8Array, commandLine: string): void {
+  load(image: Uint8Array, commandLine: string, initramfs: Uint8Array): void {
     const { ram } = this.machine;
     const { cpu } = this.processor;
     const setupSectors = image[0x1f1]! || 4;
@@ -94,6 +94,9 @@ class Pc {
     page.setUint8(0x210, 0xff);                                   // type_of_loader: none of the known ones
     page.setUint8(0x211, page.getUint8(0x211) | 0x81);            // loadflags: loaded high, may use the heap
     page.setUint32(0x228, COMMAND_LINE, true);
+    ram.mem.u8.set(initramfs, ram.base + INITRD);
+    page.setUint32(0x218, initramfs.length > 0 ? INITRD : 0, true);
+    page.setUint32(0x21c, initramfs.length, true);
     const regions = [[0, LOW_MEMORY], [KERNEL, MEMORY - KERNEL]] as const;
     page.setUint8(0x1e8, regions.length);
     regions.forEach(([start, size], i) => {
@@ -115,13 +118,13 @@ class Pc {
   }
 }
 
-const [file, extra = ''] = process.argv.slice(2);
+const [file, extra = '', initramfs] = process.argv.slice(2);
 if (file === undefined) {
-  process.stderr.write("usage: node --import tsx bench/linux.ts VMLINUZ ['extra kernel parameters']\n");
+  process.stderr.write("usage: node --import tsx bench/linux.ts VMLINUZ ['extra kernel parameters' [INITRAMFS]]\n");
   process.exit(2);
 }
 const pc = new Pc((bytes) => { process.stdout.write(bytes); });
-pc.load(readFileSync(file), `${PARAMETERS} ${extra}`);
+pc.load(readFileSync(file), `${PARAMETERS} ${extra}`, initramfs === undefined ? new Uint8Array(0) : readFileSync(initramfs));
 const began = process.cpuUsage();
 for (let until = SLICE; !pc.ended; until += SLICE) pc.machine.run(until);
 const used = process.cpuUsage(began);
