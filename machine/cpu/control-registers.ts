@@ -169,8 +169,8 @@ export function xgetbv(cpu: CpuState): void {
 const EXIT_REASON_XSETBV = 55;
 export function xsetbv(cpu: CpuState, insn: Insn): VmExit | undefined {
   if (!(cpu.u64[at.cr4]! & X86_CR4_OSXSAVE)) raise(cpu, UD_VECTOR);
-  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_XSETBV, 0n)) return VM_EXIT;
   requireCpl0(cpu);
+  if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_XSETBV, 0n)) return VM_EXIT;
   if (cpu.gpr32[2]! !== 0) gp(cpu);
   setXcr0(cpu, (cpu.gpr[2]! & 0xffff_ffffn) << 32n | cpu.gpr[0]! & 0xffff_ffffn);
   return undefined;
