@@ -14,6 +14,7 @@ import { schedule_timeout, signal_pending } from '../sched/core.ts';
 import { type MaySleep, TASK_INTERRUPTIBLE } from '../sched/types.ts';
 import { ERESTARTSYS } from '../errno-internal.ts';
 import { ns_to_cycles } from '../time/timekeeping.ts';
+import { type Predicate, parseFilter } from '../trace/filter.ts';
 import { formatText } from '../trace/format.ts';
 import { type TraceClock, traceHeader, traceLine } from '../trace/output.ts';
 import type { TraceRecord } from '../trace/ring-buffer.ts';
@@ -31,6 +32,7 @@ const PIPE_POLL_NS = 1_000_000;
 
 class TraceArray {
   readonly enabled = new Set<Tracepoint>();
+  readonly filters = new Map<Tracepoint, { readonly text: string; readonly passes: Predicate }>();
   records: TraceRecord[] = [];
   written = 0;
   /** Records dropped since trace_pipe last gave some. */
@@ -46,7 +48,8 @@ class TraceArray {
     const host = buffer.consumer;
     buffer.consumer = (record) => {
       host?.(record);
-      if (this.on && this.enabled.has(record.point)) this.keep(record);
+      if (!this.on || !this.enabled.has(record.point)) return;
+      if (this.filters.get(record.point)?.passes(record) ?? true) this.keep(record);
     };
   }
 
@@ -195,6 +198,16 @@ function enableFile(points: () => readonly Tracepoint[]): file_operations {
   });
 }
 
+/** A condition on the point's fields; 0 takes it away, and so does one that cannot be understood. */
+const filterFile = (point: Tracepoint): file_operations => textFile(() => `${trace_array().filters.get(point)?.text ?? 'none'}\n`, (written) => {
+  const { filters } = trace_array();
+  const text = written.trim();
+  const passes = text === '0' ? undefined : parseFilter(point, text);
+  if (passes === undefined) filters.delete(point);
+  else filters.set(point, { text, passes });
+  return text === '0' || passes ? 0 : -EINVAL;
+});
+
 function setTracingOn(text: string): number {
   const value = text.trim();
   if (!/^\d+$/.test(value)) return -EINVAL;
@@ -234,6 +247,7 @@ export function tracefs_init(): void {
     const dir = tracefs_create_dir(point.name, system);
     tracefs_create_file('enable', 0o640, dir, enableFile(() => [point]));
     tracefs_create_file('id', 0o440, dir, textFile(() => `${id + 1}\n`));
+    tracefs_create_file('filter', 0o640, dir, filterFile(point));
     tracefs_create_file('format', 0o440, dir, textFile(() => formatText(point, id + 1)));
   }
 }

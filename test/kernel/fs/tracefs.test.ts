@@ -119,3 +119,28 @@ test('the clock x86-tsc tells the time of a line in cycles, and changing it empt
     yield* echo('', 'set_event');
   });
 });
+
+test('a filter lets only records pass that fulfil its condition, and 0 takes it away', () => {
+  withTracing(function* () {
+    const filter = 'events/sched/sched_process_fork/filter';
+    assert.equal(yield* readFile(`${T}/${filter}`), 'none\n');
+    yield* echo('sched_process_fork', 'set_event');
+    const recorded = function* (condition: string): Sys<boolean> {
+      assert.ok((yield* echo(condition, filter)) > 0, condition);
+      yield* echo('', 'trace');
+      yield* waitFor(yield* fork(function* () {}));
+      return /sched_process_fork/.test(yield* readFile(`${T}/trace`));
+    };
+    for (const [condition, passes] of [
+      ['parent_pid == 1', true], ['parent_pid != 1', false], ['parent_pid >= 0x1 && child_pid > 1', true], ['parent_pid < 1 || child_pid & 0', false],
+      ['parent_comm == init', true], ['parent_comm ~ "in*"', true], ["parent_comm != 'init'", false], ['!(parent_pid == 2 || common_pid == 3)', true], ['0', true],
+    ] as const) assert.equal(yield* recorded(condition), passes, condition);
+    yield* echo('parent_pid == 1', filter);
+    assert.equal(yield* readFile(`${T}/${filter}`), 'parent_pid == 1\n');
+    for (const wrong of ['nothing == 1', 'parent_pid ==', 'parent_pid == x', 'parent_pid ~ 1', '(parent_pid == 1', 'parent_pid == 1 child_pid', `${'('.repeat(3000)}parent_pid == 1`]) {
+      assert.equal(yield* echo(wrong, filter), -EINVAL, wrong);
+    }
+    assert.equal(yield* readFile(`${T}/${filter}`), 'none\n');
+    yield* echo('', 'set_event');
+  });
+});
