@@ -62,11 +62,11 @@ test('an MMIO read lasts from its exit to its value, a write and a port access f
 });
 
 test('perf kvm stat records the exits of a guest, reports them, and leaves tracing as it was', () => {
-  const { output } = sh('cd /tmp; echo sched:sched_switch > /sys/kernel/tracing/set_event; perf kvm stat record kvmtest; perf kvm stat report; perf kvm stat report --event ioport; cd /sys/kernel/tracing; cat set_event trace_clock; perf kvm stat report -i /nope; echo $?');
+  const { output } = sh('cd /tmp; echo sched:sched_switch > /sys/kernel/tracing/set_event; echo 0 > /sys/kernel/tracing/tracing_on; perf kvm stat record kvmtest; perf kvm stat report; perf kvm stat report --event ioport; cd /sys/kernel/tracing; cat set_event trace_clock tracing_on; perf kvm stat report -i /nope; echo $?');
   assert.match(output, /^4\nKVM_EXIT_HLT\n\[ perf record: Woken up 1 times to write data \]\n\[ perf record: Captured and wrote 0\.00\d MB perf\.data\.guest \(\d+ samples\) \]$/m);
   assert.match(output, /^ {6}IO_INSTRUCTION {10}2 {4}66\.67%/m);
   assert.match(output, /^ {10}0x3f8:POUT {10}2 {3}100\.00%/m);
-  assert.match(output, /^sched:sched_switch\n\[local\] x86-tsc\nfailed to open \/nope: No such file or directory\n255$/m);
+  assert.match(output, /^sched:sched_switch\n\[local\] x86-tsc\n0\nfailed to open \/nope: No such file or directory\n255$/m);
 });
 
 test('perf kvm stat live shows each interval while a command runs', () => {

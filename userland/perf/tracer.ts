@@ -28,6 +28,7 @@ export class Tracer {
   private readonly pid: string | undefined;
   private readonly threads = new Set<number>();
   private clock = 'local';
+  private on = '1';
   private enabled: readonly string[] = [];
   private fd = -1;
   /** The beginning of a line whose end has not come yet. */
@@ -39,6 +40,8 @@ export class Tracer {
   *start(): Sys {
     this.clock = /\[(\S+)\]/.exec(yield* readFile(`${TRACEFS}/trace_clock`))?.[1] ?? 'local';
     this.enabled = (yield* readFile(`${TRACEFS}/set_event`)).split('\n');
+    this.on = (yield* readFile(`${TRACEFS}/tracing_on`)).trim();
+    yield* set('tracing_on', '1');
     yield* set('trace_clock', 'x86-tsc');
     yield* set('trace', '');
     this.fd = yield* open(`${TRACEFS}/trace_pipe`, O_RDONLY | O_NONBLOCK);
@@ -52,6 +55,7 @@ export class Tracer {
   *finish(): Sys {
     yield* close(this.fd);
     yield* set('trace_clock', this.clock);
+    yield* set('tracing_on', this.on);
   }
 
   /** What was recorded since the last call, of the threads wanted. */
