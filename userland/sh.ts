@@ -4,7 +4,7 @@
  */
 import type { Sys } from '../abi/process.ts';
 import { F_DUPFD_CLOEXEC } from '../abi/fcntl.ts';
-import { SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIG_IGN } from '../abi/signal.ts';
+import { SIGCONT, SIGHUP, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIG_IGN } from '../abi/signal.ts';
 import { EINTR, ENOENT } from '../abi/errno.ts';
 import { Errno, fcntl, getcwd, getpgrp, getpid, getppid, isatty, kill, open, readAll, close, setpgid, signal, tcgetpgrp, tcsetpgrp, uname, writeAll, decode } from './libc.ts';
 import { maybe } from './lib/main.ts';
