@@ -96,7 +96,11 @@ export class kvm_vcpu_arch {
   readonly regs32: Uint32Array;
   cr0 = 0n;
   cr0_guest_owned_bits = 0n;
-  cr2 = 0n;
+  /** CR2 as two words: it is copied at each entry and exit. */
+  readonly cr2_words = new Uint32Array(2);
+  private readonly cr2_value = new BigUint64Array(this.cr2_words.buffer);
+  get cr2(): bigint { return this.cr2_value[0]!; }
+  set cr2(value: bigint) { this.cr2_value[0] = value; }
   cr4 = 0n;
   cr4_guest_owned_bits = 0n;
   /** CR4 bits the guest may not set: what its CPUID does not have. */

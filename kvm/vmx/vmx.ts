@@ -9,6 +9,7 @@
  */
 import { EINVAL, ENOMEM } from '../../abi/errno.ts';
 import { KVM_X86_SHADOW_INT_MOV_SS, KVM_X86_SHADOW_INT_STI } from '../../abi/kvm/index.ts';
+import { STATE } from '../../machine/cpu/state.ts';
 import * as C from '../../machine/vmx/controls.ts';
 import * as F from '../../machine/vmx/fields.ts';
 import { PAGE_SIZE, __get_free_zeroed, handle_external_interrupt, put_page, smp_call_function_single, this_processor } from '../../kernel/exports.ts';
@@ -36,6 +37,7 @@ const EXIT_REASON_EXCEPTION_NMI = 0, EXIT_REASON_EXTERNAL_INTERRUPT = 1;
 const VMX_EPT_EXTENT_CONTEXT = 1;
 const FAILED_VMENTRY = 0x8000_0000;
 const VMX_AR_L_MASK = 1 << 13;
+const CR2 = STATE.cr2 >>> 2;
 
 const physical = (pfn: number): number => pfn * PAGE_SIZE;
 /** EPT pointer: write-back, four levels. */
@@ -107,7 +109,8 @@ function vcpu_enter(vcpu: kvm_vcpu): void {
   const { hw } = vmx;
   const { cpu } = this_processor();
   cpu.gpr.set(arch.regs);
-  if (cpu.state.cr2 !== arch.cr2) cpu.state.cr2 = arch.cr2;
+  cpu.u32[CR2] = arch.cr2_words[0]!;
+  cpu.u32[CR2 + 1] = arch.cr2_words[1]!;
   const status = vmx.launched ? hw.vmresume() : hw.vmlaunch();
   vmx.fail = status !== 'ok';
   if (hw.inGuest) vmx.launched = true;
@@ -125,7 +128,8 @@ function vcpu_exited(vcpu: kvm_vcpu): void {
   const { hw } = vmx;
   const { cpu } = this_processor();
   arch.regs.set(cpu.gpr);
-  arch.cr2 = cpu.state.cr2;
+  arch.cr2_words[0] = cpu.u32[CR2]!;
+  arch.cr2_words[1] = cpu.u32[CR2 + 1]!;
   vmx.exit_reason = hw.read32(F.VM_EXIT_REASON);
   if ((vmx.exit_reason & FAILED_VMENTRY) !== 0) {
     vmx.idt_vectoring_info = 0;

@@ -34,10 +34,10 @@ export function enter(vmx: Vmx): number {
     return 0;
   }
   vmx.processor.charge(vmx.costs.vmEntry);
-  vmx.pinBased = v.read32(F.PIN_BASED_VM_EXEC_CONTROL);
   vmx.cpuBased = v.read32(F.CPU_BASED_VM_EXEC_CONTROL);
-  vmx.secondary = secondaryControls(v);
   if (!resident) {
+    vmx.pinBased = v.read32(F.PIN_BASED_VM_EXEC_CONTROL);
+    vmx.secondary = secondaryControls(v);
     vmx.loadHostState();
     loadGuest(vmx);
   }
@@ -45,7 +45,7 @@ export function enter(vmx: Vmx): number {
   vmx.hostDue = false;
   loadExecution(vmx, resident);
   if ((vmx.secondary & C.SECONDARY_EXEC_ENABLE_VPID) === 0) cpu.engine.flushTlb(cpu, true);
-  const badMsr = loadMsrs(vmx, F.VM_ENTRY_MSR_LOAD_COUNT, F.VM_ENTRY_MSR_LOAD_ADDR);
+  const badMsr = resident ? 0 : loadMsrs(vmx, F.VM_ENTRY_MSR_LOAD_COUNT, F.VM_ENTRY_MSR_LOAD_ADDR);
   if (badMsr !== 0) {
     failEntry(vmx, EXIT_REASON_MSR_LOAD_FAIL, badMsr);
     return 0;

@@ -12,7 +12,7 @@ import { stringAddress, instructionInformation, ioInformation } from './instruct
 import { type Fault, PF_VECTOR, DB_VECTOR, GP_VECTOR, NMI_VECTOR, UD_VECTOR, raise } from '../cpu/exceptions.ts';
 import { type EventType, INTR_TYPE_EXT_INTR, INTR_TYPE_NMI_INTR, VM_EXIT, type VmxHooks } from '../cpu/hooks.ts';
 import { operandAddress } from '../cpu/operands.ts';
-import type { Insn } from '../cpu/opcode-row.ts';
+import type { Insn, Row } from '../cpu/opcode-row.ts';
 import { type CpuState, STATE } from '../cpu/state.ts';
 import type { Vmx } from './vmx.ts';
 
@@ -60,6 +60,18 @@ const IO_IN = 1 << 3;
 const IO_STRING = 1 << 4;
 const IO_REP = 1 << 5;
 const IO_IMMEDIATE = 1 << 6;
+
+/** What the instruction's form adds to the qualification; remembered, for it takes comparing strings. */
+const ioForms = new Map<Row, number>();
+function ioForm(row: Row): number {
+  let form = ioForms.get(row);
+  if (form === undefined) {
+    const { mnemonic, operands } = row;
+    form = mnemonic.startsWith('INS') || mnemonic.startsWith('OUTS') ? IO_STRING : operands.includes('Ib') ? IO_IMMEDIATE : 0;
+    ioForms.set(row, form);
+  }
+  return form;
+}
 
 export class Intercepts implements VmxHooks {
   private readonly vmx: Vmx;
@@ -166,11 +178,9 @@ export class Intercepts implements VmxHooks {
   io(cpu: CpuState, insn: Insn, port: number, size: 1 | 2 | 4, out: boolean): boolean {
     const { vmx } = this;
     if (!this.portExits(port, size)) return false;
-    const name = insn.row.mnemonic;
-    const string = name.startsWith('INS') || name.startsWith('OUTS');
-    let qualification = (size - 1) | (out ? 0 : IO_IN) | (port << 16);
-    if (string) qualification |= IO_STRING | (insn.rep !== 0 ? IO_REP : 0);
-    else if (insn.row.operands.includes('Ib')) qualification |= IO_IMMEDIATE;
+    const form = ioForm(insn.row);
+    const string = form === IO_STRING;
+    const qualification = (size - 1) | (out ? 0 : IO_IN) | form | (string && insn.rep !== 0 ? IO_REP : 0) | (port << 16);
     note(vmx, E.EXIT_REASON_IO_INSTRUCTION, qualification >>> 0, insn.length);
     if (string) {
       vmx.vmcs.storeNumber(F.GUEST_LINEAR_ADDRESS, stringAddress(cpu, insn, out));
