@@ -13,7 +13,7 @@ import { waitForKey, withKeys } from './lib/keys.ts';
 import { maybe } from './lib/main.ts';
 import { type Parsed, getopt, usageError } from './lib/options.ts';
 import { KvmEvents, type View, eventKinds, sortKeys } from './perf/kvm-events.ts';
-import { Tracer, tscFrequency } from './perf/tracer.ts';
+import { Tracer, cannotTrace, tscFrequency } from './perf/tracer.ts';
 
 const DATA = 'perf.data.guest';
 const MAGIC = '# perf kvm stat, cycles a microsecond: ';
@@ -62,8 +62,20 @@ function* record(args: readonly string[]): Sys<number> {
     yield* eputs('\n Usage: perf kvm stat record [<options>] [<command>]');
     return 129;
   }
+  const missing = yield* cannotTrace();
+  if (missing !== undefined) {
+    yield* eputs(missing);
+    return 129;
+  }
   const file = parsed.value('o', 'output') ?? DATA;
-  const fd = yield* open(file, O_WRONLY | O_CREAT | O_TRUNC);
+  let fd: number;
+  try {
+    fd = yield* open(file, O_WRONLY | O_CREAT | O_TRUNC);
+  } catch (e) {
+    if (!(e instanceof Errno)) throw e;
+    yield* eputs(`failed to open ${file}: ${e.text}`);
+    return 255;
+  }
   yield* writeAll(fd, `${MAGIC}${yield* tscFrequency()}\n`);
   const tracer = new Tracer(pid);
   yield* tracer.start();
@@ -146,6 +158,11 @@ function* live(args: readonly string[]): Sys<number> {
   if (chosen.pid !== undefined && !(yield* maybe(stat(`/proc/${chosen.pid}`)))) {
     yield* eputs(`Couldn't create thread/CPU maps: No such process`);
     return 255;
+  }
+  const missing = yield* cannotTrace();
+  if (missing !== undefined) {
+    yield* eputs(missing);
+    return 129;
   }
   const tracer = new Tracer(chosen.pid);
   const events = new KvmEvents(chosen, yield* tscFrequency());

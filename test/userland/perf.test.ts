@@ -100,3 +100,9 @@ test('kvm_stat without the module says what is missing', () => {
   assert.match(output, /^Also ensure, that the kvm modules are loaded\.$/m);
   assert.equal(status, 1);
 });
+
+test('perf says why it cannot record', () => {
+  const { output } = sh('perf kvm stat record -o /nope/x true; echo $?; umount /sys/kernel/tracing; perf kvm stat record true; echo $?; perf kvm stat live true; echo $?');
+  const missing = 'Error:\tFile /sys/kernel/tracing/events/kvm/kvm_entry not found.\nHint:\tIs the debugfs/tracefs filesystem mounted?\n129\n';
+  assert.equal(output, `failed to open /nope/x: No such file or directory\n255\n${missing}${missing}`);
+});

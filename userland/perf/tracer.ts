@@ -5,7 +5,7 @@
 import type { Sys } from '../../abi/process.ts';
 import { EAGAIN } from '../../abi/errno.ts';
 import { O_APPEND, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } from '../../abi/fcntl.ts';
-import { Errno, close, decode, open, read, readFile, readdir, writeAll } from '../libc.ts';
+import { Errno, close, decode, open, read, readFile, readdir, stat, writeAll } from '../libc.ts';
 import { maybe } from '../lib/main.ts';
 import { parseTraceLine } from './kvm-events.ts';
 
@@ -17,6 +17,12 @@ function* set(file: string, text: string, how = O_TRUNC): Sys {
   const fd = yield* open(`${TRACEFS}/${file}`, O_WRONLY | how);
   yield* writeAll(fd, text);
   yield* close(fd);
+}
+
+/** Why nothing can be recorded; undefined when it can. */
+export function* cannotTrace(): Sys<string | undefined> {
+  const file = `${TRACEFS}/events/kvm/kvm_entry`;
+  return (yield* maybe(stat(file))) ? undefined : `Error:\tFile ${file} not found.\nHint:\tIs the debugfs/tracefs filesystem mounted?`;
 }
 
 /** Cycles a microsecond. */
