@@ -16,7 +16,8 @@ import type { kvm, kvm_vcpu } from './kvm_host.ts';
 import { kvm_vm_ioctl_create_vcpu } from './kvm_main.ts';
 import { kvm_vm_ioctl_clear_dirty_log, kvm_vm_ioctl_get_dirty_log } from './memslots.ts';
 import { kvm_vm_ioctl_set_msr_filter } from './msr-filter.ts';
-import { KVM_MCE_CAP_SUPPORTED, get_msr_list, kvm_get_feature_msr, kvm_vcpu_get_msrs, kvm_vcpu_ioctl_x86_setup_mce, kvm_vcpu_set_msrs, msr_based_features, msr_io, msrs_to_save } from './msrs.ts';
+import { KVM_MCE_CAP_SUPPORTED, kvm_vcpu_ioctl_x86_set_mce, kvm_vcpu_ioctl_x86_setup_mce } from './mce.ts';
+import { get_msr_list, kvm_get_feature_msr, kvm_vcpu_get_msrs, kvm_vcpu_set_msrs, msr_based_features, msr_io, msrs_to_save } from './msrs.ts';
 import {
   kvm_arch_vcpu_ioctl_get_fpu, kvm_arch_vcpu_ioctl_get_mpstate, kvm_arch_vcpu_ioctl_get_regs, kvm_arch_vcpu_ioctl_get_sregs, kvm_arch_vcpu_ioctl_set_fpu, kvm_arch_vcpu_ioctl_set_mpstate,
   kvm_arch_vcpu_ioctl_set_regs, kvm_arch_vcpu_ioctl_set_sregs, kvm_arch_vcpu_ioctl_translate, kvm_vcpu_ioctl_get_sregs2, kvm_vcpu_ioctl_set_sregs2, kvm_vcpu_ioctl_x86_get_debugregs,
@@ -104,6 +105,7 @@ export const kvm_vcpu_ioctls = ioctlTable<kvm_vcpu>(
   raw(K.KVM_SET_MSRS,                   kvm_vcpu_set_msrs),
   on (K.KVM_TPR_ACCESS_REPORTING,       vcpu_tpr_access_reporting),
   onValue(K.KVM_X86_SETUP_MCE,          (vcpu, box) => kvm_vcpu_ioctl_x86_setup_mce(vcpu, box.value)),
+  on (K.KVM_X86_SET_MCE,                kvm_vcpu_ioctl_x86_set_mce),
   on (K.KVM_GET_TSC_KHZ,                kvm_vcpu_get_tsc_khz),
   on (K.KVM_SET_TSC_KHZ,                kvm_vcpu_set_tsc_khz),
   on (K.KVM_KVMCLOCK_CTRL,              kvm_set_guest_paused),

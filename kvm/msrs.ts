@@ -13,6 +13,7 @@ import { kvm_set_apic_base } from './cr.ts';
 import { guest_cpuid_has, reserved_gpa_bits } from './cpuid.ts';
 import { hv_get_msr, hv_set_msr, is_hv_msr } from './hyperv.ts';
 import { type kvm_vcpu, is_paging, kvm_x86, lapic_in_kernel } from './kvm_host.ts';
+import { KVM_MAX_MCE_BANKS } from './mce.ts';
 
 /** Most entries of one KVM_GET_MSRS. */
 const MAX_IO_MSRS = 256;
@@ -66,7 +67,6 @@ const mtrr_def_type = stored(0n, (_vcpu, data) => (data & ~0xcffn) === 0n && mtr
 
 // ---------------------------------------------------------------- machine check
 
-const BANKS = 32;
 const mcg_has_ctl = (vcpu: kvm_vcpu) => (vcpu.arch.mcg_cap & 0x100n) !== 0n;
 const mce_bank: row = {
   get: (vcpu, _host, msr) => (msr - 0x400 < 4 * Number(vcpu.arch.mcg_cap & 0xffn) ? vcpu.arch.mce_banks[msr - 0x400]! : undefined),
@@ -208,10 +208,10 @@ const rows: readonly (readonly [number, number, row])[] = [
   ...Array.from({ length: 16 }, (_, i) => [0x200 + i, 0x200 + i, variable_mtrr((i & 1) === 1)] as const),
   [0x250, 0x250, fixed_mtrr], [0x258, 0x259, fixed_mtrr], [0x268, 0x26f, fixed_mtrr],
   [0x277, 0x277, { get: (vcpu) => vcpu.arch.pat, set: (vcpu, data) => (pat_valid(data) ? (vcpu.arch.pat = data, 0) : 1) }],
-  [0x280, 0x280 + BANKS - 1, mce_ctl2],
+  [0x280, 0x280 + KVM_MAX_MCE_BANKS - 1, mce_ctl2],
   [0x2ff, 0x2ff, mtrr_def_type],
   [0x345, 0x345, { get: (vcpu, host) => (host || guest_cpuid_has(vcpu, 1, 'ecx', 15) ? 0n : undefined), set: (_vcpu, data, host) => (host && data === 0n ? 0 : 1) }],
-  [0x400, 0x400 + 4 * BANKS - 1, mce_bank],
+  [0x400, 0x400 + 4 * KVM_MAX_MCE_BANKS - 1, mce_bank],
   [0x606, 0x606, read_only(constant(0n))], [0x611, 0x611, read_only(constant(0n))], [0x619, 0x619, read_only(constant(0n))],
   [0x639, 0x639, read_only(constant(0n))], [0x641, 0x641, read_only(constant(0n))],
   [0x6e0, 0x6e0, { get: (vcpu) => vcpu.arch.apic?.tscdeadline ?? 0n, set: (vcpu, data) => { vcpu.arch.apic?.set_tscdeadline(data); return 0; } }],
@@ -316,15 +316,5 @@ export function msr_io(at: number, write: boolean, one: (msr: number, data: bigi
 export const kvm_vcpu_get_msrs = (vcpu: kvm_vcpu, at: number): number => msr_io(at, false, (msr) => kvm_x86.get_msr(vcpu, msr, true));
 export const kvm_vcpu_set_msrs = (vcpu: kvm_vcpu, at: number): number => msr_io(at, true, (msr, data) => (kvm_x86.set_msr(vcpu, msr, data, true) === 0 ? data : undefined));
 
-/** KVM_X86_SETUP_MCE. */
-export const KVM_MCE_CAP_SUPPORTED = 0x100_0100n;
-export function kvm_vcpu_ioctl_x86_setup_mce(vcpu: kvm_vcpu, mcg_cap: bigint): number {
-  const banks = Number(mcg_cap & 0xffn);
-  if (banks === 0 || banks > BANKS || (mcg_cap & ~(KVM_MCE_CAP_SUPPORTED | 0xffn | 0xff0000n)) !== 0n) return -22;
-  vcpu.arch.mcg_cap = mcg_cap;
-  if ((mcg_cap & 0x100n) !== 0n) vcpu.arch.mcg_ctl = 0xffff_ffff_ffff_ffffn;
-  for (let bank = 0; bank < banks; bank++) vcpu.arch.mce_banks[4 * bank] = 0xffff_ffff_ffff_ffffn;
-  return 0;
-}
 /** Whether the MSR is one KVM handles at all: a refused access to it is "invalid", else "unknown". */
 export const is_known_msr = (msr: number): boolean => find(msr) !== undefined || is_advertised(msr);

@@ -5,7 +5,7 @@ import { MAP_ANONYMOUS, MAP_FIXED, MAP_SHARED } from '../../abi/mman.ts';
 import { SIGALRM, SIGKILL } from '../../abi/signal.ts';
 import type { Sys } from '../../abi/process.ts';
 import { close, fork, kill, loadBytes, mmap, munmap, nice, open, pthread_create, pthread_join, sched_setaffinity, sigaction, storeBytes, usleep, wait4 } from '../../userland/libc.ts';
-import { anon, setmem } from '../golden/probe/machine.ts';
+import { anon, setmem, word64, words } from '../golden/probe/machine.ts';
 import { run } from '../support/boot.ts';
 import { HLT, chipsProgram, machine, make, next, out, rawIoctl, rm } from './chips-program.ts';
 import { holdings } from './fuzz-program.ts';
@@ -167,4 +167,21 @@ test("a signal ends KVM_RUN with EINTR, and the guest goes on where it was", () 
     yield* wait4(pid);
   });
   assert.deepEqual(lines, ['error 4', 'in the loop', 'error 4', 'in the loop', 'counted on']);
+});
+
+test('a machine check that is corrected stays in its bank; one that is not shuts down a guest that cannot take it', () => {
+  const lines = notes(function* body(sys, note) {
+    const g = yield* machine(sys, {}, [...out(0x10, 1), HLT], []);
+    const set = function* set(status: bigint, bank = 1): Sys<number> { return yield* rawIoctl(g.m.vcpu, K.KVM_X86_SET_MCE.nr, yield* make(K.kvm_x86_mce, { status, addr: 0x1234n, bank })); };
+    yield* rawIoctl(g.m.vcpu, K.KVM_X86_SETUP_MCE.nr, yield* words(0x1000104n));
+    note(`corrected ${yield* set((1n << 63n) | 5n)}, not valid ${yield* set(5n)}, no such bank ${yield* set(1n << 63n, 4)}`);
+    const msrs = yield* words(1n, 0x405n, 0n);
+    yield* rawIoctl(g.m.vcpu, K.KVM_GET_MSRS.nr, msrs);
+    note(`status ${word64(msrs + 16).toString(16)}`);
+    note(yield* next(g));
+    note(`uncorrected ${yield* set((1n << 63n) | (1n << 61n))}`);
+    note(yield* next(g));
+    yield* rm(g.m);
+  });
+  assert.deepEqual(lines, ['corrected 0, not valid -22, no such bank -22', 'status 8000000000000005', 'out 10', 'uncorrected 0', `exit ${K.KVM_EXIT_SHUTDOWN}`]);
 });
