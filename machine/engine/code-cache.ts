@@ -17,6 +17,7 @@ import {
 } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
 import { HANDLER_END, HANDLER_END_NEAR, HANDLER_EXEC, HANDLER_STALE, HANDLER_STRAIGHT, type Handlers } from './handlers.ts';
+import { HotTier } from './hot-tier.ts';
 import { ENGINE } from './layout.ts';
 import { parseOperand } from './operand.ts';
 import {
@@ -29,7 +30,7 @@ export const CODE_MODE = MODE_SIZE | MODE_STACK32 | MODE_FLAT | MODE_PROTECTED |
 const AREA_BYTES = 48 * 1024 * 1024;
 const MAX_INSTRUCTIONS = 64;
 const PAGE = 4096;
-const BLOCK_BYTES = (MAX_INSTRUCTIONS + 2) * RECORD_SIZE;
+const BLOCK_BYTES = (MAX_INSTRUCTIONS + 3) * RECORD_SIZE;
 /** Blocks translated beyond the one asked for. */
 const MAX_AHEAD = 32;
 
@@ -42,6 +43,8 @@ export interface Block {
   /** Physical page of the bytes past the end of the first page, or -1. */
   readonly secondPage: number;
   valid: boolean;
+  /** Handler of the region whose code this stands for, or 0. */
+  region: number;
 }
 
 /** Rows whose registers the machine has not switched on. */
@@ -73,6 +76,7 @@ export class CodeCache {
   private readonly ram: Ram;
   private readonly decoder = new Decoder(buildMaps(opcodeTable));
   handlers!: Handlers;
+  readonly hot: HotTier;
   private readonly area: number;
   private next: number;
   private readonly blocks = new Map<number, Block>();
@@ -83,6 +87,7 @@ export class CodeCache {
 
   constructor(ram: Ram) {
     this.ram = ram;
+    this.hot = new HotTier(ram);
     this.codePages = new Uint8Array(Math.ceil(ram.size / PAGE));
     this.covered = new Uint32Array(this.codePages.length);
     this.area = ram.reserve(AREA_BYTES, PAGE);
@@ -100,7 +105,7 @@ export class CodeCache {
     if (this.next + (MAX_AHEAD + 1) * BLOCK_BYTES > this.area + AREA_BYTES) this.reset();
     this.ahead.length = 0;
     const block = this.translate(physical, mode, secondPage, MAX_INSTRUCTIONS);
-    this.remember(key, physical, block);
+    this.remember(key, physical, mode, block);
     if (block.secondPage < 0 && physical < this.ram.size) this.translateAhead(physical - physical % PAGE, mode);
     this.handlers.compile();
     return block;
@@ -115,7 +120,7 @@ export class CodeCache {
       const physical = page + this.ahead[i]!;
       const key = physical * 2048 + (mode & CODE_MODE);
       if (this.blocks.get(key)?.valid || this.crossesPage(physical, mode)) continue;
-      this.remember(key, physical, this.translate(physical, mode, noSecondPage, MAX_INSTRUCTIONS));
+      this.remember(key, physical, mode, this.translate(physical, mode, noSecondPage, MAX_INSTRUCTIONS));
       done++;
     }
   }
@@ -124,7 +129,8 @@ export class CodeCache {
     return physical % PAGE > PAGE - 16 && this.decoder.decode(this.ram.mem.u8, at, at + PAGE - physical % PAGE, codeSizeOf(mode), hasVex(mode)) === undefined;
   }
 
-  private remember(key: number, physical: number, block: Block): void {
+  private remember(key: number, physical: number, mode: number, block: Block): void {
+    if (block.secondPage < 0 && (mode & MODE_FLAT) !== 0 && physical < this.ram.size) this.hot.watch(block.record, Math.floor(physical / PAGE), mode & CODE_MODE);
     this.blocks.set(key, block);
     this.enter(Math.floor(physical / PAGE), block);
     if (block.secondPage >= 0) this.enter(block.secondPage, block);
@@ -138,7 +144,28 @@ export class CodeCache {
     return block;
   }
 
+  /** The watched block at a record has been entered often: a region may take its place. */
+  heat(record: number): void {
+    const { page, mode } = this.hot.key(record);
+    const codeSize = codeSizeOf(mode), vex = hasVex(mode);
+    const from = this.ram.base + page * PAGE;
+    const made = this.hot.heat(record, {
+      fetch: (offset) => {
+        const insn = this.decoder.decode(this.ram.mem.u8, from + offset, from + PAGE, codeSize, vex);
+        const form = insn && formOf(insn.row);
+        return insn && form && isAvailable(form, mode) ? { insn, shape: shapeOf(insn, form, mode, offset + insn.length) } : undefined;
+      },
+      block: (offset) => {
+        const b = this.blocks.get((page * PAGE + offset) * 2048 + mode);
+        return b?.valid && b.secondPage < 0 ? b.record : 0;
+      },
+    }, codeSize === 8, this.handlers);
+    if (!made) return;
+    for (const [start, end] of made.ranges) this.enter(page, { record: 0, records: 0, start, end, secondPage: -1, valid: true, region: made.region });
+  }
+
   private reset(): void {
+    for (const [page, blocks] of this.pages) this.hot.drop(page, blocks, this.handlers);
     this.onReset();
     this.blocks.clear();
     this.pages.clear();
@@ -190,6 +217,7 @@ export class CodeCache {
     }
     this.pages.delete(page);
     this.codePages[page] = this.covered[page] = 0;
+    this.hot.drop(page, blocks, this.handlers);
   }
 
   // ---------------------------------------------------------------- translation
@@ -199,6 +227,7 @@ export class CodeCache {
     const codeSize = codeSizeOf(mode), vex = hasVex(mode);
     const page = Math.floor(physical / PAGE);
     const start = physical % PAGE;
+    this.next += RECORD_SIZE;
     const record = this.next;
     const pageAt = ram.base + page * PAGE;
     const inRam = physical < ram.size;
@@ -223,7 +252,7 @@ export class CodeCache {
     this.fill(near ? HANDLER_END_NEAR : HANDLER_END, offset, offset);
     ram.mem.u64[(this.next - RECORD_SIZE + REC_IMM) >>> 3] = 0n;
     ram.mem.u32[(this.next - RECORD_SIZE + REC_LINK) >>> 2] = 0;
-    return { record, records: records + 1, start, end: offset, secondPage: second, valid: true };
+    return { record, records: records + 1, start, end: offset, secondPage: second, valid: true, region: 0 };
   }
 
   private decodeCrossing(at: number, here: number, second: number, codeSize: 2 | 4 | 8, vex: boolean): Insn {
@@ -251,7 +280,7 @@ export class CodeCache {
     const end = start + insn.length;
     const { row: r } = insn;
     const f = formOf(r);
-    const off = f.sse && !(mode & MODE_SSE) || f.fpu && !(mode & MODE_FPU);
+    const off = !isAvailable(f, mode);
     if (f.exec || off) {
       const at = this.fill(f.straight && !off ? HANDLER_STRAIGHT : HANDLER_EXEC, start, end);
       mem.u64[(at + REC_IMM) >>> 3] = BigInt(this.insns.push(off ? { ...insn, row: { ...r, meaning: unavailable.meaning } } : insn) - 1);
@@ -295,6 +324,8 @@ const codeSizeOf = (mode: number): 2 | 4 | 8 => (mode & MODE_SIZE) === MODE_64 ?
 /** VEX prefixes are LES and LDS in real and virtual-8086 mode. */
 const hasVex = (mode: number): boolean => (mode & (MODE_PROTECTED | MODE_VM86)) === MODE_PROTECTED;
 const noSecondPage = (): number => { throw new Error('a block translated ahead never crosses its page'); };
+/** Whether the registers of a row are switched on. */
+const isAvailable = (f: Form, mode: number): boolean => !(f.sse && !(mode & MODE_SSE) || f.fpu && !(mode & MODE_FPU));
 const ALL_ONES = new Uint8Array(16).fill(0xff);
 
 /** What translation asks of a row again and again. */

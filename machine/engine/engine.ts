@@ -139,6 +139,7 @@ export class Engine implements EngineHooks {
       lookup: () => this.lookup(),
       link: (_cpu, record) => this.link(record!),
       execute: (_cpu, record) => this.execute(record!),
+      heat: (_cpu, record) => this.code.heat(record!),
       divide: (_cpu, signed) => this.divide(signed !== 0),
     };
   }

@@ -12,8 +12,8 @@ import type { Code, I32, I64, L32, L64 } from './wasm-emitter.ts';
 export type Condition = number;
 
 export class FlagsEmitter {
-  private readonly c: Code;
-  private readonly cpu: L32;
+  protected readonly c: Code;
+  protected readonly cpu: L32;
   constructor(c: Code, cpu: L32) {
     this.c = c;
     this.cpu = cpu;

@@ -6,6 +6,7 @@ import type { Row } from '../cpu/opcode-row.ts';
 import { STATE } from '../cpu/state.ts';
 import { ColdTranslation } from './cold-translation.ts';
 import { ENGINE } from './layout.ts';
+import { HEAT_COUNT, HEAT_HANDLER, RECORD_SIZE } from './record.ts';
 import { type Runtime, HANDLER_PARAMS, HANDLER_RESULTS, importRuntime } from './runtime.ts';
 import { type Shape, shapeKey } from './shape.ts';
 import { type L64, WasmModule, i64 } from './wasm-emitter.ts';
@@ -16,7 +17,8 @@ export const HANDLER_END = 2;        // end of a block: go on at the next instru
 export const HANDLER_END_NEAR = 3;   // the same inside the page: linked
 export const HANDLER_EXEC = 4;       // an exec row that ends its block
 export const HANDLER_STRAIGHT = 5;   // an exec row that does not
-const FIRST_HANDLER = 6;
+export const HANDLER_COUNT = 6;      // the first record of a block that may become hot: counts its entries
+const FIRST_HANDLER = 7;
 
 /** A shape for what needs none of its parts. */
 const nothing = (row: Row): Shape => ({
@@ -25,7 +27,7 @@ const nothing = (row: Row): Shape => ({
 
 export class Handlers {
   readonly table: WebAssembly.Table;
-  private readonly memoryPages: number;
+  readonly memoryPages: number;
   private readonly imports: WebAssembly.ModuleImports;
   private readonly ids = new Map<Row, number>();
   private readonly known = new Map<number, number>();
@@ -76,6 +78,21 @@ export class Handlers {
     this.module = undefined;
   }
 
+  /** Puts a region's module into the table: number of its handler. */
+  place(bytes: Uint8Array<ArrayBuffer>): number {
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
+    const index = this.vacant.pop() ?? this.next++;
+    if (index >= this.table.length) this.table.grow(256);
+    this.table.set(index, exports['region'] as () => number);
+    return index;
+  }
+  /** Takes a region out again: no record leads to it any more. */
+  remove(index: number): void {
+    this.table.set(index, null);
+    this.vacant.push(index);
+  }
+  private readonly vacant: number[] = [];
+
   private special(row: Row): void {
     const shape = nothing(row);
     /** These are no instructions: the cycle the loop has counted is given back. */
@@ -102,6 +119,14 @@ export class Handlers {
       uncount(t);
       t.jump();
       t.next();
+    });
+    this.add(HANDLER_COUNT, shape, (t) => {
+      const { c } = t;
+      const at = c.keep32(c.sub32(t.rec, c.const32(RECORD_SIZE)));
+      const left = c.keep32(c.sub32(c.load32(c.get(at), HEAT_COUNT), c.const32(1)));
+      c.store32(c.get(at), c.get(left), HEAT_COUNT);
+      c.if(c.eqz32(c.get(left)), () => c.call(t.runtime.heat, c.get(t.cpu), t.rec));
+      c.callIndirect32(this.module!.type(HANDLER_PARAMS, HANDLER_RESULTS), c.get(t.cpu), t.rec, c.load32(c.get(at), HEAT_HANDLER));
     });
     for (const index of [HANDLER_EXEC, HANDLER_STRAIGHT]) {
       this.add(index, shape, (t) => {

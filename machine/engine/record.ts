@@ -18,6 +18,9 @@ export const REC_SCALE = 28;    // u8
 export const REC_AUX = 29;      // u8: ENTER's level
 export const REC_VVVV = 30;     // u16
 
+/** The record in front of a block that may become hot is no instruction: entries left until then, the handler it stands for, the block's key, entries at first. */
+export const HEAT_COUNT = 0, HEAT_HANDLER = 4, HEAT_PAGE = 8, HEAT_MODE = 12, HEAT_FIRST = 16;
+
 /** What the slow path is to do: size in the low byte, and these. */
 export const ACCESS_WRITE = 0x100;
 /** The old value is wanted too: a write that reads first. */

@@ -24,6 +24,8 @@ const HOST_IMPORTS = {
   link: [[i32, i32], [i32]],
   /** (cpu, record) Runs an exec row; 0 when it faulted. */
   execute: [[i32, i32], [i32]],
+  /** (cpu, record) A block has been entered often enough to be worth a region. */
+  heat: [[i32, i32], []],
   /** (cpu, signed) DIV and IDIV of RDX:RAX by access_address; 0 when it raised #DE. */
   divide: [[i32, i32], [i32]],
 } as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>;

@@ -36,13 +36,13 @@ export abstract class Translation {
   /** 1 when a write took the slow path: its bytes may lie in the window. */
   private slowWrite: L32 | undefined;
 
-  constructor(c: Code, cpu: L32, shape: Shape, runtime: Runtime) {
+  constructor(c: Code, cpu: L32, shape: Shape, runtime: Runtime, flags = new FlagsEmitter(c, cpu)) {
     this.c = c;
     this.cpu = cpu;
     this.shape = shape;
     this.runtime = runtime;
     this.size = shape.opSize;
-    this.flags = new FlagsEmitter(c, cpu);
+    this.flags = flags;
     this.operands = shape.row.operands.map(parseOperand);
   }
 
@@ -69,6 +69,8 @@ export abstract class Translation {
   abstract jumpTo(rip: L64): void;
   /** Runs the instruction again: REP's next iteration. */
   abstract repeat(): void;
+  /** The value of an immediate operand, where the tier knows it. */
+  constant(_i: number): number | undefined { return undefined; }
   /** Second immediate (ENTER). */
   abstract immediate2(): I64;
   /** What the emitted function returns to go on after this instruction. */
@@ -280,6 +282,13 @@ export abstract class Translation {
   }
   /** rSP += bytes. */
   drop(bytes: number): void { this.setStackPointer(this.stackOffset(bytes)); }
+
+  /** DIV and IDIV of 128 bits by 64 that one WebAssembly instruction cannot do. */
+  divideWide(divisor: L64, signed: boolean): void {
+    const { c } = this;
+    c.store64(c.get(this.cpu), c.get(divisor), ENGINE.access_address);
+    c.if(c.eqz32(c.call32(this.runtime.divide, c.get(this.cpu), c.const32(signed ? 1 : 0))), () => this.leave());
+  }
 
   // ---------------------------------------------------------------- control
   /** Raises an exception without an error code, or with 0. */

@@ -72,6 +72,7 @@ export class Code extends Bytes {
   private readonly locals: ValueType[] = [];
   private readonly params: readonly ValueType[];
   private readonly free = new Map<ValueType, Local[]>();
+  private lent: Set<Local> | undefined;
   /** Nesting of blocks, for branches. */
   private depth = 0;
 
@@ -84,12 +85,17 @@ export class Code extends Bytes {
   param<T extends ValueType>(i: number, type: T): Local<MarkOf<T>> { return { index: i, type }; }
   local<T extends ValueType>(type: T): Local<MarkOf<T>> {
     const reused = this.free.get(type)?.pop();
-    if (reused) return reused as Local<MarkOf<T>>;
-    this.locals.push(type);
-    return { index: this.params.length + this.locals.length - 1, type };
+    const l = (reused ?? { index: this.params.length + this.locals.push(type) - 1, type }) as Local<MarkOf<T>>;
+    this.lent?.add(l);
+    return l;
   }
+  /** From now on locals that were not given back can be taken back. */
+  trackLocals(): void { this.lent = new Set(); }
+  /** Takes back all of them but those to keep. */
+  reclaim(keep: (l: Local) => boolean): void { for (const l of this.lent ?? []) if (!keep(l)) this.release(l); }
   /** Gives a local back for reuse. */
   release(l: Local): void {
+    this.lent?.delete(l);
     const list = this.free.get(l.type);
     if (list) list.push(l); else this.free.set(l.type, [l]);
   }
@@ -100,6 +106,14 @@ export class Code extends Bytes {
   keep64(_v: I64): L64 { const l = this.local(i64); this.set(l, I64); return l; }
   keep32(_v: I32): L32 { const l = this.local(i32); this.set(l, I32); return l; }
   keepV(_v: V128): LV { const l = this.local(v128); this.set(l, V128); return l; }
+
+  /** Puts what `emit` emits in front of everything emitted since the code was `at` bytes long. */
+  insert(at: number, emit: () => void): void {
+    const tail = this.bytes.slice(at, this.length);
+    this.length = at;
+    emit();
+    for (const b of tail) this.byte(b);
+  }
 
   // ---- control
   /** Runs `body` with branches to its end: `c.br(label)`. */
@@ -130,6 +144,7 @@ export class Code extends Bytes {
   /** condition ? a : b, both computed. */
   select<V extends Any>(_a: V, _b: V, _condition: I32): V { this.byte(0x1b); return I32 as V; }
   return(_v?: Any): void { this.byte(0x0f); }
+  unreachable(): void { this.byte(0x00); }
   drop(_v: Any): void { this.byte(0x1a); }
   call(f: Func, ..._args: Any[]): void { this.byte(0x10); this.u(f.index); }
   call32(f: Func, ..._args: Any[]): I32 { this.byte(0x10); this.u(f.index); return I32; }
@@ -183,6 +198,7 @@ export class Code extends Bytes {
   ne(_a: I64, _b: I64): I32 { return this.op32(0x52); }
   lts(_a: I64, _b: I64): I32 { return this.op32(0x53); }
   ltu(_a: I64, _b: I64): I32 { return this.op32(0x54); }
+  gts(_a: I64, _b: I64): I32 { return this.op32(0x55); }
   gtu(_a: I64, _b: I64): I32 { return this.op32(0x56); }
   clz(_a: I64): I64 { return this.op64(0x79); }
   ctz(_a: I64): I64 { return this.op64(0x7a); }

@@ -1,6 +1,5 @@
 /** Multiplication and division. */
 import type { Translation } from '../../engine/translation.ts';
-import { ENGINE } from '../../engine/layout.ts';
 import { type I64, type L64, i64 } from '../../engine/wasm-emitter.ts';
 import { RAX, RDX } from '../state.ts';
 import { type Emit, type Row, emit, row } from '../opcode-row.ts';
@@ -81,10 +80,7 @@ const divide = (signed: boolean): Emit => (t) => {
       c.set(remainder, signed ? c.rems(c.get(a), c.get(divisor)) : c.remu(c.get(a), c.get(divisor)));
       t.setGpr(RAX, 8, () => c.get(quotient));
       t.setGpr(RDX, 8, () => c.get(remainder));
-    }, () => {
-      c.store64(c.get(t.cpu), c.get(divisor), ENGINE.access_address);
-      c.if(c.eqz32(c.call32(t.runtime.divide, c.get(t.cpu), c.const32(signed ? 1 : 0))), () => t.leave());
-    });
+    }, () => t.divideWide(divisor, signed));
     return;
   }
   const dividend = c.keep64(size === 1 ? t.gpr(RAX, 2) : c.or(c.shl(t.gpr(RDX, size), c.const(bits)), t.gpr(RAX, size)));

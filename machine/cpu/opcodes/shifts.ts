@@ -11,6 +11,11 @@ function shifting(t: Translation, countOperand: number, body: (a: L64, n: L64, s
   const { c } = t;
   const size = t.operandSize(0);
   const a = t.modify(0);
+  const known = t.constant(countOperand);
+  if (known !== undefined && (known & (size === 8 ? 63 : 31)) !== 0) {
+    body(a, c.keep64(c.const(known & (size === 8 ? 63 : 31))), size);
+    return;
+  }
   const n = c.keep64(c.and(t.value(countOperand), c.const(size === 8 ? 63 : 31)));
   c.if(c.ne(c.get(n), c.const(0)), () => body(a, n, size), () => {
     // A 32-bit register is zero-extended even by a shift of 0.

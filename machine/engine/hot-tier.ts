@@ -1,0 +1,79 @@
+/**
+ * Decides which code becomes hot: the entries of blocks are counted by a handler in place of their first instruction's,
+ * and a block that reaches the threshold gets a region in that place, or its own handler back for good.
+ *
+ * Both counting and what is counted are part of the run, so the same run makes the same regions at the same instructions.
+ */
+import type { Ram } from '../ram.ts';
+import { HANDLER_COUNT, type Handlers } from './handlers.ts';
+import { HEAT_COUNT, HEAT_FIRST, HEAT_HANDLER, HEAT_MODE, HEAT_PAGE, RECORD_SIZE, REC_HANDLER, REC_START } from './record.ts';
+import { type Fetch, emitRegion, planRegion } from './region.ts';
+
+const PAGE = 4096;
+/** Making a region takes as long as the cold tier needs for some 10,000 instructions. */
+const THRESHOLD = 2000;
+/** Pages with regions that are written to wait longer each time, up to so many doublings. */
+const MAX_DOUBLINGS = 8;
+
+/** What the code cache knows of a page's code in one mode. */
+export interface HotCode {
+  readonly fetch: Fetch;
+  /** Record of the valid block at an offset, or 0. */
+  block(offset: number): number;
+}
+
+export class HotTier {
+  /** Entries of a block before it is considered for a region; Infinity: never. Applies to blocks translated from now on. */
+  threshold = THRESHOLD;
+  /** Regions made so far. */
+  regions = 0;
+  private readonly ram: Ram;
+  private readonly rewritten = new Map<number, number>();
+
+  constructor(ram: Ram) { this.ram = ram; }
+
+  /** Begins to count the entries of the block at `record`; the record in front of it is free. */
+  watch(record: number, page: number, mode: number): void {
+    if (this.threshold === Infinity) return;
+    const { u32 } = this.ram.mem;
+    const at = (record - RECORD_SIZE) >>> 2, handler = (record + REC_HANDLER) >>> 2;
+    const count = Math.min(Math.max(this.threshold, 1) * 2 ** (this.rewritten.get(page) ?? 0), 0x7fff_ffff);
+    u32[at + HEAT_COUNT / 4] = u32[at + HEAT_FIRST / 4] = count;
+    u32[at + HEAT_HANDLER / 4] = u32[handler]!;
+    u32[at + HEAT_PAGE / 4] = page;
+    u32[at + HEAT_MODE / 4] = mode;
+    u32[handler] = HANDLER_COUNT;
+  }
+  private entered(record: number): boolean {
+    const { u32 } = this.ram.mem;
+    const at = (record - RECORD_SIZE) >>> 2;
+    return record !== 0 && u32[at + HEAT_COUNT / 4] !== u32[at + HEAT_FIRST / 4];
+  }
+
+  /** Page and mode of a watched block. */
+  key(record: number): { page: number; mode: number } {
+    const at = (record - RECORD_SIZE) >>> 2;
+    return { page: this.ram.mem.u32[at + HEAT_PAGE / 4]!, mode: this.ram.mem.u32[at + HEAT_MODE / 4]! };
+  }
+
+  /** A watched block has become hot. Gives the region and the bytes it covers, unless it is not worth one. */
+  heat(record: number, code: HotCode, wide: boolean, handlers: Handlers): { region: number; ranges: readonly (readonly [number, number])[] } | undefined {
+    const { u32, u16 } = this.ram.mem;
+    const original = u32[(record - RECORD_SIZE + HEAT_HANDLER) >>> 2]!;
+    u32[(record + REC_HANDLER) >>> 2] = original;
+    const plan = planRegion(u16[(record + REC_START) >>> 1]!, code.fetch, (offset) => this.entered(code.block(offset)));
+    if (!plan) return undefined;
+    const region = handlers.place(emitRegion(plan, original, wide, handlers.memoryPages));
+    u32[(record + REC_HANDLER) >>> 2] = region;
+    this.regions++;
+    return { region, ranges: plan.ranges };
+  }
+
+  /** Code with these regions was overwritten: no record leads to them any more. */
+  drop(page: number, blocks: readonly { readonly region: number }[], handlers: Handlers): void {
+    const regions = new Set(blocks.map((b) => b.region));
+    regions.delete(0);
+    for (const r of regions) handlers.remove(r);
+    if (regions.size > 0) this.rewritten.set(page, Math.min((this.rewritten.get(page) ?? 0) + 1, MAX_DOUBLINGS));
+  }
+}
