@@ -165,7 +165,7 @@ export class CodeCache {
   }
 
   private reset(): void {
-    for (const [page, blocks] of this.pages) this.hot.drop(page, blocks, this.handlers);
+    for (const blocks of this.pages.values()) this.hot.drop(undefined, blocks, this.handlers);
     this.onReset();
     this.blocks.clear();
     this.pages.clear();

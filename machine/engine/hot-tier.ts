@@ -69,11 +69,11 @@ export class HotTier {
     return { region, ranges: plan.ranges };
   }
 
-  /** Code with these regions was overwritten: no record leads to them any more. */
-  drop(page: number, blocks: readonly { readonly region: number }[], handlers: Handlers): void {
+  /** No record leads to these blocks' regions any more, because the page they lie on was written to if it is named. */
+  drop(page: number | undefined, blocks: readonly { readonly region: number }[], handlers: Handlers): void {
     const regions = new Set(blocks.map((b) => b.region));
     regions.delete(0);
     for (const r of regions) handlers.remove(r);
-    if (regions.size > 0) this.rewritten.set(page, Math.min((this.rewritten.get(page) ?? 0) + 1, MAX_DOUBLINGS));
+    if (page !== undefined && regions.size > 0) this.rewritten.set(page, Math.min((this.rewritten.get(page) ?? 0) + 1, MAX_DOUBLINGS));
   }
 }

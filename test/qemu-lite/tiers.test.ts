@@ -11,10 +11,10 @@ test('a system makes the same run, to the cycle and the byte of RAM, whichever t
       files: guestFiles('tiny', guests),
       prepare({ machine }) {
         machine.startEngine();
-        machine.engine.code.hotThreshold = threshold;
+        machine.engine.code.hot.threshold = threshold;
       },
     });
-    return { output, fingerprint: fingerprint(system), regions: system.machine.engine.code.regions };
+    return { output, fingerprint: fingerprint(system), regions: system.machine.engine.code.hot.regions };
   };
   const cold = run(Infinity);
   assert.equal(cold.regions, 0);
