@@ -9,7 +9,6 @@ import { HANDLER_COUNT, type Handlers } from './handlers.ts';
 import { HEAT_COUNT, HEAT_FIRST, HEAT_HANDLER, HEAT_MODE, HEAT_PAGE, RECORD_SIZE, REC_HANDLER, REC_START } from './record.ts';
 import { type Fetch, emitRegion, planRegion } from './region.ts';
 
-const PAGE = 4096;
 /** Making a region takes as long as the cold tier needs for some 10,000 instructions. */
 const THRESHOLD = 2000;
 /** Pages with regions that are written to wait longer each time, up to so many doublings. */
