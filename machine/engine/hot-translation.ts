@@ -10,7 +10,7 @@ import type { Runtime } from './runtime.ts';
 import type { Shape } from './shape.ts';
 import { TLB_MASK } from './tlb.ts';
 import { type RegisterField, Translation } from './translation.ts';
-import { type Code, type I32, type I64, type L32, type L64 } from './wasm-emitter.ts';
+import type { Code, I32, I64, L32, L64 } from './wasm-emitter.ts';
 
 /** What an instruction needs of the region it is part of. */
 export interface Frame {
