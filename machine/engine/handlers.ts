@@ -126,7 +126,7 @@ export class Handlers {
       const left = c.keep32(c.sub32(c.load32(c.get(at), HEAT_COUNT), c.const32(1)));
       c.store32(c.get(at), c.get(left), HEAT_COUNT);
       c.if(c.eqz32(c.get(left)), () => c.call(t.runtime.heat, c.get(t.cpu), t.rec));
-      c.callIndirect32(this.module!.type(HANDLER_PARAMS, HANDLER_RESULTS), c.get(t.cpu), t.rec, c.load32(c.get(at), HEAT_HANDLER));
+      c.call32(t.runtime.handle, c.get(t.cpu), t.rec, c.load32(c.get(at), HEAT_HANDLER));
     });
     for (const index of [HANDLER_EXEC, HANDLER_STRAIGHT]) {
       this.add(index, shape, (t) => {

@@ -150,8 +150,7 @@ const isLoop = (item: Item): item is Loop => 'items' in item;
 export function emitRegion(plan: RegionPlan, original: number, wide: boolean, memoryPages: number): Uint8Array<ArrayBuffer> {
   const module = new WasmModule(memoryPages);
   const runtime = importRuntime(module);
-  const handler = module.type(HANDLER_PARAMS, HANDLER_RESULTS);
-  module.function('region', HANDLER_PARAMS, HANDLER_RESULTS, (c) => new RegionEmitter(c, plan, runtime, wide).emit(handler, original));
+  module.function('region', HANDLER_PARAMS, HANDLER_RESULTS, (c) => new RegionEmitter(c, plan, runtime, wide).emit(original));
   return module.finish();
 }
 
@@ -208,14 +207,14 @@ class RegionEmitter implements Frame {
     c.trackLocals();
   }
 
-  emit(handler: number, original: number): void {
+  emit(original: number): void {
     const { c, cpu, budget } = this;
     const items = this.structure();
     this.measure();
     const { need } = this.plan.entry;
     // The inner loop has counted one instruction: it is given back.
     c.set(budget, c.add32(c.load32(c.get(cpu), STATE.budget), c.const32(1)));
-    c.if(c.lts32(c.get(budget), c.const32(need)), () => c.return(c.callIndirect32(handler, c.get(cpu), c.get(this.record), c.const32(original))));
+    c.if(c.lts32(c.get(budget), c.const32(need)), () => c.return(c.call32(this.runtime.handle, c.get(cpu), c.get(this.record), c.const32(original))));
     c.set(this.rest, c.select(c.sub32(c.get(budget), c.const32(FUEL)), c.const32(0), c.lts32(c.const32(FUEL), c.get(budget))));
     c.set(budget, c.sub32(c.get(budget), c.get(this.rest)));
     c.set(this.tlbRead, c.load32(c.get(cpu), ENGINE.tlb_read));
@@ -238,7 +237,7 @@ class RegionEmitter implements Frame {
     for (const n of this.written) c.store64(c.get(cpu), c.get(this.registers[n]!), STATE.gpr + 8 * n);
     this.flags.storeAll();
     c.store32(c.get(cpu), c.sub32(c.add32(c.get(budget), c.get(this.rest)), c.get(this.stuck)), STATE.budget);
-    c.if(c.get(this.stuck), () => c.return(c.callIndirect32(handler, c.get(cpu), c.get(this.record), c.const32(original))));
+    c.if(c.get(this.stuck), () => c.return(c.call32(this.runtime.handle, c.get(cpu), c.get(this.record), c.const32(original))));
     c.call32(this.runtime.jumpTo, c.get(cpu), c.get(this.rip));
   }
 

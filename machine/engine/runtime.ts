@@ -38,6 +38,8 @@ const WASM_IMPORTS = {
   segment: [[i32, i64, i32, i32], [i64]],
   /** (cpu, rip) Record of the code there. */
   jumpTo: [[i32, i64], [i32]],
+  /** (cpu, record, handler) Calls a handler. Modules do not import the table themselves: V8 keeps a copy of it for each that does. */
+  handle: [[i32, i32, i32], [i32]],
   /** (a, b) High half of the unsigned product. */
   mulHigh: [[i64, i64], [i64]],
 } as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>;
@@ -65,7 +67,7 @@ export const HANDLER_RESULTS: readonly ValueType[] = [i32];
 
 /** The module behind WASM_IMPORTS, and `run`. */
 export function runtimeModule(memoryPages: number): Uint8Array<ArrayBuffer> {
-  const module = new WasmModule(memoryPages);
+  const module = new WasmModule(memoryPages, true);
   const host = Object.fromEntries(Object.entries(HOST_IMPORTS).map(([name, [params, results]]) => [name, module.importFunction(name, params, results)])) as Record<keyof typeof HOST_IMPORTS, Func>;
   const handler = module.type(HANDLER_PARAMS, HANDLER_RESULTS);
   // Exported again, so that only this module has a way out to TypeScript: a WebAssembly import costs the handlers' modules less.
@@ -102,6 +104,9 @@ export function runtimeModule(memoryPages: number): Uint8Array<ArrayBuffer> {
     c.call32(host.hostAccess, c.get(cpu), c.get(c.param(1, i32)), c.get(c.param(3, i32)));
   });
 
+  module.function('handle', WASM_IMPORTS.handle[0], WASM_IMPORTS.handle[1], (c) => {
+    c.callIndirect32(handler, c.get(c.param(0, i32)), c.get(c.param(1, i32)), c.get(c.param(2, i32)));
+  });
   module.function('segment', WASM_IMPORTS.segment[0], WASM_IMPORTS.segment[1], (c) => segmentCheck(c, host.segmentSlow));
   module.function('mulHigh', WASM_IMPORTS.mulHigh[0], WASM_IMPORTS.mulHigh[1], (c) => mulHigh(c));
   return module.finish();

@@ -275,7 +275,7 @@ export class Code extends Bytes {
   }
 }
 
-/** A module that imports one memory and one table of functions, and what else it names, from the module name `e`. */
+/** A module that imports one memory, a table of functions if it wants one, and what else it names, from the module name `e`. */
 export class WasmModule {
   private readonly types: string[] = [];
   private readonly imports = new Bytes();
@@ -283,12 +283,14 @@ export class WasmModule {
   private functionImports = 0;
   private readonly functions: { type: number; code: Code; name: string | undefined }[] = [];
 
-  constructor(memoryPages: number) {
+  constructor(memoryPages: number, table = false) {
     this.imports.name('e'); this.imports.name('memory');
     this.imports.byte(2); this.imports.byte(1); this.imports.u(memoryPages); this.imports.u(memoryPages);
+    this.importCount = 1;
+    if (!table) return;
     this.imports.name('e'); this.imports.name('table');
     this.imports.byte(1); this.imports.byte(0x70); this.imports.byte(0); this.imports.u(1);
-    this.importCount = 2;
+    this.importCount++;
   }
 
   type(params: readonly ValueType[], results: readonly ValueType[]): number {
