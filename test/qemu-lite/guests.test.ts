@@ -10,12 +10,9 @@ const guests = benchGuests('tiny');
 test('there are bench guests in both widths', () => {
   assert.ok(guests.length >= 18, `${guests.length} guests`);
 });
-/** Guests of what the processor cannot do yet. */
-const notYet: Readonly<Record<string, string>> = { matmul: 'needs SSE2 arithmetic' };
 
 for (const { name, path, kernel, checksum, instructions, count } of guests) {
-  const options = kernel in notYet ? { skip: notYet[kernel]! } : {};
-  test(`${name} prints its checksum, takes its instructions and ends with isa-debug-exit's status`, options, () => {
+  test(`${name} prints its checksum, takes its instructions and ends with isa-debug-exit's status`, () => {
     const { output, status, system } = sh(`qemu-lite -kernel ${path} -nographic < /dev/null`, { files: guestFiles('tiny', guests) });
     assert.match(output, new RegExp(`^START ${kernel}\nEND ${kernel} ${checksum} tsc [0-9a-f]{16}\n`));
     assert.equal(status, STATUS);
