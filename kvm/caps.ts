@@ -91,6 +91,26 @@ const capabilities: Readonly<Record<number, number>> = {
   [K.KVM_CAP_X2APIC_API]:                   K.KVM_X2APIC_API_USE_32BIT_IDS | K.KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK,
 };
 
+/** Rows that promise more than there is: what is missing. docs/abi.md shows it. */
+export const partial_caps: Readonly<Record<number, string>> = {
+  [K.KVM_CAP_MMU_SHADOW_CACHE_CONTROL]: 'the number of pages is stored and limits nothing',
+  [K.KVM_CAP_NR_VCPUS]:                 '16, however many processors there are',
+  [K.KVM_CAP_MCE]:                      'neither CMCI nor local machine checks',
+  [K.KVM_CAP_VCPU_EVENTS]:              'SMM is never entered',
+  [K.KVM_CAP_DISABLE_QUIRKS]:           'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
+  [K.KVM_CAP_DISABLE_QUIRKS2]:          'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
+  [K.KVM_CAP_ENFORCE_PV_FEATURE_CPUID]: "takes the PV MSRs away, also those the guest's CPUID names",
+  [K.KVM_CAP_X86_DISABLE_EXITS]:        'HLT and MWAIT, not PAUSE and not C-states',
+  [K.KVM_CAP_USER_MEMORY2]:             'without KVM_MEM_GUEST_MEMFD',
+  [K.KVM_CAP_ADJUST_CLOCK]:             'no pvclock page shows the clock to a guest',
+  [K.KVM_CAP_HALT_POLL]:                'can be set all the same; stored, a halted vCPU never polls',
+  [K.KVM_CAP_PIT2]:                     'missed ticks always merge',
+  [K.KVM_CAP_PIT_STATE2]:               'KVM_PIT_FLAGS_HPET_LEGACY is stored only',
+  [K.KVM_CAP_IRQ_ROUTING]:              'chips and MSI; a Hyper-V SINT leads nowhere',
+  [K.KVM_CAP_IRQFD_RESAMPLE]:           "acknowledged only by the EOI of the I/O APIC's pin with the number of the line",
+  [K.KVM_CAP_X2APIC_API]:               'KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK is stored only',
+};
+
 export const kvm_vm_ioctl_check_extension = (cap: bigint): number => (cap < 0x1_0000n ? capabilities[Number(cap)] ?? 0 : 0);
 
 type Enable = (kvm: kvm, args: readonly bigint[]) => number;
@@ -142,13 +162,17 @@ const enable: Readonly<Record<number, Enable>> = {
   },
 };
 
+/** What KVM_ENABLE_CAP of a VM and of a vCPU takes. */
+export const kvm_vm_enable_caps: readonly number[] = Object.keys(enable).map(Number);
+export const kvm_vcpu_enable_caps: readonly number[] = [K.KVM_CAP_ENFORCE_PV_FEATURE_CPUID];
+
 const args_of = (cap: K.kvm_enable_cap): bigint[] => [0, 1, 2, 3].map((i) => cap.args.get(i));
 
 export function kvm_vm_ioctl_enable_cap(kvm: kvm, cap: K.kvm_enable_cap): number {
   return cap.flags !== 0 ? -EINVAL : enable[cap.cap]?.(kvm, args_of(cap)) ?? -EINVAL;
 }
 export function kvm_vcpu_ioctl_enable_cap(vcpu: kvm_vcpu, cap: K.kvm_enable_cap): number {
-  if (cap.flags !== 0 || cap.cap !== K.KVM_CAP_ENFORCE_PV_FEATURE_CPUID) return -EINVAL;
+  if (cap.flags !== 0 || !kvm_vcpu_enable_caps.includes(cap.cap)) return -EINVAL;
   vcpu.arch.pv_cpuid_enforce = cap.args.get(0) !== 0n;
   return 0;
 }

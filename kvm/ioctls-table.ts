@@ -116,3 +116,46 @@ export const kvm_vcpu_ioctls = ioctlTable<kvm_vcpu>(
   on (K.KVM_GET_STATS_FD,               kvm_vcpu_ioctl_get_stats_fd),
   ...irqchip_vcpu_ioctls,
 );
+
+type notes = Readonly<Record<'dev' | 'vm' | 'vcpu', Readonly<Record<string, string>>>>;
+
+/** Rows that do less than Linux's: what is missing. docs/abi.md shows it. */
+export const partial_ioctls: notes = {
+  dev: {
+    KVM_X86_GET_MCE_CAP_SUPPORTED: 'neither CMCI nor local machine checks',
+  },
+  vm: {
+    KVM_ENABLE_CAP:              'the capabilities marked VM below; EINVAL for any other',
+    KVM_SET_USER_MEMORY_REGION2: 'without KVM_MEM_GUEST_MEMFD (EINVAL)',
+    KVM_SET_NR_MMU_PAGES:        'stored, limits nothing',
+    KVM_GET_CLOCK:               'for user space only: no pvclock page shows the clock to a guest',
+    KVM_SET_CLOCK:               'for user space only: no pvclock page shows the clock to a guest',
+    KVM_SET_TSC_KHZ:             "the processor's own rate; EINVAL for any other",
+    KVM_SET_PMU_EVENT_FILTER:    'vetted and stored; guests have no counters',
+    KVM_SET_IRQCHIP:             'a line pending in a restored I/O APIC is not delivered',
+    KVM_SET_PIT2:                'KVM_PIT_FLAGS_HPET_LEGACY is stored; the timer ticks all the same',
+    KVM_REINJECT_CONTROL:        'the argument is read, not used: missed ticks always merge',
+    KVM_SET_GSI_ROUTING:         'KVM_IRQ_ROUTING_HV_SINT leads nowhere; KVM_IRQ_ROUTING_XEN_EVTCHN is EINVAL',
+    KVM_IRQFD:                   "resampling: acknowledged only by the EOI of the I/O APIC's pin with the number of the line",
+  },
+  vcpu: {
+    KVM_ENABLE_CAP:              'the capabilities marked vCPU below; EINVAL for any other',
+    KVM_GET_VCPU_EVENTS:         'a pending SMI is shown; SMM is never entered',
+    KVM_SET_VCPU_EVENTS:         'the SMM flag only selects address space 1; a pending SMI is never delivered',
+    KVM_SMI:                     'made pending; SMM is never entered',
+    KVM_GET_MSRS:                'counters of the PMU read as 0',
+    KVM_SET_MSRS:                'kvmclock, steal time, asynchronous page faults and PV EOI are stored only',
+    KVM_TPR_ACCESS_REPORTING:    'accepted; KVM_EXIT_TPR_ACCESS never happens',
+    KVM_SET_VAPIC_ADDR:          'stored only',
+    KVM_X86_SETUP_MCE:           'neither CMCI nor local machine checks',
+    KVM_X86_SET_MCE:             'no CMCI is raised',
+    KVM_SET_TSC_KHZ:             "the processor's own rate; EINVAL for any other",
+  },
+};
+
+/** Rows that only refuse: the errno, as that of a Linux without what they are for. */
+export const refused_ioctls: notes = {
+  dev: {},
+  vm: { KVM_CREATE_DEVICE: 'ENODEV', KVM_HAS_DEVICE_ATTR: 'ENOTTY', KVM_RESET_DIRTY_RINGS: 'EINVAL' },
+  vcpu: { KVM_KVMCLOCK_CTRL: 'EINVAL' },
+};
