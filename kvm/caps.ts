@@ -108,7 +108,8 @@ export const partial_caps: Readonly<Record<number, string>> = {
   [K.KVM_CAP_PIT_STATE2]:               'KVM_PIT_FLAGS_HPET_LEGACY is stored only',
   [K.KVM_CAP_IRQ_ROUTING]:              'chips and MSI; a Hyper-V SINT leads nowhere',
   [K.KVM_CAP_IRQFD_RESAMPLE]:           "acknowledged only by the EOI of the I/O APIC's pin with the number of the line",
-  [K.KVM_CAP_X2APIC_API]:               'KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK is stored only',
+  [K.KVM_CAP_X2APIC_API]:               'KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK is stored only; KVM_GET_LAPIC keeps 8-bit IDs',
+  [K.KVM_CAP_BINARY_STATS_FD]:          'counters and levels, no histograms',
 };
 
 export const kvm_vm_ioctl_check_extension = (cap: bigint): number => (cap < 0x1_0000n ? capabilities[Number(cap)] ?? 0 : 0);

@@ -119,7 +119,7 @@ export const kvm_vcpu_ioctls = ioctlTable<kvm_vcpu>(
 
 type notes = Readonly<Record<'dev' | 'vm' | 'vcpu', Readonly<Record<string, string>>>>;
 
-/** Rows that do less than Linux's: what is missing. docs/abi.md shows it. */
+/** Requests that do less than Linux's: what is missing. docs/abi.md shows it. */
 export const partial_ioctls: notes = {
   dev: {
     KVM_X86_GET_MCE_CAP_SUPPORTED: 'neither CMCI nor local machine checks',
@@ -137,8 +137,12 @@ export const partial_ioctls: notes = {
     KVM_REINJECT_CONTROL:        'the argument is read, not used: missed ticks always merge',
     KVM_SET_GSI_ROUTING:         'KVM_IRQ_ROUTING_HV_SINT leads nowhere; KVM_IRQ_ROUTING_XEN_EVTCHN is EINVAL',
     KVM_IRQFD:                   "resampling: acknowledged only by the EOI of the I/O APIC's pin with the number of the line",
+    KVM_GET_STATS_FD:            'counters and levels, no histograms',
   },
   vcpu: {
+    KVM_RUN:                     'a hardware task switch ends in KVM_EXIT_INTERNAL_ERROR',
+    KVM_GET_LAPIC:               'the ID keeps its 8-bit form with KVM_X2APIC_API_USE_32BIT_IDS',
+    KVM_GET_STATS_FD:            'counters and levels, no histograms',
     KVM_ENABLE_CAP:              'the capabilities marked vCPU below; EINVAL for any other',
     KVM_GET_VCPU_EVENTS:         'a pending SMI is shown; SMM is never entered',
     KVM_SET_VCPU_EVENTS:         'the SMM flag only selects address space 1; a pending SMI is never delivered',

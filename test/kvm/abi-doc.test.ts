@@ -19,7 +19,7 @@ test('each request a descriptor answers has a row, and each note belongs to one'
     const of = rows.filter((r) => r.kind === kind);
     for (const nr of tables[kind].keys()) assert.ok(of.some((r) => r.request.nr === nr), `${kind} 0x${nr.toString(16)}`);
     for (const name of [...Object.keys(partial_ioctls[kind]), ...Object.keys(refused_ioctls[kind])]) {
-      assert.ok(of.some((r) => r.name === name && tables[kind].has(r.request.nr)), `a note on ${name}, which ${kind} has no row for`);
+      assert.ok(of.some((r) => r.name === name && (tables[kind].has(r.request.nr) || beforeTables[kind].includes(name))), `a note on ${name}, which ${kind} does not answer`);
     }
   }
 });
