@@ -37,11 +37,6 @@ export function detach_pid(task: task_struct): void {
 
 /** Any task, thread or process, by its number; 0 is the calling one's business. */
 export const find_task_by_vpid = (pid: number): task_struct | undefined => pid_state().tasks.get(pid);
-/** The process of that number: its leader. */
-export function find_process(tgid: number): task_struct | undefined {
-  const task = pid_state().tasks.get(tgid);
-  return task?.tgid === tgid && task.pid === tgid ? task : undefined;
-}
 
 /** All tasks by number, threads and zombies too, without idle tasks. A copy: tasks may come and go while it is walked. */
 export const pid_tasks = (): task_struct[] => [...pid_state().tasks.values()].sort((a, b) => a.pid - b.pid);

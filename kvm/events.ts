@@ -11,7 +11,7 @@ import {
   KVM_VCPUEVENT_VALID_NMI_PENDING, KVM_VCPUEVENT_VALID_PAYLOAD, KVM_VCPUEVENT_VALID_SHADOW, KVM_VCPUEVENT_VALID_SIPI_VECTOR, KVM_VCPUEVENT_VALID_SMM, KVM_VCPUEVENT_VALID_TRIPLE_FAULT,
   type kvm_vcpu_events,
 } from '../abi/kvm/index.ts';
-import { BP_VECTOR, DB_VECTOR, DE_VECTOR, DF_VECTOR, GP_VECTOR, NMI_VECTOR, NP_VECTOR, OF_VECTOR, PF_VECTOR, SS_VECTOR, TS_VECTOR, UD_VECTOR, type x86_exception } from './emulate.ts';
+import { BP_VECTOR, DB_VECTOR, DE_VECTOR, DF_VECTOR, GP_VECTOR, NMI_VECTOR, NP_VECTOR, OF_VECTOR, PF_VECTOR, SS_VECTOR, TS_VECTOR, type x86_exception } from './emulate.ts';
 import { kvm_skip_emulated_instruction } from './guest-debug.ts';
 import { kvm_cpu_get_interrupt, kvm_cpu_has_injectable_intr } from './irq.ts';
 import { KVM_REQ_EVENT, KVM_REQ_TRIPLE_FAULT, type kvm_queued_exception, type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_test_request, kvm_x86, lapic_in_kernel } from './kvm_host.ts';
@@ -73,7 +73,6 @@ export const kvm_queue_exception_e = (vcpu: kvm_vcpu, vector: number, error: num
 export const kvm_queue_exception_p = (vcpu: kvm_vcpu, vector: number, payload: bigint): void => multiple_exception(vcpu, vector, false, 0, true, payload, false);
 export const kvm_requeue_exception = (vcpu: kvm_vcpu, vector: number, has_error: boolean, error: number): void => multiple_exception(vcpu, vector, has_error, error, false, 0n, true);
 export const kvm_inject_gp = (vcpu: kvm_vcpu, error: number): void => kvm_queue_exception_e(vcpu, GP_VECTOR, error);
-export const kvm_queue_ud = (vcpu: kvm_vcpu): void => kvm_queue_exception(vcpu, UD_VECTOR);
 
 export function kvm_inject_page_fault(vcpu: kvm_vcpu, fault: x86_exception): void {
   vcpu.stat.pf_guest++;

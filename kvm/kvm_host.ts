@@ -33,20 +33,16 @@ export const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000;
 
 // Requests: bits of vcpu.requests, looked at before each entry.
 export const KVM_REQ_TLB_FLUSH     = 1 << 0;
-export const KVM_REQ_VM_DEAD       = 1 << 1;
 export const KVM_REQ_UNBLOCK       = 1 << 2;
 export const KVM_REQ_EVENT         = 1 << 3;
 export const KVM_REQ_TRIPLE_FAULT  = 1 << 4;
 export const KVM_REQ_NMI           = 1 << 5;
 export const KVM_REQ_SMI           = 1 << 6;
-export const KVM_REQ_IMMEDIATE_EXIT = 1 << 7;
 export const KVM_REQ_MSR_FILTER_CHANGED = 1 << 8;
-export const KVM_REQ_MMU_RELOAD    = 1 << 9;
 export const KVM_REQ_IOAPIC_EOI_EXIT = 1 << 10;
 
 export const OUTSIDE_GUEST_MODE = 0;
 export const IN_GUEST_MODE = 1;
-export const EXITING_GUEST_MODE = 2;
 
 /** A range of guest-physical memory and the process memory behind it. */
 export interface kvm_memory_slot {
@@ -300,7 +296,6 @@ export class kvm {
   dirty_ring_with_bitmap = false;
   max_halt_poll_ns = 200_000;
   override_halt_poll_ns = false;
-  vm_dead = false;
   vm_bugged = false;
   readonly mmu_notifier: mmu_notifier;
   /** Moves with each invalidation, so that a fault that slept sees it must start over. */
@@ -332,13 +327,11 @@ export function kvm_check_request(req: number, vcpu: kvm_vcpu): boolean {
 
 // ---- registers by the names Linux gives the accessors
 export const kvm_rip_read = (vcpu: kvm_vcpu): bigint => kvm_x86.get_rip(vcpu);
-export const kvm_rip_write = (vcpu: kvm_vcpu, value: bigint): void => kvm_x86.set_rip(vcpu, value);
 export const kvm_register_read = (vcpu: kvm_vcpu, reg: number): bigint => (reg === 4 ? kvm_x86.get_rsp(vcpu) : vcpu.arch.regs[reg]!);
 export function kvm_register_write(vcpu: kvm_vcpu, reg: number, value: bigint): void {
   if (reg === 4) kvm_x86.set_rsp(vcpu, value);
   else vcpu.arch.regs[reg] = value;
 }
-export const kvm_rax_read = (vcpu: kvm_vcpu): bigint => vcpu.arch.regs[0]!;
 export const kvm_rax_write = (vcpu: kvm_vcpu, value: bigint): void => { vcpu.arch.regs[0] = value; };
 export const kvm_read_cr0 = (vcpu: kvm_vcpu): bigint => {
   const owned = vcpu.arch.cr0_guest_owned_bits;

@@ -17,7 +17,7 @@ import {
 } from '../kernel/exports.ts';
 import { type Answer, type ioctl_table, unsigned } from './ioctl-table.ts';
 import { kvm_io_bus } from './io-bus.ts';
-import { KVM_API_VERSION, KVM_MAX_VCPU_IDS, type kvm_vcpu, kvm, kvm_state, kvm_x86, set_kvm_x86_ops, type kvm_x86_ops, KVM_REQ_VM_DEAD, kvm_make_request } from './kvm_host.ts';
+import { KVM_API_VERSION, KVM_MAX_VCPU_IDS, type kvm_vcpu, kvm, kvm_state, kvm_x86, set_kvm_x86_ops, type kvm_x86_ops } from './kvm_host.ts';
 import { kvm_mmu_free_roots, kvm_unmap_hva_range } from './mmu/tdp.ts';
 import { kvm_arch_vcpu_ioctl_run, vcpu_load, vcpu_put } from './run.ts';
 import { kvm_arch_vcpu_create, kvm_arch_vcpu_destroy } from './vcpu-create.ts';
@@ -163,13 +163,13 @@ function call<C>(table: ioctl_table<C>, context: C, cmd: number, arg: Word, unkn
 
 function kvm_vm_ioctl(f: file, cmd: number, arg: Word): Answer {
   const vm = f.private_data as kvm;
-  if (vm.mm !== current().mm || vm.vm_dead) return -EIO;
+  if (vm.mm !== current().mm) return -EIO;
   return call(kvm_vm_ioctls, vm, cmd, arg, -ENOTTY);
 }
 
 function kvm_vcpu_ioctl(f: file, cmd: number, arg: Word): Answer {
   const vcpu = f.private_data as kvm_vcpu;
-  if (vcpu.kvm.mm !== current().mm || vcpu.kvm.vm_dead) return -EIO;
+  if (vcpu.kvm.mm !== current().mm) return -EIO;
   if (((cmd >>> 8) & 0xff) !== KVMIO) return -EINVAL;
   return vcpu.owner === undefined ? locked(vcpu, cmd, arg) : wait_for_vcpu(vcpu, cmd, arg);
 }
@@ -224,12 +224,6 @@ export function kvm_x86_vendor_init(ops: kvm_x86_ops): number {
 export function kvm_x86_vendor_exit(): void {
   kvm_exit_debugfs();
   misc_deregister(kvm_dev);
-}
-
-/** Every further ioctl of the VM fails: KVM found itself in a state that must not be. */
-export function kvm_vm_dead(vm: kvm): void {
-  vm.vm_dead = true;
-  for (const vcpu of vm.vcpus) kvm_make_request(KVM_REQ_VM_DEAD, vcpu);
 }
 
 const kvm_module: Module = {

@@ -7,7 +7,7 @@
  * whose time slice ends, turns the run into a generator that goes on from there. Only then can the thread be scheduled
  * away, so only then is there a preempt notifier.
  */
-import { EAGAIN, EINTR, EINVAL, EIO } from '../abi/errno.ts';
+import { EAGAIN, EINTR, EINVAL } from '../abi/errno.ts';
 import {
   KVM_EXIT_INTR, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, KVM_RUN_X86_SMM,
   KVM_SYNC_X86_EVENTS, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, KVM_SYNC_X86_VALID_FIELDS, kvm_run,
@@ -19,7 +19,7 @@ import { kvm_vcpu_block, kvm_vcpu_running, vcpu_block } from './block.ts';
 import { cr8_of, kvm_set_cr8 } from './cr.ts';
 import { kvm_check_and_inject_events, kvm_exception_pending, kvm_vcpu_ioctl_x86_get_vcpu_events, kvm_vcpu_ioctl_x86_set_vcpu_events, process_nmi } from './events.ts';
 import {
-  IN_GUEST_MODE, KVM_REQ_EVENT, KVM_REQ_IOAPIC_EOI_EXIT, KVM_REQ_MSR_FILTER_CHANGED, KVM_REQ_NMI, KVM_REQ_SMI, KVM_REQ_TLB_FLUSH, KVM_REQ_TRIPLE_FAULT, KVM_REQ_UNBLOCK, KVM_REQ_VM_DEAD, OUTSIDE_GUEST_MODE,
+  IN_GUEST_MODE, KVM_REQ_EVENT, KVM_REQ_IOAPIC_EOI_EXIT, KVM_REQ_MSR_FILTER_CHANGED, KVM_REQ_NMI, KVM_REQ_SMI, KVM_REQ_TLB_FLUSH, KVM_REQ_TRIPLE_FAULT, KVM_REQ_UNBLOCK, OUTSIDE_GUEST_MODE,
   type kvm_vcpu, kvm_check_request, kvm_x86, lapic_in_kernel, pic_in_kernel,
 } from './kvm_host.ts';
 import { kvm_apic_accept_events, kvm_apic_accept_pic_intr } from './lapic.ts';
@@ -96,7 +96,6 @@ function ready_for_interrupt_injection(vcpu: kvm_vcpu): boolean {
 
 /** 1: enter; else as vcpu_run. */
 function handle_requests(vcpu: kvm_vcpu): number {
-  if (kvm_check_request(KVM_REQ_VM_DEAD, vcpu)) return -EIO;
   if (kvm_check_request(KVM_REQ_TLB_FLUSH, vcpu)) {
     kvm_x86.flush_tlb_current(vcpu);
     vcpu.stat.tlb_flush++;

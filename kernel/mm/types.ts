@@ -6,7 +6,6 @@ import type { Space } from '../../abi/struct.ts';
 import type { file } from '../fs/types.ts';
 import type { task_struct } from '../sched/types.ts';
 
-export const PAGE_SHIFT = 12;
 export const PAGE_SIZE = 4096;
 /** End of user addresses: 2^47 less one page. */
 export const TASK_SIZE = 0x7fff_ffff_f000;

@@ -5,7 +5,7 @@
  */
 import { fetch_register_operand, mask, reg_read, rsp_increment, stack_bytes, write_register_operand } from './registers.ts';
 import {
-  AC_VECTOR, DE_VECTOR, GP_VECTOR, OP_MEM, OP_MEM_STR, OP_REG, OP_XMM, SS_VECTOR, UD_VECTOR, VCPU_REGS_RSP, VCPU_SREG_CS, VCPU_SREG_FS, VCPU_SREG_SS,
+  DE_VECTOR, GP_VECTOR, OP_MEM, OP_MEM_STR, OP_REG, OP_XMM, SS_VECTOR, UD_VECTOR, VCPU_REGS_RSP, VCPU_SREG_CS, VCPU_SREG_FS, VCPU_SREG_SS,
   X86EMUL_CMPXCHG_FAILED, X86EMUL_CONTINUE, X86EMUL_MODE_PROT64, X86EMUL_MODE_REAL, X86EMUL_PROPAGATE_FAULT, X86EMUL_RETRY_INSTR,
   type operand, type x86_emulate_ctxt,
 } from './types.ts';
@@ -20,7 +20,6 @@ export function emulate_exception(ctxt: x86_emulate_ctxt, vector: number, error?
 export const emulate_gp = (ctxt: x86_emulate_ctxt, error: number): number => emulate_exception(ctxt, GP_VECTOR, error);
 export const emulate_ud = (ctxt: x86_emulate_ctxt): number => emulate_exception(ctxt, UD_VECTOR);
 export const emulate_de = (ctxt: x86_emulate_ctxt): number => emulate_exception(ctxt, DE_VECTOR);
-export const emulate_ac = (ctxt: x86_emulate_ctxt): number => emulate_exception(ctxt, AC_VECTOR, 0);
 
 /** 48-bit canonical: the processor has four-level paging only. */
 export const is_canonical = (address: bigint): boolean => BigInt.asUintN(64, BigInt.asIntN(48, address)) === address;

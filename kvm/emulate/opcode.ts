@@ -53,7 +53,6 @@ export const EmulateOnUD = 1 << 13;
 /** The bit offset in a register reaches beyond the operand. */
 export const BitOp = 1 << 14;
 export const NearBranch = 1 << 15;
-export const Only64 = 1 << 16;
 /** The destination register is sign-irrelevant and of operand size though the source is smaller: MOVZX. */
 export const DstFull = 1 << 17;
 

@@ -16,7 +16,6 @@ export const PFERR_WRITE_MASK = 2;
 export const PFERR_USER_MASK = 4;
 export const PFERR_RSVD_MASK = 8;
 export const PFERR_FETCH_MASK = 16;
-export const PFERR_GUEST_FINAL_MASK = 2 ** 32;
 
 /** What a vCPU keeps of its MMU. */
 export class kvm_mmu {

@@ -10,7 +10,7 @@ import { ENOENT } from '../../../abi/errno.ts';
 import { DT_DIR, S_IFDIR, S_IFLNK } from '../../../abi/fcntl.ts';
 import { current, kernelVariable } from '../../current.ts';
 import { find_task_by_vpid, for_each_process } from '../../pid.ts';
-import { d_drop, d_make_root } from '../dcache.ts';
+import { d_make_root } from '../dcache.ts';
 import { kernelEntry, kernelFile, new_inode, simple_dir_operations, textFile } from '../libfs.ts';
 import { get_anon_bdev } from '../namespace.ts';
 import { type dentry, type file_operations, type file_system_type, type inode, type inode_operations, super_block } from '../types.ts';
@@ -92,8 +92,3 @@ export const proc_create = (name: string, mode: number, parent: dentry | undefin
 /** A file whose text is made at each reading. */
 export const proc_create_single = (name: string, mode: number, show: () => string, store?: (text: string) => number, parent?: dentry): dentry =>
   proc_create(name, mode, parent, textFile(show, store));
-
-export function remove_proc_entry(name: string, parent?: dentry): void {
-  const found = (parent ?? proc_sb().s_root).d_subdirs?.get(name);
-  if (found !== undefined) d_drop(found);
-}
