@@ -97,6 +97,17 @@ test('a script that cannot run is one clear line', () => {
   oneLine(vitrine(['script', 'nosuch.ts']), 1, /nosuch\.ts: no such file/);
 });
 
+test('an error a script does not catch is said in one line', () => {
+  writeFileSync(join(folder, 'boom.ts'), "export function* main() { throw new Error('boom'); }");
+  const boom = vitrine(['script', 'boom.ts']);
+  assert.equal(boom.out, '/bin/boom: uncaught Error: boom\n');
+  assert.equal(boom.status, 1);
+  writeFileSync(join(folder, 'wild.ts'), `import { view } from 'vitrine/libc';
+import { kvm_regs } from 'vitrine/abi';
+export function* main() { try { view(kvm_regs, 0x10).rip = 1n; } catch {} return 0; }`);
+  assert.equal(vitrine(['script', 'wild.ts']).status, 139);
+});
+
 test('a program that computes for ever is a soft lockup with its stack, and status 1', () => {
   writeFileSync(join(folder, 'spin.ts'), 'export function* main() { let n = 0; function spinning() { for (;;) n++; } spinning(); yield; return n; }');
   const answer = vitrine(['script', 'spin.ts']);

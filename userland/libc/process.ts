@@ -31,15 +31,18 @@ export function* _exit(status: number): Sys<never> {
   }
 }
 
-/** Runs a program or a child's body to its end and exits with what it returns. A system call nobody caught ends it with 1. */
+/**
+ * Runs a program or a child's body to its end and exits with what it returns. An error nobody caught is said in one
+ * line and ends it with 1. After a bad memory access even that fails again, and the kernel's signal ends it.
+ */
 function* runToExit(body: Sys<number | undefined | void>, name: string): Sys<never> {
   let status: number;
   try {
     status = (yield* body) ?? 0;
   } catch (e) {
-    if (!(e instanceof Errno) && !(e instanceof TypeError) && !(e instanceof RangeError)) throw e;
+    const said = e instanceof Errno || e instanceof TypeError || e instanceof RangeError ? e.message : `uncaught ${e instanceof Error ? `${e.name}: ${e.message}` : String(e)}`;
     yield* fflush();
-    yield* eputs(`${name}: ${e.message}`);
+    yield* eputs(`${name}: ${said}`);
     status = 1;
   }
   return yield* exit(status);
