@@ -1,6 +1,6 @@
 /**
  * The register file of one processor, in the wasm memory, so that emitted code, exec functions, VM entry and exit,
- * KVM_GET_REGS and the gdb stub share one declaration. SDM Vol. 1 ch. 3 and 8, Vol. 3 ch. 2.
+ * KVM_GET_REGS and tools that look in share one declaration. SDM Vol. 1 ch. 3 and 8, Vol. 3 ch. 2.
  *
  * `cpu_state` is what silicon holds plus what the engine derives from it (mode, pending, budget); `CpuState` gives
  * exec functions typed arrays over it and the processor's links to the outside (its bus and its door). The one hard

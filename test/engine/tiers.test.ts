@@ -169,3 +169,36 @@ test('cold code, hot code and any mix of them pass through the same states', () 
   for (let seed = 1; seed <= Number(process.env['SEEDS'] ?? 16); seed++) regions += compare(seed);
   assert.ok(regions > 80, `${regions} regions`);
 });
+
+test('a hot loop that rewrites an instruction of its own runs the new one at once', () => {
+  const N = 4000;
+  for (const mask of [0, 0x3f]) {                     // at every turn, and once in 64 when the region has long been there
+    const code = Uint8Array.of(
+      0xb8, 1, 0, 0, 0,                               // top: mov eax, 1
+      0x01, 0xc3,                                     // add ebx, eax
+      0xf7, 0xc1, mask, 0, 0, 0,                      // test ecx, mask
+      0x75, 0x07,                                     // jnz on
+      0xff, 0x04, 0x25, (CODE + 1) & 0xff, (CODE + 1) >> 8 & 0xff, CODE >> 16, 0, // inc dword [top + 1]
+      0xff, 0xc9,                                     // on: dec ecx
+      0x75, 0xe6,                                     // jnz top
+      0xeb, 0xfe,                                     // jmp $
+    );
+    let sum = 0;
+    for (let ecx = N, eax = 1; ecx > 0; ecx--) {
+      sum += eax;
+      if ((ecx & mask) === 0) eax++;
+    }
+    const runs = [Infinity, 1, 20].map((threshold) => {
+      const m = machine(2, true, threshold);
+      m.ram.mem.u8.set(code, m.ram.base + CODE);
+      m.cpu.gpr[1] = BigInt(N);
+      m.cpu.gpr[3] = 0n;
+      m.engine.run(m.cpu, 10 * N + 5000);
+      if (threshold === 1) assert.ok(m.engine.code.hot.regions > 0);
+      assert.equal(m.cpu.gpr[3], BigInt(sum), `threshold ${threshold}, mask ${mask}`);
+      return state(m);
+    });
+    assert.equal(runs[1], runs[0]);
+    assert.equal(runs[2], runs[0]);
+  }
+});
