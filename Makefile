@@ -1,5 +1,5 @@
 # Everything goes through cli/launch.mjs, which installs what is missing first.
-.PHONY: boot test check bench lab grade test-slow setup clean
+.PHONY: boot test check bench lab grade test-slow test-silicon setup clean
 .DEFAULT_GOAL := boot
 N ?= 01
 
@@ -7,6 +7,10 @@ boot:
 	@node cli/launch.mjs boot
 test: setup
 	@node cli/test.mjs
+test-slow: setup
+	@node cli/test.mjs --slow
+test-silicon: setup
+	@node cli/test.mjs --slow silicon
 check: setup
 	@node_modules/.bin/tsc --noEmit
 	@node_modules/.bin/biome lint --error-on-warnings .
