@@ -234,8 +234,8 @@ export class kvm_vcpu {
 export interface msr_filter { readonly default_allow: boolean; readonly ranges: readonly { flags: number; base: number; nmsrs: number; bitmap: Uint8Array }[] }
 
 export class kvm_arch {
-  /** EPT tables: the root frame, 0 while there is none. */
-  tdp_root = 0;
+  /** EPT tables: the root frame of each address space, 0 while there is none. */
+  readonly tdp_roots: number[] = Array.from({ length: KVM_MAX_NR_ADDRESS_SPACES }, () => 0);
   tss_addr = 0;
   identity_map_addr = 0;
   disabled_quirks = 0n;

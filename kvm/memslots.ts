@@ -44,7 +44,7 @@ export function kvm_set_memory_region(kvm: kvm, mem: region): number {
   if (npages === 0) {
     if (old === undefined) return -EINVAL;
     replace(kvm, slots, old, undefined);
-    kvm_mmu_zap_gfns(kvm, old.base_gfn, old.npages);
+    kvm_mmu_zap_gfns(kvm, as_id, old.base_gfn, old.npages);
     return 0;
   }
   const base = mem.guest_phys_addr / BigInt(PAGE_SIZE);
@@ -67,7 +67,7 @@ export function kvm_set_memory_region(kvm: kvm, mem: region): number {
   }
   const slot: kvm_memory_slot = { id, as_id, base_gfn: Number(base), npages, userspace_addr: Number(mem.userspace_addr), flags: mem.flags, dirty_bitmap: bitmap };
   replace(kvm, slots, old, slot);
-  if (old !== undefined && moved) kvm_mmu_zap_gfns(kvm, old.base_gfn, old.npages);
+  if (old !== undefined && moved) kvm_mmu_zap_gfns(kvm, as_id, old.base_gfn, old.npages);
   else if (old !== undefined && logged && (old.flags & KVM_MEM_LOG_DIRTY_PAGES) === 0) kvm_mmu_slot_remove_write_access(kvm, slot);
   return 0;
 }
@@ -111,13 +111,15 @@ export function gfn_to_memslot(slots: kvm_memslots, gfn: number): kvm_memory_slo
   return undefined;
 }
 
-export const kvm_vcpu_memslots = (vcpu: kvm_vcpu): kvm_memslots => vcpu.kvm.memslots[vcpu.arch.smm ? 1 : 0]!;
+/** The address space the vCPU is in: 1 in system management mode. */
+export const kvm_arch_vcpu_memslots_id = (vcpu: kvm_vcpu): number => (vcpu.arch.smm ? 1 : 0);
+export const kvm_vcpu_memslots = (vcpu: kvm_vcpu): kvm_memslots => vcpu.kvm.memslots[kvm_arch_vcpu_memslots_id(vcpu)]!;
 
 /** The same for a vCPU, which remembers where it looked last. */
 export function kvm_vcpu_gfn_to_memslot(vcpu: kvm_vcpu, gfn: number): kvm_memory_slot | undefined {
   const slots = kvm_vcpu_memslots(vcpu);
   const last = vcpu.last_used_slot;
-  if (last !== undefined && vcpu.last_used_generation === slots.generation && gfn >= last.base_gfn && gfn < last.base_gfn + last.npages) return last;
+  if (last !== undefined && vcpu.last_used_generation === slots.generation && last.as_id === kvm_arch_vcpu_memslots_id(vcpu) && gfn >= last.base_gfn && gfn < last.base_gfn + last.npages) return last;
   const slot = gfn_to_memslot(slots, gfn);
   if (slot !== undefined) {
     vcpu.last_used_slot = slot;

@@ -11,7 +11,7 @@ import { EFAULT, ENOMEM } from '../../abi/errno.ts';
 import { KVM_MEM_READONLY } from '../../abi/kvm/index.ts';
 import { type MaySleep, PAGE_SIZE, __get_free_zeroed, get_user_page, get_user_page_fast_only, put_page, smp_call_function_single } from '../../kernel/exports.ts';
 import { type kvm, type kvm_memory_slot, type kvm_vcpu, KVM_REQ_TLB_FLUSH, kvm_make_request, kvm_x86 } from '../kvm_host.ts';
-import { kvm_vcpu_gfn_to_memslot, kvm_vcpu_memslots, mark_page_dirty_in_slot } from '../memslots.ts';
+import { kvm_arch_vcpu_memslots_id, kvm_vcpu_gfn_to_memslot, kvm_vcpu_memslots, mark_page_dirty_in_slot } from '../memslots.ts';
 
 const READ = 1, WRITE = 2, EXECUTE = 4, MEMORY_WB = 6 << 3, IGNORE_PAT = 1 << 6;
 /** Write without read is a misconfiguration: how an address without memory is remembered. The generation is in the upper half. */
@@ -24,15 +24,15 @@ export const RET_PF_RETRY = 0;
 export const RET_PF_EMULATE = 1;
 export const RET_PF_ERROR = -1;
 
-/** Index into mem.u32 of the entry for `gfn`; 0 when a table on the way is missing and `make` is false, -ENOMEM when none can be had. */
-function entry_of(kvm: kvm, gfn: number, make: boolean): number {
+/** Index into mem.u32 of the entry for `gfn` of an address space; 0 when a table on the way is missing and `make` is false, -ENOMEM when none can be had. */
+function entry_of(kvm: kvm, as_id: number, gfn: number, make: boolean): number {
   const words = kvm.mem.u32;
-  let table = kvm.arch.tdp_root;
+  let table = kvm.arch.tdp_roots[as_id]!;
   if (table === 0) {
     if (!make) return 0;
     table = __get_free_zeroed();
     if (table < 0) return -ENOMEM;
-    kvm.arch.tdp_root = table;
+    kvm.arch.tdp_roots[as_id] = table;
     kvm.arch.n_used_mmu_pages++;
   }
   for (let level = LEVELS; ; level--) {
@@ -90,7 +90,7 @@ function* wait_for_page(vcpu: kvm_vcpu, slot: kvm_memory_slot, gfn: number, writ
 function map(vcpu: kvm_vcpu, slot: kvm_memory_slot, gfn: number, write: boolean, pfn: number): number {
   const { kvm } = vcpu;
   if (pfn < 0) return -EFAULT;
-  const at = entry_of(kvm, gfn, true);
+  const at = entry_of(kvm, slot.as_id, gfn, true);
   if (at > 0) {
     const words = kvm.mem.u32;
     if ((words[at]! & READ) === 0) kvm.stat.pages_4k++;
@@ -106,7 +106,7 @@ function map(vcpu: kvm_vcpu, slot: kvm_memory_slot, gfn: number, write: boolean,
 /** Remembers that nothing is there, so that the next access exits as a misconfiguration and needs no lookup. */
 function mark_mmio(vcpu: kvm_vcpu, gfn: number): number {
   vcpu.stat.pf_emulate++;
-  const at = entry_of(vcpu.kvm, gfn, true);
+  const at = entry_of(vcpu.kvm, kvm_arch_vcpu_memslots_id(vcpu), gfn, true);
   if (at > 0) {
     const words = vcpu.kvm.mem.u32;
     words[at] = MMIO;
@@ -118,7 +118,7 @@ function mark_mmio(vcpu: kvm_vcpu, gfn: number): number {
 
 /** An EPT misconfiguration at `gpa`: RET_PF_EMULATE when it is a remembered MMIO address, RET_PF_RETRY when that is outdated. */
 export function handle_mmio_page_fault(vcpu: kvm_vcpu, gpa: number): number {
-  const at = entry_of(vcpu.kvm, Math.floor(gpa / PAGE_SIZE), false);
+  const at = entry_of(vcpu.kvm, kvm_arch_vcpu_memslots_id(vcpu), Math.floor(gpa / PAGE_SIZE), false);
   if (at <= 0) return RET_PF_RETRY;
   const words = vcpu.kvm.mem.u32;
   if (words[at] !== MMIO) return (words[at]! & READ) !== 0 || words[at] === 0 ? RET_PF_RETRY : RET_PF_ERROR;
@@ -130,8 +130,9 @@ export function handle_mmio_page_fault(vcpu: kvm_vcpu, gpa: number): number {
 // ---------------------------------------------------------------- taking entries away
 
 /** Calls `fn` with the index of each present entry of the range; absent tables are passed over as a whole. */
-function for_each_entry(kvm: kvm, first: number, npages: number, fn: (at: number, gfn: number) => void): void {
-  if (kvm.arch.tdp_root !== 0) walk(kvm, kvm.arch.tdp_root, LEVELS, 0, first, first + npages, fn);
+function for_each_entry(kvm: kvm, as_id: number, first: number, npages: number, fn: (at: number, gfn: number) => void): void {
+  const root = kvm.arch.tdp_roots[as_id]!;
+  if (root !== 0) walk(kvm, root, LEVELS, 0, first, first + npages, fn);
 }
 function walk(kvm: kvm, table: number, level: number, base: number, first: number, end: number, fn: (at: number, gfn: number) => void): void {
   const words = kvm.mem.u32;
@@ -147,11 +148,11 @@ function walk(kvm: kvm, table: number, level: number, base: number, first: numbe
   }
 }
 
-/** Removes all entries of the range. */
-export function kvm_mmu_zap_gfns(kvm: kvm, first: number, npages: number): void {
+/** Removes all entries of a range of an address space. */
+export function kvm_mmu_zap_gfns(kvm: kvm, as_id: number, first: number, npages: number): void {
   const words = kvm.mem.u32;
   let present = false;
-  for_each_entry(kvm, first, npages, (at) => {
+  for_each_entry(kvm, as_id, first, npages, (at) => {
     if ((words[at]! & READ) !== 0) {
       present = true;
       kvm.stat.pages_4k--;
@@ -166,7 +167,7 @@ export function kvm_mmu_zap_gfns(kvm: kvm, first: number, npages: number): void 
 export function kvm_mmu_slot_remove_write_access(kvm: kvm, slot: kvm_memory_slot, bitmap?: Uint32Array): void {
   const words = kvm.mem.u32;
   let narrowed = false;
-  for_each_entry(kvm, slot.base_gfn, slot.npages, (at, gfn) => {
+  for_each_entry(kvm, slot.as_id, slot.base_gfn, slot.npages, (at, gfn) => {
     const bit = gfn - slot.base_gfn;
     if (bitmap !== undefined && (bitmap[bit >>> 5]! & (1 << (bit & 31))) === 0) return;
     if ((words[at]! & (READ | WRITE)) !== (READ | WRITE)) return;
@@ -185,7 +186,7 @@ export function kvm_unmap_hva_range(kvm: kvm, start: number, end: number): void 
       const to = Math.min(end, slot.userspace_addr + slot.npages * PAGE_SIZE);
       if (from >= to) continue;
       const first = slot.base_gfn + Math.floor((from - slot.userspace_addr) / PAGE_SIZE);
-      kvm_mmu_zap_gfns(kvm, first, Math.ceil((to - from) / PAGE_SIZE));
+      kvm_mmu_zap_gfns(kvm, slot.as_id, first, Math.ceil((to - from) / PAGE_SIZE));
     }
   }
 }
@@ -208,14 +209,16 @@ export function kvm_mmu_free_roots(kvm: kvm): void {
     }
     put_page(table);
   };
-  if (kvm.arch.tdp_root !== 0) free(kvm.arch.tdp_root, LEVELS);
-  kvm.arch.tdp_root = 0;
+  for (const root of kvm.arch.tdp_roots) if (root !== 0) free(root, LEVELS);
+  kvm.arch.tdp_roots.fill(0);
   kvm.arch.n_used_mmu_pages = 0;
 }
 
-/** The EPT pointer's frame, made on first use; -ENOMEM. */
+/** The EPT pointer's frame, made on first use; -ENOMEM. System management mode has one of its own. */
 export function kvm_mmu_load(vcpu: kvm_vcpu): number {
-  if (vcpu.kvm.arch.tdp_root !== 0) return vcpu.kvm.arch.tdp_root;
-  const at = entry_of(vcpu.kvm, 0, true);
-  return at < 0 ? at : vcpu.kvm.arch.tdp_root;
+  const as_id = kvm_arch_vcpu_memslots_id(vcpu);
+  const { tdp_roots } = vcpu.kvm.arch;
+  if (tdp_roots[as_id] !== 0) return tdp_roots[as_id]!;
+  const at = entry_of(vcpu.kvm, as_id, 0, true);
+  return at < 0 ? at : tdp_roots[as_id]!;
 }

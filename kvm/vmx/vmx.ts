@@ -18,6 +18,7 @@ import {
   KVM_REQ_EVENT, KVM_REQ_TLB_FLUSH, type kvm, type kvm_vcpu, type kvm_x86_ops, is_64_bit_mode, kvm_make_request, kvm_state,
 } from '../kvm_host.ts';
 import { kvm_clear_exception_queue, kvm_clear_interrupt_queue, kvm_queue_interrupt, kvm_requeue_exception } from '../events.ts';
+import { kvm_arch_vcpu_memslots_id } from '../memslots.ts';
 import { kvm_mmu_load } from '../mmu/tdp.ts';
 import { vmx_handle_exit } from './exits.ts';
 import { vmx_update_msr_bitmap } from './msr-bitmap.ts';
@@ -342,11 +343,11 @@ export const vmx_x86_ops: kvm_x86_ops = {
   },
   write_tsc_offset: (vcpu, offset) => vcpu.vmx.hw.write64(F.TSC_OFFSET, offset),
   flush_tlb_current: (vcpu) => {
-    const root = vcpu.kvm.arch.tdp_root;
+    const root = vcpu.kvm.arch.tdp_roots[kvm_arch_vcpu_memslots_id(vcpu)]!;
     if (root !== 0) vcpu.vmx.hw.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(root)));
     vcpu.vmx.hw.invvpid(1, vcpu.vmx.vpid, 0n);
   },
-  flush_tlb_eptp: (kvm: kvm) => { if (kvm.arch.tdp_root !== 0) this_processor().vmx.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(kvm.arch.tdp_root))); },
+  flush_tlb_eptp: (kvm: kvm) => { for (const root of kvm.arch.tdp_roots) if (root !== 0) this_processor().vmx.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(root))); },
   load_eptp, vcpu_enter, vcpu_run, vcpu_exited, handle_exit_irqoff,
   handle_exit: vmx_handle_exit,
   skip_emulated_instruction, linear_rip,
