@@ -27,7 +27,11 @@ import { run_machine_code, set_result } from './user-mode.ts';
 /** One step of the running task: kernel code up to its next yield, or user code up to its next system call. */
 export function run_task(task: task_struct, p: Processor): void {
   const gen = task.kernel_gen;
-  if (gen === undefined) return run_user(task, p);
+  if (gen === undefined) run_user(task, p);
+  else run_kernel(task, p, gen);
+}
+
+function run_kernel(task: task_struct, p: Processor, gen: MaySleep<number>): void {
   let result: number;
   try {
     const step = gen.next();
@@ -92,8 +96,10 @@ function do_syscall(task: task_struct, p: Processor): void {
     return;
   }
   const result = make_call(task);
-  if (typeof result === 'number') syscall_exit(task, p, result);
-  else task.kernel_gen = result;
+  if (typeof result === 'number') return syscall_exit(task, p, result);
+  // Up to its first yield at once: what the call has begun is not left half done for others to see.
+  task.kernel_gen = result;
+  run_kernel(task, p, result);
 }
 
 /** The call the registers hold: its result, or the code that will have it. */

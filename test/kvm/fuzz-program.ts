@@ -1,16 +1,17 @@
 /**
  * A user program that makes the KVM calls it is given, whatever they are, on all three kinds of descriptors. Calls come
  * in batches from the test; a child process makes them and exits, and the parent counts what the kernel then holds.
+ * Each vCPU has a thread that runs it all the while, over memory that the calls write, move and take away.
  */
 import * as K from '../../abi/kvm/index.ts';
 import { MAP_ANONYMOUS, MAP_SHARED } from '../../abi/mman.ts';
 import type { Ioctl } from '../../abi/ioctl.ts';
 import type { Program, Sys } from '../../abi/process.ts';
-import { SIGALRM } from '../../abi/signal.ts';
+import { SIGALRM, SIGUSR1 } from '../../abi/signal.ts';
 import { itimerval } from '../../abi/time.ts';
-import { __NR_close, __NR_ioctl, __NR_mmap, __NR_munmap, __NR_setitimer } from '../../abi/syscalls.ts';
+import { __NR_close, __NR_ioctl, __NR_mmap, __NR_munmap, __NR_setitimer, __NR_tgkill } from '../../abi/syscalls.ts';
 import { addressOf } from '../../abi/struct.ts';
-import { _start, alloc, arm, close, fork, malloc, mmap, nanosleep, open, readFile, readdir, sigaction, storeBytes, syscall, wait4 } from '../../userland/libc.ts';
+import { _start, alloc, arm, close, fork, getpid, malloc, mmap, nanosleep, open, pthread_create, readFile, readdir, sigaction, storeBytes, syscall, wait4 } from '../../userland/libc.ts';
 
 /** One call: which descriptor (by kind and number), which request, and how its argument is made. */
 export interface Call { readonly kind: 'system' | 'vm' | 'vcpu'; readonly which: number; readonly request: number; readonly argument: number; readonly noise: Uint8Array }
@@ -26,7 +27,11 @@ const PAIRS = [[K.KVM_GET_REGS, K.KVM_SET_REGS], [K.KVM_GET_SREGS, K.KVM_SET_SRE
 export const GOOD = 0, NOISE = 1, BAD_POINTER = 2, NUMBER = 3, RUN = 4, CREATE = 5, CLOSE = 6;
 const MAX_FDS = 4;
 
-export interface Fuzz { batch: readonly Call[] | undefined; end: boolean; calls: number; succeeded: number; before: string; after: string }
+/** `runs` counts the KVM_RUNs of the runner threads, `exits` those that came back with an exit. */
+export interface Fuzz { batch: readonly Call[] | undefined; end: boolean; calls: number; succeeded: number; runs: number; exits: number; before: string; after: string }
+
+/** What vCPUs start in: sti; inc byte [0x2000]; out 0x80,al; mov [bx+0x1234],ax; int3; hlt; and again, noise behind it. */
+const GUEST = [0xfb, 0xfe, 0x06, 0x00, 0x20, 0xe6, 0x80, 0x89, 0x87, 0x34, 0x12, 0x43, 0xf4, 0xeb, 0xf1];
 
 /** What the kernel holds: free frames, tasks, module references, VMs. */
 export function* holdings(): Sys<string> {
@@ -44,6 +49,7 @@ class Caller {
   readonly memory: number;
   readonly vms: number[] = [];
   readonly vcpus: { fd: number; run: number }[] = [];
+  readonly runners: number[] = [];
   constructor(fuzz: Fuzz, sys: number, buffer: number, memory: number) {
     this.fuzz = fuzz;
     this.sys = sys;
@@ -59,6 +65,29 @@ class Caller {
     return r;
   }
 
+  /** Runs the vCPU again and again; what a closed or reused descriptor gives is as good as any. */
+  *runner(fd: number): Sys<number> {
+    const { fuzz } = this;
+    while (!fuzz.end) {
+      arm(__NR_ioctl, fd, K.KVM_RUN.nr, 0);
+      const r = yield;
+      fuzz.runs++;
+      if (r === 0) fuzz.exits++;
+      yield* nanosleep(r === 0 ? 2000n : 20_000n);
+    }
+    return 0;
+  }
+
+  /** A signal for each thread, so that none stays in its vCPU for long. */
+  *kicker(): Sys<number> {
+    const pid = yield* getpid();
+    while (!this.fuzz.end) {
+      for (const tid of [pid, ...this.runners]) yield* syscall(__NR_tgkill, pid, tid, SIGUSR1);
+      yield* nanosleep(20_000n);
+    }
+    return 0;
+  }
+
   *call(c: Call): Sys {
     const vm = this.vms[c.which % Math.max(1, this.vms.length)];
     const vcpu = this.vcpus[c.which % Math.max(1, this.vcpus.length)];
@@ -69,6 +98,8 @@ class Caller {
     if (c.argument === GOOD) return yield* this.good(c, vm, vcpu.fd);
     storeBytes(this.buffer, c.noise);
     const request = requests[c.request % requests.length]!;
+    // A mask without SIGUSR1: with it a guest in a loop would keep its vCPU for good, on Linux too.
+    if (request.nr === K.KVM_SET_SIGNAL_MASK.nr) storeBytes(this.buffer, Uint8Array.of(8, 0, 0, 0, c.noise[4]!, c.noise[5]! & ~2));
     const word = c.argument === NOISE ? this.buffer : c.argument === BAD_POINTER ? 0x7fff_0000_0000 + c.which : c.noise[0]! * 0x10001;
     const r = yield* this.ioctl(fd, request.nr, word);
     if (r > 2 && (request.nr === K.KVM_CREATE_VM.nr || request.nr === K.KVM_CREATE_VCPU.nr || request.nr === K.KVM_GET_STATS_FD.nr)) yield* close(r);
@@ -121,7 +152,23 @@ class Caller {
       if (fd < 0) return;
       const run = yield* syscall(__NR_mmap, 0, 12288, 3, MAP_SHARED, fd, 0);
       this.vcpus.push({ fd, run });
+      yield* this.start(fd);
     } else yield* this.close(c);
+  }
+
+  /** Lets the vCPU start at address 0, and a thread run it, up to MAX_FDS threads. */
+  *start(fd: number): Sys {
+    yield* this.ioctl(fd, K.KVM_GET_SREGS.nr, this.buffer);
+    storeBytes(this.buffer, new Uint8Array(16));
+    storeBytes(this.buffer + 12, new Uint8Array(2));
+    yield* this.ioctl(fd, K.KVM_SET_SREGS.nr, this.buffer);
+    const regs = new Uint8Array(144);
+    regs[136] = 2;
+    storeBytes(this.buffer, regs);
+    yield* this.ioctl(fd, K.KVM_SET_REGS.nr, this.buffer);
+    if (this.runners.length >= MAX_FDS) return;
+    const runner = this.runner.bind(this, fd);
+    this.runners.push((yield* pthread_create(runner, 'runner')).tid);
   }
 
   *close(c: Call): Sys {
@@ -143,11 +190,14 @@ function* timer(us: number): Sys {
 
 function* child(fuzz: Fuzz): Sys<number> {
   yield* sigaction(SIGALRM, function* ignore() {});
+  yield* sigaction(SIGUSR1, function* ignore() {});
   const sys = yield* open('/dev/kvm', 2);
   const buffer = yield* malloc(1 << 16);
   storeBytes(buffer, new Uint8Array(1 << 16));
   const memory = yield* mmap(0, 1 << 20, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  for (let at = 0; at < 1 << 20; at += 0x400) storeBytes(memory + at, Uint8Array.from({ length: 64 }, (_, i) => GUEST[i] ?? at * 31 + i * 17 & 0xff));
   const caller = new Caller(fuzz, sys, buffer, memory);
+  yield* pthread_create(caller.kicker.bind(caller), 'kicker');
   for (;;) {
     const { batch } = fuzz;
     if (batch === undefined) {

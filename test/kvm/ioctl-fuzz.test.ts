@@ -4,8 +4,8 @@ import fc from 'fast-check';
 import { boot } from '../support/boot.ts';
 import { BAD_POINTER, CLOSE, CREATE, type Call, type Fuzz, GOOD, NOISE, NUMBER, RUN, fuzzProgram } from './fuzz-program.ts';
 
-const CALLS = 100_000;
-const BATCH = 500;
+const CALLS = 500_000;
+const BATCH = 5_000;
 
 const call: fc.Arbitrary<Call> = fc.record({
   kind: fc.constantFrom('system', 'vm', 'vcpu'),
@@ -18,9 +18,9 @@ const call: fc.Arbitrary<Call> = fc.record({
   noise: fc.uint8Array({ minLength: 16, maxLength: 16 }),
 });
 
-test(`random ioctls on all kinds of descriptors never hurt the kernel: ${CALLS} calls, and nothing is left behind`, () => {
-  const fuzz: Fuzz = { batch: undefined, end: false, calls: 0, succeeded: 0, before: '', after: '' };
-  const { system, port } = boot({ init: ['-c', 'fuzz'], programs: [fuzzProgram(fuzz)], cpus: 2 });
+test(`random ioctls on all kinds of descriptors, while the vCPUs run, never hurt the kernel: ${CALLS} calls, and nothing is left behind`, () => {
+  const fuzz: Fuzz = { batch: undefined, end: false, calls: 0, succeeded: 0, runs: 0, exits: 0, before: '', after: '' };
+  const { system, port } = boot({ init: ['-c', 'fuzz'], programs: [fuzzProgram(fuzz)], cpus: 4 });
   const { machine } = system;
   const second = system.cyclesPerMs * 1000;
   /** Runs until the batch is done. A machine that stops, or a batch without an end, fails. */
@@ -31,18 +31,14 @@ test(`random ioctls on all kinds of descriptors never hurt the kernel: ${CALLS} 
     }
     assert.ok(done(), `the kernel did not finish; it printed:\n${port.output}`);
   };
-  fc.assert(fc.property(fc.array(call, { minLength: BATCH, maxLength: BATCH }), (batch) => {
-    fuzz.batch = batch;
-    settle(() => fuzz.batch === undefined);
-  }), { numRuns: CALLS / BATCH, endOnFailure: true, seed: 1 });
-  // Good calls come in pairs, so there were more than that.
-  while (fuzz.calls < CALLS) {
-    fuzz.batch = fc.sample(call, { numRuns: BATCH, seed: fuzz.calls });
+  for (let seed = 1; fuzz.calls < CALLS; seed++) {
+    fuzz.batch = fc.sample(call, { numRuns: BATCH, seed });
     settle(() => fuzz.batch === undefined);
   }
   fuzz.end = true;
   settle(() => fuzz.after !== '');
-  console.log(`ioctl fuzz: ${fuzz.calls} calls, ${fuzz.succeeded} succeeded`);
+  console.log(`ioctl fuzz: ${fuzz.calls} calls, ${fuzz.succeeded} succeeded; ${fuzz.runs} runs, ${fuzz.exits} exits`);
+  assert.ok(fuzz.exits > CALLS / 100, `${fuzz.exits} exits in ${fuzz.runs} runs`);
   assert.ok(fuzz.calls >= CALLS);
   assert.ok(fuzz.succeeded >= fuzz.calls / 3, `${fuzz.succeeded} of ${fuzz.calls} succeeded`);
   assert.equal(fuzz.after, fuzz.before);
