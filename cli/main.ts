@@ -26,6 +26,7 @@ async function run(): Promise<number> {
     case 'lab': return (await import('./lab.ts')).lab(rest);
     case 'grade': return (await import('./grade.ts')).grade(rest);
     case 'golden': return (await import('./golden.ts')).golden(rest);
+    case 'unit-tests': return (await import('./unit-tests.ts')).unitTests(rest);
     case 'bench': return (await import('./bench.ts')).bench(rest);
   }
   const options = yargs(argv)

@@ -7,8 +7,8 @@ import { type ArrayView, array, assign, offsetof, u16, u32, u64, u8 } from '../a
 import { O_CLOEXEC, O_RDWR } from '../abi/fcntl.ts';
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from '../abi/mman.ts';
 import {
-  KVM_CAP_IRQCHIP, KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS, KVM_CHECK_EXTENSION, KVM_CREATE_IRQCHIP, KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_GET_API_VERSION,
-  KVM_GET_SREGS, KVM_GET_VCPU_MMAP_SIZE, KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_REGS, KVM_SET_SREGS, KVM_SET_TSS_ADDR, kvm_regs, kvm_run, type kvm_segment, kvm_sregs,
+  KVM_CAP_IRQCHIP, KVM_CAP_MAX_VCPUS, KVM_CAP_NR_VCPUS, KVM_CHECK_EXTENSION, KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2, KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_GET_API_VERSION,
+  KVM_GET_SREGS, KVM_GET_VCPU_MMAP_SIZE, KVM_PIT_SPEAKER_DUMMY, KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_REGS, KVM_SET_SREGS, KVM_SET_TSS_ADDR, kvm_pit_config, kvm_regs, kvm_run, type kvm_segment, kvm_sregs,
 } from '../abi/kvm/index.ts';
 import { Errno, alloc, free, ioctl, malloc, mmap, open, view } from '../userland/libc.ts';
 import type { BootImage } from './boot/image.ts';
@@ -77,6 +77,12 @@ export function* kvm_init(config: Configuration): Sys<Kvm> {
   const irqchip = config.kernelIrqchip ?? (there && config.cpus > 1);
   if (irqchip && !there) throw new OptionError('Create kernel irqchip failed: this KVM has none');
   if (irqchip) yield* orFail(ioctl(vm, KVM_CREATE_IRQCHIP, 0), (text) => `Create kernel irqchip failed: ${text}`);
+  if (irqchip && config.pit) {
+    const pit = yield* alloc(kvm_pit_config);
+    pit.flags = KVM_PIT_SPEAKER_DUMMY;
+    yield* orFail(ioctl(vm, KVM_CREATE_PIT2, pit), (text) => `Create kernel PIC irqchip failed: ${text}`);
+    yield* free(pit);
+  }
   return { fd, vm, mmapSize: yield* ioctl(fd, KVM_GET_VCPU_MMAP_SIZE, 0), irqchip };
 }
 

@@ -53,8 +53,7 @@ export function* kvm_cpu_exec(machine: Machine, index: number): Sys<never> {
         kvm_handle_io(ports, io, pio);
         break;
       case KVM_EXIT_MMIO:
-        // No device lives in memory: writes are lost, reads give ones.
-        if (mmio.is_write === 0) for (let i = 0; i < 8; i++) mmio.data.set(i, 0xff);
+        machine.mmio.access(mmio);
         break;
       case KVM_EXIT_HLT:
         yield* halted(machine, vcpu);

@@ -4,10 +4,13 @@
  * look before it lets the guest run on.
  */
 import type { Sys } from '../abi/process.ts';
-import { exit, eputs, write } from '../userland/libc.ts';
+import { KVM_IRQ_LINE, kvm_irq_level } from '../abi/kvm/index.ts';
+import { assign } from '../abi/struct.ts';
+import { alloc, exit, eputs, free, ioctl, write } from '../userland/libc.ts';
 import type { Kvm } from './accel-kvm.ts';
 import type { BootImage } from './boot/image.ts';
 import type { Chardev } from './chardev.ts';
+import { MmioTable } from './hw/mmio.ts';
 import { PortTable } from './hw/ports.ts';
 import type { GuestMemory } from './memory.ts';
 import type { Configuration } from './options.ts';
@@ -23,6 +26,7 @@ export class Machine {
   readonly memory: GuestMemory;
   readonly image: BootImage;
   readonly ports = new PortTable();
+  readonly mmio = new MmioTable();
   /** What COM1 to COM4 are connected to. */
   readonly serial: (Chardev | undefined)[] = [];
   debugcon: Chardev | undefined;
@@ -31,6 +35,8 @@ export class Machine {
   attention = false;
   shutdown: Shutdown | undefined;
   resetRequested = false;
+  /** Interrupt lines that devices moved and KVM has not been told of. */
+  private readonly lines: { readonly irq: number; readonly level: number }[] = [];
   /** An eventfd that ends the main loop's sleep. */
   private readonly wakeFd: number;
   private wakeWanted = false;
@@ -55,6 +61,21 @@ export class Machine {
     this.attention = true;
   }
 
+  /** Moves a line of the interrupt controllers, before the guest runs on. */
+  setLine(irq: number, level: number): void {
+    this.lines.push({ irq, level });
+    this.attention = true;
+  }
+
+  private *tellLines(): Sys {
+    const line = yield* alloc(kvm_irq_level);
+    for (const { irq, level } of this.lines.splice(0)) {
+      assign(line, { irq, level });
+      yield* ioctl(this.kvm.vm, KVM_IRQ_LINE, line);
+    }
+    yield* free(line);
+  }
+
   outputWaits(): void {
     this.attention = true;
   }
@@ -77,6 +98,7 @@ export class Machine {
   /** Does what waits. Does not return when the machine is to end. */
   *attend(): Sys {
     this.attention = false;
+    if (this.lines.length > 0) yield* this.tellLines();
     yield* this.flush();
     if (this.wakeWanted) {
       this.wakeWanted = false;

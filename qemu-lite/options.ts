@@ -30,12 +30,16 @@ export interface Configuration {
   cpu: string;
   /** Whether the interrupt controllers are KVM's; left open, they are when more than one CPU wants to start. */
   kernelIrqchip: boolean | undefined;
+  /** An interval timer beside KVM's interrupt controllers. */
+  pit: boolean;
   nographic: boolean;
   /** Backends of COM1 to COM4, in order. */
   readonly serial: Backend[];
   debugcon: Backend | undefined;
   /** Where -device put them; none given means one at 0xf4. */
   readonly debugExit: PortRange[];
+  /** The device of kvm-unit-tests. */
+  testdev: boolean;
   defaultDevices: boolean;
   reboot: boolean;
   /** -help, -version or a list of names was asked for: print this and do nothing. */
@@ -105,6 +109,11 @@ function setMachine(config: Configuration, arg: string): void {
   else if (first !== '' && first !== 'pc') throw new OptionError('unsupported machine type\nUse -machine help to list supported machines');
   const accelerator = properties.take('accel');
   if (accelerator !== undefined || properties.has('kernel-irqchip')) setAccelerator(config, accelerator?.split(':')[0] ?? 'kvm', properties);
+  const pit = properties.take('pit');
+  if (pit !== undefined) {
+    if (pit !== 'on' && pit !== 'off') throw new OptionError(`Parameter 'pit' expects 'on' or 'off'`);
+    config.pit = pit === 'on';
+  }
   properties.finish((key) => `Property 'pc-machine.${key}' not found`);
 }
 
@@ -155,8 +164,12 @@ function setCpu(config: Configuration, arg: string): void {
 function addDevice(config: Configuration, arg: string): void {
   const { first, properties } = parseProperties(arg, 'driver');
   if (first === 'help') {
-    config.answer = 'name "isa-debug-exit", bus ISA';
+    config.answer = 'name "isa-debug-exit", bus ISA\nname "pc-testdev", bus ISA';
     return;
+  }
+  if (first === 'pc-testdev') {
+    config.testdev = true;
+    return properties.finish((key) => `Property 'pc-testdev.${key}' not found`);
   }
   if (first !== 'isa-debug-exit') throw new OptionError(`'${first}' is not a valid device model name`);
   const port = (key: string, otherwise: number): number => {
@@ -174,7 +187,7 @@ export const options: readonly Option[] = [
   { name: 'h',          help: 'display this help and exit', apply: (c) => { c.answer = usage(); } },
   { name: 'help',       help: 'display this help and exit', apply: (c) => { c.answer = usage(); } },
   { name: 'version',    help: 'display version information and exit', apply: (c) => { c.answer = VERSION; } },
-  { name: 'machine',    arg: '[type=]pc[,accel=kvm]', help: 'selects the machine', apply: setMachine },
+  { name: 'machine',    arg: '[type=]pc[,accel=kvm][,pit=on|off]', help: 'selects the machine', apply: setMachine },
   { name: 'M',          arg: '[type=]pc[,accel=kvm]', help: 'the same', apply: setMachine },
   { name: 'cpu',        arg: 'MODEL', help: "processor the guest sees ('-cpu help' for a list)", apply: setCpu },
   { name: 'accel',      arg: '[accel=]kvm[,kernel-irqchip=on|off]', help: 'selects the accelerator: there is no other', apply: setAccel },
@@ -184,7 +197,7 @@ export const options: readonly Option[] = [
   { name: 'name',       arg: '[guest=]STRING[,process=STRING]', help: 'name of the guest, and of the process in ps', apply: setName },
   { name: 'kernel',     arg: 'FILE', file: wholeArgument, help: 'multiboot ELF file, or a flat image for 0x7c00 in real mode', apply: (c, arg) => { c.kernel = arg; } },
   { name: 'append',     arg: 'CMDLINE', help: 'command line of the kernel', apply: (c, arg) => { c.append = arg; } },
-  { name: 'device',     arg: 'DRIVER[,PROP=VALUE…]', help: 'adds a device: isa-debug-exit,iobase=0xf4,iosize=4', apply: addDevice },
+  { name: 'device',     arg: 'DRIVER[,PROP=VALUE…]', help: 'adds a device: isa-debug-exit,iobase=0xf4,iosize=4 or pc-testdev', apply: addDevice },
   { name: 'serial',     arg: 'DEV', file: afterColon, help: 'COM1 (COM2 …) on stdio, mon:stdio, file:PATH, null or none [default: printed, nothing is read]', apply: setSerial },
   { name: 'debugcon',   arg: 'DEV', file: afterColon, help: 'debug console at port 0xe9 to DEV', apply: (c, arg) => { c.debugcon = backend(arg, `could not connect debug console to character backend '${arg}'`); } },
   { name: 'monitor',    arg: 'none', help: 'there is no monitor yet', apply: accept(['none'], (arg) => `could not connect monitor to character backend '${arg}': there is no monitor yet`) },
@@ -210,8 +223,8 @@ export function usage(): string {
 /** Reads `argv` without its first word. Throws OptionError. */
 export function parseOptions(words: readonly string[]): Configuration {
   const config: Configuration = {
-    kernel: undefined, append: undefined, name: undefined, processName: undefined, memory: DEFAULT_MEMORY, cpus: 1, cpu: 'host', kernelIrqchip: undefined,
-    nographic: false, serial: [], debugcon: undefined, debugExit: [], defaultDevices: true, reboot: true, answer: undefined,
+    kernel: undefined, append: undefined, name: undefined, processName: undefined, memory: DEFAULT_MEMORY, cpus: 1, cpu: 'host', kernelIrqchip: undefined, pit: true,
+    nographic: false, serial: [], debugcon: undefined, debugExit: [], testdev: false, defaultDevices: true, reboot: true, answer: undefined,
   };
   for (let i = 0; i < words.length && config.answer === undefined; i++) {
     const word = words[i] ?? '';

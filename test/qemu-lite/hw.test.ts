@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { kvm_run } from '../../abi/kvm/index.ts';
 import { Chardev } from '../../qemu-lite/chardev.ts';
 import { acpiPm } from '../../qemu-lite/hw/acpi-pm.ts';
 import { debugExit } from '../../qemu-lite/hw/debug-exit.ts';
 import { debugcon } from '../../qemu-lite/hw/debugcon.ts';
 import { pciConfigAddress } from '../../qemu-lite/hw/pci-config.ts';
+import { fwCfg } from '../../qemu-lite/hw/fw-cfg.ts';
+import { MmioTable } from '../../qemu-lite/hw/mmio.ts';
+import { pcTestdev } from '../../qemu-lite/hw/pc-testdev.ts';
 import { type PortDevice, PortTable } from '../../qemu-lite/hw/ports.ts';
 import { keyboardController, resetControl } from '../../qemu-lite/hw/reset.ts';
 import { serial } from '../../qemu-lite/hw/serial.ts';
+import type { Machine } from '../../qemu-lite/machine.ts';
 import { Mux } from '../../qemu-lite/mux.ts';
+import { parseOptions } from '../../qemu-lite/options.ts';
 
 /** A device that writes down what reaches it and answers with its offset. */
 function recorder(width: 1 | 2 | 4): PortDevice & { readonly log: string[] } {
@@ -143,4 +149,47 @@ test('Ctrl-a takes the next key as a command; twice, it is itself', () => {
   assert.deepEqual(press('a\x01'), ['a']);
   assert.deepEqual(press('x'), ['', 'quit'], 'an escape may end one read and its command begin the next');
   assert.deepEqual(press('\x01zy'), ['y']);
+});
+
+test('the firmware configuration device gives the selected item byte by byte, and zeroes behind its end', () => {
+  const device = fwCfg(parseOptions(['-kernel', 'k', '-m', '65', '-smp', '3']));
+  const item = (key: number, length: number): number[] => {
+    device.write(0, 2, key);
+    return Array.from({ length }, () => device.read(1, 1));
+  };
+  assert.equal(String.fromCharCode(...item(0, 4)), 'QEMU');
+  assert.deepEqual(item(3, 8), [0, 0, 0x10, 4, 0, 0, 0, 0]);
+  assert.deepEqual(item(5, 4), [3, 0, 0, 0]);
+  assert.deepEqual(item(0x77, 2), [0, 0]);
+});
+
+/** One access of a guest, as KVM reports it. */
+function access(table: MmioTable, address: number, bytes: readonly number[] | number): number[] {
+  const { mmio } = kvm_run.make();
+  mmio.phys_addr = BigInt(address);
+  mmio.is_write = typeof bytes === 'number' ? 0 : 1;
+  mmio.len = typeof bytes === 'number' ? bytes : bytes.length;
+  if (typeof bytes !== 'number') bytes.forEach((byte, i) => { mmio.data.set(i, byte); });
+  table.access(mmio);
+  return Array.from({ length: mmio.len }, (_, i) => mmio.data.get(i));
+}
+
+test('memory that nobody owns reads as ones and loses what is written', () => {
+  const table = new MmioTable();
+  access(table, 0xfee0_0000, [1, 2]);
+  assert.deepEqual(access(table, 0xfee0_0000, 2), [0xff, 0xff]);
+});
+
+test('pc-testdev remembers what its ports and its memory were given, and moves interrupt lines', () => {
+  const lines: number[][] = [];
+  const machine = { ports: new PortTable(), mmio: new MmioTable(), setLine: (irq: number, level: number) => { lines.push([irq, level]); } };
+  pcTestdev(machine as unknown as Machine);
+  machine.ports.write(0xe0, 4, 0x8765_4321);
+  machine.ports.write(0xe1, 1, 0xaa);
+  assert.deepEqual([machine.ports.read(0xe0, 4), machine.ports.read(0xe2, 2)], [0x8765_aa21, 0x8765]);
+  access(machine.mmio, 0xff00_0ffe, [1, 2, 3, 4]);
+  assert.deepEqual(access(machine.mmio, 0xff00_1000, 4), [3, 4, 0, 0]);
+  machine.ports.write(0x2000 + 23, 1, 5);
+  machine.ports.write(0x2000, 1, 0);
+  assert.deepEqual(lines, [[23, 1], [0, 0]]);
 });

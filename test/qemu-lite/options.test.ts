@@ -16,8 +16,8 @@ const refusal = (text: string): string => {
 
 test('without options but a kernel there are 128 MiB, one CPU, COM1 printed and isa-debug-exit at 0xf4', () => {
   assert.deepEqual(parse('-kernel k'), {
-    kernel: 'k', append: undefined, name: undefined, processName: undefined, memory: 128 << 20, cpus: 1, cpu: 'host', kernelIrqchip: undefined, nographic: false,
-    serial: [{ kind: 'stdout' }], debugcon: undefined, debugExit: [{ iobase: 0xf4, iosize: 4 }], defaultDevices: true,
+    kernel: 'k', append: undefined, name: undefined, processName: undefined, memory: 128 << 20, cpus: 1, cpu: 'host', kernelIrqchip: undefined, pit: true, nographic: false,
+    serial: [{ kind: 'stdout' }], debugcon: undefined, debugExit: [{ iobase: 0xf4, iosize: 4 }], testdev: false, defaultDevices: true,
     reboot: true, answer: undefined,
   });
 });
@@ -50,6 +50,7 @@ test('isa-debug-exit has QEMU\'s own ports when none are named, and replaces the
   assert.deepEqual(parse('-kernel k -device isa-debug-exit').debugExit, [{ iobase: 0x501, iosize: 2 }]);
   assert.deepEqual(parse('-kernel k -device isa-debug-exit,iobase=0xf4,iosize=0x04').debugExit, [{ iobase: 0xf4, iosize: 4 }]);
   assert.deepEqual(parse('-kernel k -nodefaults').debugExit, []);
+  assert.deepEqual([parse('-kernel k -device pc-testdev').testdev, parse('-kernel k -M pc,pit=off').pit], [true, false]);
   assert.deepEqual(parse('-kernel k -nodefaults').serial, []);
 });
 
