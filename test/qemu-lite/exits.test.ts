@@ -45,10 +45,10 @@ test('memory that is not there reads as ones', () => {
   let last: Parameters<Exit>[0] | undefined;
   runScripted(function* guest() {
     yield (run) => { last = run; run.exit_reason = KVM_EXIT_MMIO; run.mmio.phys_addr = 0xb8000n; run.mmio.len = 4; run.mmio.is_write = 0; };
-    data.push(...(last?.mmio.data ?? []));
+    data.push(...[...(last?.mmio.data ?? [])].slice(0, 4));
     yield outw(0x604, 0x2000);
   }, hello);
-  assert.deepEqual(data, new Array(8).fill(0xff));
+  assert.deepEqual(data, new Array(4).fill(0xff));
 });
 
 test('an interrupted run is run again', () => {
