@@ -1,40 +1,13 @@
 /** vCPUs under the scheduler: shares, affinity, and what a killed VM leaves behind. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { sched_switch } from '../../kernel/trace/events-sched.ts';
-import { boot, sh } from '../support/boot.ts';
-
-/** Guest instructions retired on behalf of each thread between two moments, by thread id. */
-function guestInstructions(command: string, cpus: number, from: number, to: number): Map<number, { comm: string; instructions: number }> {
-  const { system } = boot({ cpus, init: ['-c', command] });
-  const { machine, kernel } = system;
-  const counts = new Map<number, { comm: string; instructions: number }>();
-  const seen = machine.processors.map(() => 0);
-  let counting = false;
-  const credit = (cpu: number, pid: number, comm: string): void => {
-    const retired = machine.processors[cpu]!.retired.guest;
-    const delta = retired - seen[cpu]!;
-    seen[cpu] = retired;
-    if (!counting || delta === 0) return;
-    const entry = counts.get(pid) ?? { comm, instructions: 0 };
-    entry.instructions += delta;
-    counts.set(pid, entry);
-  };
-  const buffer = kernel.trace_buffer();
-  buffer.consumer = ({ cpu, values }) => credit(cpu, values['prev_pid'] as number, values['prev_comm'] as string);
-  buffer.enable(sched_switch as never);
-  assert.equal(machine.run(from), 'paused');
-  for (const cpu of machine.processors.keys()) seen[cpu] = machine.processors[cpu]!.retired.guest;
-  counting = true;
-  assert.equal(machine.run(to), 'paused');
-  buffer.disable(sched_switch as never);
-  return counts;
-}
+import { sh } from '../support/boot.ts';
+import { guestInstructions } from '../support/guest-time.ts';
 
 test('a VM at nice 10 beside one at nice 0 on one processor gets 110:1024 of the guest instructions', () => {
   const second = 1_000_000_000;
   const counts = guestInstructions(
-    'qemu-lite -nographic -name heavy -kernel /boot/busy.elf < /dev/null & nice -n 10 qemu-lite -nographic -name light -kernel /boot/busy.elf < /dev/null & wait', 1, 0.2 * second, 1.2 * second);
+    'qemu-lite -nographic -name heavy -kernel /boot/busy.elf < /dev/null & nice -n 10 qemu-lite -nographic -name light -kernel /boot/busy.elf < /dev/null & wait', { cpus: 1 }, 0.2 * second, 1.2 * second);
   const [heavy, light] = [...counts.values()].map((c) => c.instructions).sort((a, b) => b - a);
   assert.equal(counts.size, 2, JSON.stringify([...counts]));
   assert.ok(heavy! > 100_000_000, 'the heavy one ran');

@@ -1,0 +1,53 @@
+/** Hostile guests in numbers, and the check that EPT never leads outside their memory slots. */
+import assert from 'node:assert/strict';
+import { current, machine } from '../../kernel/exports.ts';
+import { type kvm, kvm_state } from '../../kvm/kvm_host.ts';
+import { boot } from '../support/boot.ts';
+import { type Hostility, hostileProgram } from './hostile-program.ts';
+
+const PAGE = 4096;
+
+/** Frames a four-level table leads to: page tables and EPT have the same shape, `present` tells their entries apart. */
+function* leaves(root: number, present: number, level = 4, base = 0): Generator<{ address: number; frame: number; pages: number }> {
+  const { ram } = machine();
+  for (let i = 0; i < 512; i++) {
+    const at = (ram.base + root * PAGE + i * 8) >>> 2;
+    const low = ram.mem.u32[at]!;
+    const frame = (low >>> 12) + (ram.mem.u32[at + 1]! & 0xf_ffff) * 2 ** 20;
+    const address = base + i * PAGE * 512 ** (level - 1);
+    if ((low & present) === 0) continue;
+    if (level === 1 || (low & 0x80) !== 0) yield { address, frame, pages: 512 ** (level - 1) };
+    else yield* leaves(frame, present, level - 1, address);
+  }
+}
+
+/** Every frame EPT gives to a guest is the one that the memory slot's user page lies in. */
+function checkTables(vm: kvm, counted: { leaves: number }): void {
+  const user = new Map<number, number>();
+  for (const { address, frame, pages } of leaves(current().mm!.pgd, 1)) for (let i = 0; i < pages; i++) user.set(address / PAGE + i, frame + i);
+  vm.arch.tdp_roots.forEach((root, as) => {
+    if (root === 0) return;
+    for (const { address, frame, pages } of leaves(root, 1)) {
+      for (let i = 0; i < pages; i++) {
+        const gfn = address / PAGE + i;
+        const slot = vm.memslots[as]!.slots.find((s) => gfn >= s.base_gfn && gfn < s.base_gfn + s.npages);
+        assert.ok(slot !== undefined, `guest frame ${gfn} is mapped and in no slot`);
+        assert.equal(frame + i, user.get(slot.userspace_addr / PAGE + gfn - slot.base_gfn), `guest frame ${gfn}`);
+        counted.leaves++;
+      }
+    }
+  });
+}
+
+/** Runs so many hostile guests, one after the other, and asserts that none got beyond its memory. */
+export function hostileGuests(guests: number, seed: number): void {
+  const counted = { leaves: 0 };
+  const h: Hostility = { seed, guests, check: () => { for (const vm of kvm_state().vm_list) checkTables(vm, counted); }, leaks: [], exits: new Map(), runs: 0, interrupted: 0, done: false };
+  const { system, port } = boot({ init: ['-c', 'hostile'], programs: [hostileProgram(h)], cpus: 1 });
+  const state = system.machine.run(3600 * system.cyclesPerMs * 1000);
+  assert.equal(state, 'off', port.output);
+  assert.ok(h.done, port.output);
+  assert.deepEqual(h.leaks, []);
+  console.log(`hostile guests: ${h.runs} runs, ${h.interrupted} interrupted, ${counted.leaves} frames checked, exits ${JSON.stringify([...h.exits])}`);
+  assert.ok(counted.leaves > h.guests && h.exits.size >= 5, JSON.stringify([...h.exits]));
+}

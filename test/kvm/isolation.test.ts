@@ -1,0 +1,5 @@
+/** What a guest can reach: its memory slots, and nothing else, whatever it does. */
+import { test } from 'node:test';
+import { hostileGuests } from './hostile-guests.ts';
+
+test('no hostile guest reads or writes anything outside its memory slots', () => { hostileGuests(400, 1); });
