@@ -5,7 +5,7 @@
  */
 import { KVM_MP_STATE_AP_RESET_HOLD, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE } from '../abi/kvm/index.ts';
 import { type MaySleep, current, signal_pending, smp_send_reschedule, this_processor, wait_event_interruptible } from '../kernel/exports.ts';
-import { IN_GUEST_MODE, KVM_REQ_EVENT, KVM_REQ_NMI, KVM_REQ_UNBLOCK, type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_test_request, kvm_x86 } from './kvm_host.ts';
+import { IN_GUEST_MODE, KVM_REQ_EVENT, KVM_REQ_NMI, KVM_REQ_SMI, KVM_REQ_UNBLOCK, type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_test_request, kvm_x86 } from './kvm_host.ts';
 import { kvm_exception_pending } from './events.ts';
 import { kvm_cpu_has_interrupt } from './irq.ts';
 import { kvm_apic_accept_events, kvm_apic_has_events } from './lapic.ts';
@@ -15,6 +15,7 @@ export function kvm_vcpu_has_events(vcpu: kvm_vcpu): boolean {
   const { arch } = vcpu;
   if (kvm_apic_has_events(vcpu) || kvm_exception_pending(vcpu)) return true;
   if (kvm_test_request(KVM_REQ_NMI, vcpu) || (arch.nmi_pending + arch.nmi_queued > 0 && kvm_x86.nmi_allowed(vcpu))) return true;
+  if (kvm_test_request(KVM_REQ_SMI, vcpu) || (arch.smi_pending && !arch.smm)) return true;
   return kvm_x86.interrupt_allowed(vcpu) && kvm_cpu_has_interrupt(vcpu);
 }
 export const kvm_vcpu_running = (vcpu: kvm_vcpu): boolean => vcpu.arch.mp_state === KVM_MP_STATE_RUNNABLE;

@@ -7,7 +7,7 @@
  */
 import { EINVAL } from '../abi/errno.ts';
 import * as K from '../abi/kvm/index.ts';
-import { KVM_MAX_VCPUS, KVM_MAX_VCPU_IDS, KVM_USER_MEM_SLOTS, type kvm, type kvm_vcpu } from './kvm_host.ts';
+import { KVM_MAX_NR_ADDRESS_SPACES, KVM_MAX_VCPUS, KVM_MAX_VCPU_IDS, KVM_USER_MEM_SLOTS, type kvm, type kvm_vcpu } from './kvm_host.ts';
 import { KVM_MAX_IRQ_ROUTES, kvm_setup_split_irqchip } from './irqchip.ts';
 
 export const KVM_X86_VALID_QUIRKS = 0x7f;
@@ -86,6 +86,8 @@ const capabilities: Readonly<Record<number, number>> = {
   [K.KVM_CAP_IRQFD]:                        1,
   [K.KVM_CAP_IRQFD_RESAMPLE]:               1,
   [K.KVM_CAP_SIGNAL_MSI]:                   1,
+  [K.KVM_CAP_X86_SMM]:                      1,
+  [K.KVM_CAP_MULTI_ADDRESS_SPACE]:          KVM_MAX_NR_ADDRESS_SPACES,
   [K.KVM_CAP_SPLIT_IRQCHIP]:                1,
   [K.KVM_CAP_TSC_DEADLINE_TIMER]:           1,
   [K.KVM_CAP_X2APIC_API]:                   K.KVM_X2APIC_API_USE_32BIT_IDS | K.KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK,
@@ -96,7 +98,6 @@ export const partial_caps: Readonly<Record<number, string>> = {
   [K.KVM_CAP_MMU_SHADOW_CACHE_CONTROL]: 'the number of pages is stored and limits nothing',
   [K.KVM_CAP_NR_VCPUS]:                 '16, however many processors there are',
   [K.KVM_CAP_MCE]:                      'neither CMCI nor local machine checks',
-  [K.KVM_CAP_VCPU_EVENTS]:              'SMM is never entered',
   [K.KVM_CAP_DISABLE_QUIRKS]:           'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
   [K.KVM_CAP_DISABLE_QUIRKS2]:          'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
   [K.KVM_CAP_ENFORCE_PV_FEATURE_CPUID]: "takes the PV MSRs away, also those the guest's CPUID names",

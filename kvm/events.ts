@@ -13,8 +13,10 @@ import {
 } from '../abi/kvm/index.ts';
 import { BP_VECTOR, DB_VECTOR, DE_VECTOR, DF_VECTOR, GP_VECTOR, NMI_VECTOR, NP_VECTOR, OF_VECTOR, PF_VECTOR, SS_VECTOR, TS_VECTOR, type x86_exception } from './emulate.ts';
 import { kvm_skip_emulated_instruction } from './guest-debug.ts';
+import { kvm_lapic_latched_init } from './lapic.ts';
+import { enter_smm, kvm_smm_changed } from './smm.ts';
 import { kvm_cpu_get_interrupt, kvm_cpu_has_injectable_intr } from './irq.ts';
-import { KVM_REQ_EVENT, KVM_REQ_TRIPLE_FAULT, type kvm_queued_exception, type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_test_request, kvm_x86, lapic_in_kernel } from './kvm_host.ts';
+import { KVM_REQ_EVENT, KVM_REQ_SMI, KVM_REQ_TRIPLE_FAULT, type kvm_queued_exception, type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_test_request, kvm_x86, lapic_in_kernel } from './kvm_host.ts';
 
 // ---------------------------------------------------------------- queueing
 
@@ -155,6 +157,18 @@ export function kvm_check_and_inject_events(vcpu: kvm_vcpu): boolean {
   // With single step by user space the guest must not be led away into a handler.
   if ((vcpu.guest_debug & GUESTDBG_BLOCKIRQ) !== 0) return true;
 
+  if (arch.smi_pending && !arch.smm) {
+    if (injected) {
+      // What is under way is delivered first; then the SMI.
+      kvm_make_request(KVM_REQ_EVENT, vcpu);
+      kvm_x86.request_immediate_exit(vcpu);
+      return true;
+    }
+    arch.smi_pending = false;
+    arch.smi_count++;
+    enter_smm(vcpu);
+    injected = true;
+  }
   if (arch.nmi_pending !== 0) {
     if (!injected && kvm_x86.nmi_allowed(vcpu)) {
       arch.nmi_pending--;
@@ -193,6 +207,7 @@ export function kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu: kvm_vcpu, e: kvm_vcpu_e
   const { arch, kvm } = vcpu;
   const { exception: ex } = arch;
   process_nmi(vcpu);
+  if (kvm_check_request(KVM_REQ_SMI, vcpu)) arch.smi_pending = true;
   if (!kvm.arch.exception_payload_enabled && ex.pending && ex.has_payload) kvm_deliver_exception_payload(vcpu, ex);
   // Software exceptions come again by themselves when the instruction is executed again.
   if (ex.vector !== BP_VECTOR && ex.vector !== OF_VECTOR) {
@@ -213,6 +228,8 @@ export function kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu: kvm_vcpu, e: kvm_vcpu_e
   e.nmi.masked = kvm_x86.get_nmi_mask(vcpu) ? 1 : 0;
   e.smi.smm = arch.smm ? 1 : 0;
   e.smi.pending = arch.smi_pending ? 1 : 0;
+  e.smi.smm_inside_nmi = arch.smm_inside_nmi ? 1 : 0;
+  e.smi.latched_init = kvm_lapic_latched_init(vcpu) ? 1 : 0;
   e.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM;
   if (kvm.arch.exception_payload_enabled) e.flags |= KVM_VCPUEVENT_VALID_PAYLOAD;
   if (kvm.arch.triple_fault_event) {
@@ -260,8 +277,10 @@ export function kvm_vcpu_ioctl_x86_set_vcpu_events(vcpu: kvm_vcpu, e: kvm_vcpu_e
   kvm_x86.set_nmi_mask(vcpu, e.nmi.masked !== 0);
   if ((e.flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR) !== 0 && lapic_in_kernel(vcpu)) arch.sipi_vector = e.sipi_vector;
   if ((e.flags & KVM_VCPUEVENT_VALID_SMM) !== 0) {
-    arch.smm = e.smi.smm !== 0;
+    if (arch.smm !== (e.smi.smm !== 0)) kvm_smm_changed(vcpu, e.smi.smm !== 0);
     arch.smi_pending = e.smi.pending !== 0;
+    if (arch.smm) arch.smm_inside_nmi = e.smi.smm_inside_nmi !== 0;
+    if (arch.apic !== undefined) arch.apic.init_pending = e.smi.latched_init !== 0;
   }
   if ((e.flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) !== 0) {
     if (e.triple_fault.pending) kvm_make_request(KVM_REQ_TRIPLE_FAULT, vcpu);

@@ -62,3 +62,27 @@ export function kvm_arch_vcpu_ioctl_set_guest_debug(vcpu: kvm_vcpu, dbg: kvm_gue
   kvm_x86.update_exception_bitmap(vcpu);
   return 0;
 }
+
+// ---------------------------------------------------------------- the guest's debug registers
+
+const DR6_VOLATILE = 0x1e00fn, DR7_VOLATILE = 0xffff_2bffn, DR7_FIXED_1 = 0x400n;
+
+/** DR4 and DR5 are DR6 and DR7. */
+export const kvm_get_dr = (vcpu: kvm_vcpu, dr: number): bigint => (dr < 4 ? vcpu.arch.db[dr]! : dr === 4 || dr === 6 ? vcpu.arch.dr6 : vcpu.arch.dr7);
+
+/** MOV to a debug register. 1: #GP(0). */
+export function kvm_set_dr(vcpu: kvm_vcpu, dr: number, value: bigint): number {
+  const { arch } = vcpu;
+  if (dr < 4) {
+    arch.db[dr] = value;
+    if ((vcpu.guest_debug & GUESTDBG_USE_HW_BP) === 0) arch.eff_db[dr] = value;
+    return 0;
+  }
+  if (value >> 32n !== 0n) return 1;
+  if (dr === 4 || dr === 6) arch.dr6 = (value & DR6_VOLATILE) | DR6_ACTIVE_LOW;
+  else {
+    arch.dr7 = (value & DR7_VOLATILE) | DR7_FIXED_1;
+    kvm_update_dr7(vcpu);
+  }
+  return 0;
+}

@@ -114,7 +114,10 @@ export class kvm_vcpu_arch {
   nmi_pending = 0;
   nmi_injected = false;
   smi_pending = false;
+  smi_count = 0n;
   smm = false;
+  /** The SMI came while NMIs were masked: RSM leaves them so. */
+  smm_inside_nmi = false;
   triple_fault_pending = false;
   sipi_vector = 0;
   /** Split chips: the vector user space's PIC wants to inject, -1 none. */
@@ -296,7 +299,8 @@ export class kvm {
   dirty_ring_with_bitmap = false;
   max_halt_poll_ns = 200_000;
   override_halt_poll_ns = false;
-  vm_bugged = false;
+  /** Its state is lost: every request is -EIO. */
+  vm_dead = false;
   readonly mmu_notifier: mmu_notifier;
   /** Moves with each invalidation, so that a fault that slept sees it must start over. */
   mmu_invalidate_seq = 0;

@@ -163,13 +163,13 @@ function call<C>(table: ioctl_table<C>, context: C, cmd: number, arg: Word, unkn
 
 function kvm_vm_ioctl(f: file, cmd: number, arg: Word): Answer {
   const vm = f.private_data as kvm;
-  if (vm.mm !== current().mm) return -EIO;
+  if (vm.mm !== current().mm || vm.vm_dead) return -EIO;
   return call(kvm_vm_ioctls, vm, cmd, arg, -ENOTTY);
 }
 
 function kvm_vcpu_ioctl(f: file, cmd: number, arg: Word): Answer {
   const vcpu = f.private_data as kvm_vcpu;
-  if (vcpu.kvm.mm !== current().mm) return -EIO;
+  if (vcpu.kvm.mm !== current().mm || vcpu.kvm.vm_dead) return -EIO;
   if (((cmd >>> 8) & 0xff) !== KVMIO) return -EINVAL;
   return vcpu.owner === undefined ? locked(vcpu, cmd, arg) : wait_for_vcpu(vcpu, cmd, arg);
 }

@@ -16,6 +16,7 @@ import { kvm_vcpu_kick } from './block.ts';
 import { kvm_inject_nmi } from './events.ts';
 import { deliver_to_apics, kvm_ioapic_handles_vector } from './irq-delivery.ts';
 import { APIC_DEFAULT_PHYS_BASE, KVM_REQ_EVENT, KVM_REQ_IOAPIC_EOI_EXIT, type kvm_vcpu, kvm_make_request, kvm_x86 } from './kvm_host.ts';
+import { kvm_inject_smi } from './smm.ts';
 import { kvm_vcpu_reset } from './vcpu-create.ts';
 
 const APIC_LVR = 0x30 >> 2, APIC_LVTCMCI = 0x2f0 >> 2, APIC_LVT0 = 0x350 >> 2, APIC_ID = 0x20 >> 2, APIC_TMICT = 0x380, APIC_TMCCT = 0x390 >> 2;
@@ -113,7 +114,8 @@ export class kvm_lapic {
         this.chip.receive(message);
         return 1;
       case DM_SMI:
-        this.vcpu.arch.smi_pending = true;
+        kvm_inject_smi(this.vcpu);
+        this.wake();
         return 1;
       case DM_EXTINT: return 0;
       default: return 0;
@@ -183,11 +185,19 @@ export class kvm_lapic {
 
 // ---------------------------------------------------------------- what the rest of KVM asks
 
+export const kvm_apic_init_sipi_allowed = (vcpu: kvm_vcpu): boolean => !vcpu.arch.smm && !kvm_x86.apic_init_signal_blocked(vcpu);
+export const kvm_lapic_latched_init = (vcpu: kvm_vcpu): boolean => vcpu.arch.apic?.init_pending === true;
+
 /** INIT and SIPI that have come in. 0 or -errno. */
 export function kvm_apic_accept_events(vcpu: kvm_vcpu): number {
   const { arch } = vcpu;
   const { apic } = arch;
   if (apic === undefined || !(apic.init_pending || apic.sipi_pending)) return 0;
+  if (!kvm_apic_init_sipi_allowed(vcpu)) {
+    // INIT is latched until RSM; a SIPI is lost.
+    apic.sipi_pending = false;
+    return 0;
+  }
   if (apic.init_pending) {
     apic.init_pending = false;
     kvm_vcpu_reset(vcpu, true);
@@ -203,7 +213,7 @@ export function kvm_apic_accept_events(vcpu: kvm_vcpu): number {
   }
   return 0;
 }
-export const kvm_apic_has_events = (vcpu: kvm_vcpu): boolean => vcpu.arch.apic !== undefined && (vcpu.arch.apic.init_pending || vcpu.arch.apic.sipi_pending);
+export const kvm_apic_has_events = (vcpu: kvm_vcpu): boolean => vcpu.arch.apic !== undefined && kvm_apic_init_sipi_allowed(vcpu) && (vcpu.arch.apic.init_pending || vcpu.arch.apic.sipi_pending);
 
 /** Whether the 8259's line reaches this processor: through an APIC that is off, or LINT0 set to ExtINT. */
 export function kvm_apic_accept_pic_intr(vcpu: kvm_vcpu): boolean {

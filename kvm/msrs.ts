@@ -172,7 +172,7 @@ const rows: readonly (readonly [number, number, row])[] = [
   [0x1b, 0x1b, { get: (vcpu) => vcpu.arch.apic_base, set: (vcpu, data, host) => kvm_set_apic_base(vcpu, data, host) }],
   [0x2a, 0x2a, read_only(constant(0n))],                                // EBL_CR_POWERON
   [0x2c, 0x2c, read_only(constant(1n << 24n))],                         // EBC_FREQUENCY_ID
-  [0x34, 0x34, host_sets(0n)],                                          // SMI_COUNT
+  [0x34, 0x34, { get: (vcpu) => vcpu.arch.smi_count, set: (vcpu, data, host) => (host ? (vcpu.arch.smi_count = data, 0) : 1) }],   // SMI_COUNT
   [0x3b, 0x3b, tsc_adjust],
   [0x49, 0x49, write_only((_vcpu, data) => ((data & ~1n) === 0n ? 0 : 1))],   // PRED_CMD
   [0x79, 0x79, write_only(drop)],                                       // UCODE_WRITE

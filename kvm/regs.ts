@@ -17,7 +17,7 @@ import { kvm_get_rflags64, kvm_set_rflags64 } from './guest-debug.ts';
 import {
   KVM_REQ_EVENT, type kvm_vcpu, type segment, is_pae_paging, kvm_make_request, kvm_read_cr0, kvm_read_cr3, kvm_read_cr4, kvm_x86, lapic_in_kernel,
 } from './kvm_host.ts';
-import { kvm_apic_accept_events } from './lapic.ts';
+import { kvm_apic_accept_events, kvm_apic_init_sipi_allowed } from './lapic.ts';
 import { UNMAPPED_GVA, gva_to_gpa } from './mmu/mmu.ts';
 
 // ---------------------------------------------------------------- general registers
@@ -278,6 +278,8 @@ const NEEDS_LAPIC = new Set<number>([KVM_MP_STATE_UNINITIALIZED, KVM_MP_STATE_HA
 export function kvm_arch_vcpu_ioctl_set_mpstate(vcpu: kvm_vcpu, mp: kvm_mp_state): number {
   const state = mp.mp_state;
   if (state !== KVM_MP_STATE_RUNNABLE && !(NEEDS_LAPIC.has(state) && lapic_in_kernel(vcpu))) return -EINVAL;
+  // While in SMM, or about to be, INIT waits.
+  if ((!kvm_apic_init_sipi_allowed(vcpu) || vcpu.arch.smi_pending) && (state === KVM_MP_STATE_SIPI_RECEIVED || state === KVM_MP_STATE_INIT_RECEIVED)) return -EINVAL;
   if (state === KVM_MP_STATE_SIPI_RECEIVED) {
     vcpu.arch.mp_state = KVM_MP_STATE_INIT_RECEIVED;
     vcpu.arch.apic!.sipi_pending = true;

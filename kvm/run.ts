@@ -7,7 +7,7 @@
  * whose time slice ends, turns the run into a generator that goes on from there. Only then can the thread be scheduled
  * away, so only then is there a preempt notifier.
  */
-import { EAGAIN, EINTR, EINVAL } from '../abi/errno.ts';
+import { EAGAIN, EINTR, EINVAL, EIO } from '../abi/errno.ts';
 import {
   KVM_EXIT_INTR, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, KVM_RUN_X86_SMM,
   KVM_SYNC_X86_EVENTS, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, KVM_SYNC_X86_VALID_FIELDS, kvm_run,
@@ -24,6 +24,7 @@ import {
 } from './kvm_host.ts';
 import { kvm_apic_accept_events, kvm_apic_accept_pic_intr } from './lapic.ts';
 import { kvm_entry, kvm_exit, kvm_fpu, kvm_userspace_exit, trace_kvm_entry, trace_kvm_exit } from './trace.ts';
+import { process_smi } from './smm.ts';
 import { __get_regs, __get_sregs, __set_regs, __set_sregs } from './regs.ts';
 
 /** What a step of the loop comes to, beside 1 (on), 0 (to user space) and -errno. */
@@ -111,7 +112,7 @@ function handle_requests(vcpu: kvm_vcpu): number {
     return 0;
   }
   if (kvm_check_request(KVM_REQ_NMI, vcpu)) process_nmi(vcpu);
-  kvm_check_request(KVM_REQ_SMI, vcpu);
+  if (kvm_check_request(KVM_REQ_SMI, vcpu)) process_smi(vcpu);
   if (kvm_check_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu)) kvm_x86.msr_filter_changed(vcpu);
   return 1;
 }
@@ -133,6 +134,7 @@ function vcpu_enter_guest(vcpu: kvm_vcpu): number {
       if (arch.mp_state === KVM_MP_STATE_INIT_RECEIVED) return 1;
     }
     kvm_check_and_inject_events(vcpu);
+    if (vcpu.kvm.vm_dead) return -EIO;
     if (wantsWindow) kvm_x86.enable_irq_window(vcpu);
   }
   if (need_resched() || signal_pending(current()) || (vcpu.requests & ~(KVM_REQ_UNBLOCK | KVM_REQ_EVENT)) !== 0) {

@@ -75,6 +75,10 @@ export const kvm_hypercall = TRACE_EVENT('kvm', 'kvm_hypercall', { nr: 'unsigned
   (e) => `nr ${hex(e.nr)} a0 ${hex(e.a0)} a1 ${hex(e.a1)} a2 ${hex(e.a2)}  a3 ${hex(e.a3)}`,
   '"nr 0x%lx a0 0x%lx a1 0x%lx a2 0x%lx  a3 0x%lx", REC->nr, REC->a0, REC->a1, REC->a2, REC->a3');
 
+export const kvm_smm_transition = TRACE_EVENT('kvm', 'kvm_smm_transition', { vcpu_id: 'unsigned int', smbase: 'u64', entering: 'u8' },
+  (e) => `vcpu ${e.vcpu_id}: ${e.entering ? 'entering' : 'leaving'} SMM, smbase ${hex(e.smbase)}`,
+  '"vcpu %u: %s SMM, smbase 0x%llx", REC->vcpu_id, REC->entering ? "entering" : "leaving", REC->smbase');
+
 export function trace_kvm_entry(vcpu: kvm_vcpu): void {
   kvm_entry.trace({ vcpu_id: vcpu.vcpu_id, rip: kvm_x86.get_rip(vcpu), immediate_exit: 0 });
 }

@@ -59,6 +59,8 @@ export function kvm_vcpu_reset(vcpu: kvm_vcpu, init_event: boolean): void {
   arch.nmi_injected = false;
   arch.interrupt.injected = false;
   arch.exception.pending = arch.exception.injected = false;
+  arch.smm = arch.smm_inside_nmi = arch.smi_pending = false;
+  arch.smi_count = 0n;
   arch.db.fill(0n);
   arch.eff_db.fill(0n);
   arch.dr6 = 0xffff_0ff0n;

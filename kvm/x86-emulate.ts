@@ -17,11 +17,12 @@ import { kvm_inject_page_fault, kvm_queue_exception, kvm_queue_exception_e } fro
 import { kvm_vcpu_do_singlestep } from './guest-debug.ts';
 import { kvm_vcpu_read_guest, kvm_vcpu_write_guest, gfn_of } from './guest-memory.ts';
 import {
-  APIC_DEFAULT_PHYS_BASE, KVM_REQ_EVENT, type kvm_vcpu, is_long_mode, is_protmode, kvm_make_request, kvm_read_cr0, kvm_read_cr3, kvm_read_cr4, kvm_register_read, kvm_register_write, kvm_x86,
+  APIC_DEFAULT_PHYS_BASE, KVM_REQ_EVENT, KVM_REQ_TRIPLE_FAULT, type kvm_vcpu, is_long_mode, is_protmode, kvm_make_request, kvm_read_cr0, kvm_read_cr3, kvm_read_cr4, kvm_register_read, kvm_register_write, kvm_x86,
 } from './kvm_host.ts';
 import { kvm_vcpu_gfn_to_memslot } from './memslots.ts';
 import { PFERR_FETCH_MASK, PFERR_WRITE_MASK, UNMAPPED_GVA, access_of_cpl, gva_to_gpa } from './mmu/mmu.ts';
 import { KVM_TRACE_MMIO_READ, KVM_TRACE_MMIO_READ_UNSATISFIED, KVM_TRACE_MMIO_WRITE, kvm_mmio } from './trace.ts';
+import { emulator_leave_smm } from './smm.ts';
 import { complete_emulated_pio, emulator_pio_in, emulator_pio_out } from './pio.ts';
 
 export const EMULTYPE_NO_DECODE = 1;
@@ -183,6 +184,9 @@ export function alloc_emulate_ctxt(of: () => kvm_vcpu): x86_emulate_ctxt {
     write_xmm: (reg, low, high) => { fpu().setBigUint64(xmm_offset(reg), low, true); fpu().setBigUint64(xmm_offset(reg) + 8, high, true); },
     fpu_control: () => ({ fcw: fpu().getUint16(0, true), fsw: fpu().getUint16(2, true) }),
     fix_hypercall: (ctxt) => fix_hypercall(of(), ctxt),
+    is_smm: () => of().arch.smm,
+    leave_smm: (ctxt) => emulator_leave_smm(of(), ctxt),
+    triple_fault: () => { kvm_make_request(KVM_REQ_TRIPLE_FAULT, of()); },
   };
   return new x86_emulate_ctxt(ops);
 }
@@ -313,7 +317,11 @@ export function x86_emulate_instruction(vcpu: kvm_vcpu, type: number): number {
     return r;
   }
   const before = kvm_x86.get_rflags(vcpu);
-  if (ctxt.interruptibility !== 0) kvm_x86.set_interrupt_shadow(vcpu, ctxt.interruptibility === 1 ? 2 : 1);
+  if (ctxt.interruptibility !== 0) {
+    // STI or MOV SS after one of its kind blocks nothing.
+    const before = kvm_x86.get_interrupt_shadow(vcpu);
+    kvm_x86.set_interrupt_shadow(vcpu, (before & ctxt.interruptibility) !== 0 ? 0 : ctxt.interruptibility);
+  }
   else if (kvm_x86.get_interrupt_shadow(vcpu) !== 0) kvm_x86.set_interrupt_shadow(vcpu, 0);
   arch.emulate_regs_need_sync_to_vcpu = false;
   if (!ctxt.have_exception) {

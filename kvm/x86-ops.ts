@@ -88,6 +88,10 @@ export interface kvm_x86_ops {
   load_guest_msrs(vcpu: kvm_vcpu, changed: boolean): void;
   save_guest_msrs(vcpu: kvm_vcpu): void;
   apic_init_signal_blocked(vcpu: kvm_vcpu): boolean;
+  /** What of the processor's own state an SMI changes. */
+  enter_smm(vcpu: kvm_vcpu): void;
+  /** The next entry delivers its event and exits again at once. */
+  request_immediate_exit(vcpu: kvm_vcpu): void;
 }
 
 /** The vendor's operations: constants, the same in every kernel, filled in when its module is loaded first. */

@@ -18,6 +18,7 @@ import { KVM_REQ_EVENT, type kvm, type kvm_vcpu, irqchip_in_kernel, kvm_make_req
 import { type region, kvm_set_memory_region } from './memslots.ts';
 import { kvm_write_tsc_offset } from './msrs.ts';
 import { bytesOfWords } from './words.ts';
+import { kvm_inject_smi } from './smm.ts';
 import { kvm_destroy_irqchip } from './irqchip.ts';
 
 const tsc_khz = (): number => machine().tscKhz;
@@ -116,7 +117,7 @@ export function kvm_vcpu_ioctl_nmi(vcpu: kvm_vcpu): number {
   return 0;
 }
 export function kvm_vcpu_ioctl_smi(vcpu: kvm_vcpu): number {
-  vcpu.arch.smi_pending = true;
+  kvm_inject_smi(vcpu);
   return 0;
 }
 export function vcpu_tpr_access_reporting(_vcpu: kvm_vcpu, tac: kvm_tpr_access_ctl): number {

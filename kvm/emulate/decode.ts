@@ -142,7 +142,7 @@ function decode(ctxt: x86_emulate_ctxt, trapUd: boolean): number {
     if (ctxt.modrm < 0) return trouble;
   }
   // The second word of group 7 with a memory operand or another register form is not a hypercall.
-  if (flags & EmulateOnUD && ctxt.modrm !== 0xc1 && ctxt.modrm !== 0xd9) return X86EMUL_UNHANDLEABLE;
+  if (row.name === 'hypercall' && ctxt.modrm !== 0xc1 && ctxt.modrm !== 0xd9) return X86EMUL_UNHANDLEABLE;
   if (trapUd && !(flags & EmulateOnUD)) return X86EMUL_UNHANDLEABLE;
   if (mode === X86EMUL_MODE_PROT64) {
     if (flags & No64) return X86EMUL_UNHANDLEABLE;

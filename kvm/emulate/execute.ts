@@ -3,6 +3,7 @@
  *
  * Linux: arch/x86/kvm/emulate.c (the em_ functions)
  */
+import { KVM_X86_SHADOW_INT_STI } from '../../abi/kvm/index.ts';
 import { type Alu, add, condition, dec, doubleShift, inc, logic, shift, sub } from './arithmetic.ts';
 import { assign_eip, emulate_de, emulate_gp, emulate_ud, pop, popped, push } from './memory.ts';
 import { address_mask, assign_register, mask, reg_read, reg_write, register_address_increment, stack_bytes } from './registers.ts';
@@ -319,7 +320,7 @@ export const em_cli: Execute = (ctxt) => {
 };
 export const em_sti: Execute = (ctxt) => {
   if (!may_touch_if(ctxt)) return emulate_gp(ctxt, 0);
-  ctxt.interruptibility = 1;
+  ctxt.interruptibility = KVM_X86_SHADOW_INT_STI;
   ctxt.eflags |= IF;
   return X86EMUL_CONTINUE;
 };
@@ -387,6 +388,14 @@ export const em_hypercall: Execute = (ctxt) => {
   if (rc !== X86EMUL_CONTINUE) return rc;
   ctxt._eip = ctxt.eip;
   ctxt.dst.type = OP_NONE;
+  return X86EMUL_CONTINUE;
+};
+/** RSM: the whole state changes, the mode with it. */
+export const em_rsm: Execute = (ctxt) => {
+  if (!ctxt.ops.is_smm()) return emulate_ud(ctxt);
+  const rc = ctxt.ops.leave_smm(ctxt);
+  if (rc !== -1) return rc;
+  ctxt.ops.triple_fault();
   return X86EMUL_CONTINUE;
 };
 export const em_unhandled: Execute = () => X86EMUL_UNHANDLEABLE;

@@ -8,7 +8,7 @@ import {
   em_adc, em_add, em_and, em_bsf, em_bsr, em_bswap, em_bt, em_btc, em_btr, em_bts, em_call_near_abs, em_call_rel, em_cbw, em_clc, em_cld, em_cli, em_cmc, em_cmov, em_cmp,
   em_cmpxchg, em_cmpxchg8b, em_cwd, em_dec, em_div, em_fnstcw, em_fnstsw, em_hypercall, em_idiv, em_imul_3op, em_imul_acc, em_imul_reg, em_in, em_inc, em_jcc, em_jcxz, em_jmp_abs,
   em_jmp_rel, em_lahf, em_lea, em_leave, em_loop, em_mov, em_mov_from_sreg, em_movbe, em_movsx, em_mul, em_neg, em_nop, em_not, em_or, em_out, em_pop, em_popa, em_popf, em_push,
-  em_push_sreg, em_pusha, em_pushf, em_ret, em_sahf, em_sbb, em_setcc, em_shift, em_shld_left, em_shrd, em_stc, em_std, em_sti, em_sub, em_test, em_unhandled, em_xadd, em_xchg, em_xor,
+  em_push_sreg, em_rsm, em_pusha, em_pushf, em_ret, em_sahf, em_sbb, em_setcc, em_shift, em_shld_left, em_shrd, em_stc, em_std, em_sti, em_sub, em_test, em_unhandled, em_xadd, em_xchg, em_xor,
 } from './execute.ts';
 import {
   Acc, Aligned, BitOp, ByteOp, CL, DI, DX, DstFull, EmulateOnUD, Imm, Imm16, Imm64, ImmByte, ImmUByte, Lock, MOffs, Mem, Mem16, Mem32, Mem8, MemDouble, ModRM, Mov, NearBranch, No64, NoAccess, NoWrite,
@@ -211,6 +211,7 @@ export const twobyte_table = table([
   [0xa4, op('shld',  em_shld_left, Mem, Reg, 0, ImmUByte)],
   [0xa5, op('shld',  em_shld_left, Mem, Reg, 0, CL)],
   [0xa8, op('push gs', em_push_sreg(5), None, None, Stack)],
+  [0xaa, op('rsm', em_rsm, None, None, EmulateOnUD)],
   [0xab, op('bts',   em_bts, Mem, Reg, Lock | BitOp)],
   [0xac, op('shrd',  em_shrd, Mem, Reg, 0, ImmUByte)],
   [0xad, op('shrd',  em_shrd, Mem, Reg, 0, CL)],

@@ -97,6 +97,10 @@ export interface x86_emulate_ops {
   write_xmm(reg: number, low: bigint, high: bigint): void;
   fpu_control(): { fcw: number; fsw: number };
   fix_hypercall(ctxt: x86_emulate_ctxt): number;
+  is_smm(): boolean;
+  /** RSM; -1: what it found is no state. */
+  leave_smm(ctxt: x86_emulate_ctxt): number;
+  triple_fault(): void;
 }
 
 /** An instruction's row in the opcode tables. */

@@ -14,8 +14,8 @@ import { type MaySleep, this_processor } from '../../kernel/exports.ts';
 import { kvm_cpuid, kvm_find_cpuid_entry } from '../cpuid.ts';
 import { kvm_get_cr8, kvm_set_cr0, kvm_set_cr3, kvm_set_cr4, kvm_set_cr8, kvm_set_xcr } from '../cr.ts';
 import { AC_VECTOR, BP_VECTOR, DB_VECTOR, MC_VECTOR, PF_VECTOR, UD_VECTOR } from '../emulate.ts';
-import { GUESTDBG_SINGLESTEP, GUESTDBG_USE_HW_BP, kvm_complete_insn_gp, kvm_inject_gp, kvm_queue_exception, kvm_queue_exception_e, kvm_queue_exception_p, kvm_update_dr7 } from '../events.ts';
-import { DR6_ACTIVE_LOW, kvm_skip_emulated_instruction } from '../guest-debug.ts';
+import { GUESTDBG_SINGLESTEP, GUESTDBG_USE_HW_BP, kvm_complete_insn_gp, kvm_inject_gp, kvm_queue_exception, kvm_queue_exception_e, kvm_queue_exception_p } from '../events.ts';
+import { DR6_ACTIVE_LOW, kvm_get_dr, kvm_set_dr, kvm_skip_emulated_instruction } from '../guest-debug.ts';
 import { KVM_REQ_EVENT, type kvm_vcpu, kvm_get_linear_rip, kvm_make_request, kvm_read_cr0, kvm_register_read, kvm_register_write, kvm_x86, lapic_in_kernel } from '../kvm_host.ts';
 import { RET_PF_EMULATE, RET_PF_ERROR, handle_mmio_page_fault, kvm_tdp_page_fault } from '../mmu/tdp.ts';
 import { kvm_emulate_rdmsr, kvm_emulate_wrmsr } from '../msr-exits.ts';
@@ -235,26 +235,10 @@ export function handle_dr(vcpu: kvm_vcpu): number {
   }
   const reg = (q >>> 8) & 15;
   if ((q & 16) !== 0) {
-    kvm_register_write(vcpu, reg, dr < 4 ? arch.db[dr]! : dr === 4 || dr === 6 ? arch.dr6 : arch.dr7);
+    kvm_register_write(vcpu, reg, kvm_get_dr(vcpu, dr));
     return kvm_skip_emulated_instruction(vcpu);
   }
   return kvm_complete_insn_gp(vcpu, kvm_set_dr(vcpu, dr, kvm_register_read(vcpu, reg)));
-}
-
-export function kvm_set_dr(vcpu: kvm_vcpu, dr: number, value: bigint): number {
-  const { arch } = vcpu;
-  if (dr < 4) {
-    arch.db[dr] = value;
-    if ((vcpu.guest_debug & GUESTDBG_USE_HW_BP) === 0) arch.eff_db[dr] = value;
-    return 0;
-  }
-  if (value >> 32n !== 0n) return 1;
-  if (dr === 4 || dr === 6) arch.dr6 = (value & 0x1e00fn) | 0xffff_0ff0n;
-  else {
-    arch.dr7 = (value & 0xffff_2bffn) | 0x400n;
-    kvm_update_dr7(vcpu);
-  }
-  return 0;
 }
 
 export function handle_xsetbv(vcpu: kvm_vcpu): number {
@@ -327,6 +311,12 @@ export function handle_task_switch(vcpu: kvm_vcpu): number {
   return internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, []);
 }
 
+/** An immediate exit was asked for; once. */
+export function handle_preemption_timer(vcpu: kvm_vcpu): number {
+  const { hw } = vcpu.vmx;
+  hw.write32(F.PIN_BASED_VM_EXEC_CONTROL, hw.read32(F.PIN_BASED_VM_EXEC_CONTROL) & ~C.PIN_BASED_VMX_PREEMPTION_TIMER);
+  return 1;
+}
 export const handle_nothing = (): number => 1;
 export const handle_notify = (): number => 1;
 

@@ -9,7 +9,7 @@ import type { MaySleep } from '../../kernel/exports.ts';
 import type { kvm_vcpu } from '../kvm_host.ts';
 import {
   handle_apic_access, handle_cr, handle_desc, handle_dr, handle_ept_misconfig, handle_ept_violation, handle_exception_nmi, handle_external_interrupt_exit, handle_interrupt_window,
-  handle_invlpg, handle_io, handle_mwait, handle_nmi_window, handle_nothing, handle_notify, handle_rdmsr, handle_task_switch, handle_tpr_below_threshold, handle_triple_fault, handle_unexpected,
+  handle_invlpg, handle_io, handle_mwait, handle_nmi_window, handle_nothing, handle_notify, handle_preemption_timer, handle_rdmsr, handle_task_switch, handle_tpr_below_threshold, handle_triple_fault, handle_unexpected,
   handle_vmx_instruction, handle_wrmsr, handle_xsetbv, kvm_emulate_as_nop, kvm_emulate_cpuid, kvm_emulate_halt, kvm_emulate_hypercall, kvm_emulate_rdpmc, kvm_handle_invalid_op,
 } from './exit-handlers.ts';
 
@@ -64,7 +64,7 @@ export const kvm_vmx_exit_handlers = {
   [R.EXIT_REASON_EPT_MISCONFIG]:       handle_ept_misconfig,
   [R.EXIT_REASON_INVEPT]:              handle_vmx_instruction,
   [R.EXIT_REASON_RDTSCP]:              handle_unexpected,
-  [R.EXIT_REASON_PREEMPTION_TIMER]:    handle_nothing,
+  [R.EXIT_REASON_PREEMPTION_TIMER]:    handle_preemption_timer,
   [R.EXIT_REASON_INVVPID]:             handle_vmx_instruction,
   [R.EXIT_REASON_WBINVD]:              kvm_emulate_as_nop,
   [R.EXIT_REASON_XSETBV]:              handle_xsetbv,

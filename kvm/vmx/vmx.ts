@@ -363,5 +363,12 @@ export const vmx_x86_ops: kvm_x86_ops = {
   guest_is_resident: (vcpu) => vcpu.vmx.hw.holds(physical(vcpu.vmx.vmcs_pfn)),
   load_guest_msrs: vmx_load_guest_msrs, save_guest_msrs: vmx_save_guest_msrs,
   apic_init_signal_blocked: () => false,
+  enter_smm: (vcpu) => vcpu.vmx.hw.write32(F.GUEST_ACTIVITY_STATE, 0),
+  request_immediate_exit: (vcpu) => {
+    // A preemption timer that has run out lets an injected event be delivered and nothing else happen.
+    const { hw } = vcpu.vmx;
+    hw.write32(F.PIN_BASED_VM_EXEC_CONTROL, hw.read32(F.PIN_BASED_VM_EXEC_CONTROL) | C.PIN_BASED_VMX_PREEMPTION_TIMER);
+    hw.write32(F.VMX_PREEMPTION_TIMER_VALUE, 0);
+  },
 };
 
