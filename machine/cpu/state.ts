@@ -11,6 +11,7 @@ import { type Costs, costs } from '../costs.ts';
 import { type EngineHooks, type VmxHooks, noEngine } from './hooks.ts';
 import { type Mem, type Of, array, flat, struct, u16, u32, u64, u8, s32, windowOf } from '../../abi/struct.ts';
 import { engine_state } from '../engine/engine-state.ts';
+import { SimdArea } from './simd-call.ts';
 
 export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7;
 export const R8 = 8, R9 = 9, R10 = 10, R11 = 11, R12 = 12, R13 = 13, R14 = 14, R15 = 15;
@@ -153,6 +154,8 @@ export class CpuState {
   readonly gpr32: Uint32Array;
   /** The FXSAVE image, bytewise: one copy swaps the FPU. */
   readonly fpu: Uint8Array;
+  /** Operands and results of SIMD instructions that TypeScript computes. */
+  readonly simd: SimdArea;
   readonly u32: Uint32Array;
   readonly u64: BigUint64Array;
   bus!: CpuBus;
@@ -186,6 +189,7 @@ export class CpuState {
     this.gpr = mem.u64.subarray((base + STATE.gpr) >>> 3, ((base + STATE.gpr) >>> 3) + 16);
     this.gpr32 = mem.u32.subarray((base + STATE.gpr) >>> 2, ((base + STATE.gpr) >>> 2) + 32);
     this.fpu = windowOf(this.state.fpu);
+    this.simd = new SimdArea(mem.u8.buffer, base + STATE['engine.simd']!);
     this.u32 = mem.u32.subarray(base >>> 2, (base + cpu_state.size) >>> 2);
     this.u64 = mem.u64.subarray(base >>> 3, (base + cpu_state.size) >>> 3);
   }

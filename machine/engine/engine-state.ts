@@ -38,5 +38,7 @@ export const engine_state = struct('engine_state', {
   access_address: u64,
   /** Stands in for memory that no single host address can serve: across pages, devices, pages with translated code. */
   window: array(u8, 64),
+  /** Operands and results of SIMD instructions that TypeScript computes (cpu/simd-call.ts). */
+  simd: array(u64, 12),
 }, { align: 64 });
 export type engine_state = Of<typeof engine_state>;

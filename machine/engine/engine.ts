@@ -12,6 +12,7 @@ import { linearAddress, readPhysical, writePhysical } from '../cpu/memory.ts';
 import type { Exec } from '../cpu/opcode-row.ts';
 import { opcodeTable } from '../cpu/opcode-table.ts';
 import { walk } from '../cpu/paging.ts';
+import { callSimd } from '../cpu/simd-call.ts';
 import { CS, type CpuState, MODE_64, MODE_ALIGN, MODE_FLAT, MODE_SIZE, MODE_USER, SEGMENT_SIZE, SS, STATE, updateMode } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
 import { CodeCache } from './code-cache.ts';
@@ -141,6 +142,7 @@ export class Engine implements EngineHooks {
       execute: (_cpu, record) => this.execute(record!),
       heat: (_cpu, record) => this.code.heat(record!),
       divide: (_cpu, signed) => this.divide(signed !== 0),
+      simd: (_cpu, n) => (callSimd(n!, this.cpu) ? 1 : 0),
     };
   }
 

@@ -28,6 +28,8 @@ const HOST_IMPORTS = {
   heat: [[i32, i32], []],
   /** (cpu, signed) DIV and IDIV of RDX:RAX by access_address; 0 when it raised #DE. */
   divide: [[i32, i32], [i32]],
+  /** (cpu, function) Computes a SIMD instruction whose operands lie in the state; 0 when it must raise an exception. */
+  simd: [[i32, i32], [i32]],
 } as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>;
 export type HostImports = { [K in keyof typeof HOST_IMPORTS]: (...args: number[]) => number | void };
 

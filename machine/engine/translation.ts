@@ -7,6 +7,7 @@
  * whose upper bits do not matter. A method that can fault returns from the emitted function when it does, so state may be
  * written only after the last of them.
  */
+import { XM_VECTOR } from '../cpu/exceptions.ts';
 import { CS, ES, RSP, SEGMENT_SIZE, SS, STATE } from '../cpu/state.ts';
 import { FlagsEmitter } from './flags-emitter.ts';
 import { ENGINE } from './layout.ts';
@@ -230,7 +231,9 @@ export abstract class Translation {
     const address = this.operandAddress(size, false);
     if (size === 16 && !unaligned) this.checkAligned(address);
     const at = this.hostRead(address, size);
-    return c.keepV(size === 16 ? c.loadV(c.get(at)) : c.opLoadV(size === 8 ? 0x5d : 0x5c, c.get(at)));
+    if (size === 16) return c.keepV(c.loadV(c.get(at)));
+    if (size < 4) return c.keepV(c.replace64(0, c.constV(0n, 0n), c.loadSized(size, c.get(at))));
+    return c.keepV(c.opLoadV(size === 8 ? 0x5d : 0x5c, c.get(at)));
   }
   /** Stores a vector, or its low part, as wide as the operand; a register always gets all of it. */
   writeV(i: number, v: LV, unaligned = false): void {
@@ -247,6 +250,18 @@ export abstract class Translation {
     else c.storeSized(size, c.get(at), c.lane64(0, c.get(v)));
     this.commit();
   }
+  /** An XMM register that the instruction does not name. */
+  implicitV(n: number): LV { return this.c.keepV(this.c.loadV(this.c.get(this.cpu), STATE['fpu.xmm']! + 16 * n)); }
+  writeImplicitV(n: number, v: LV): void { this.c.storeV(this.c.get(this.cpu), this.c.get(v), STATE['fpu.xmm']! + 16 * n); }
+  /** Stores a parameter of a SIMD function, `at` bytes into its area. */
+  simdParameter(at: number, v: LV): void { this.c.storeV(this.c.get(this.cpu), this.c.get(v), ENGINE.simd + at); }
+  /** Calls a SIMD function (cpu/simd-call.ts) whose parameters were stored; what it cannot do without an exception is raised. */
+  callSimd(n: number): void {
+    const { c } = this;
+    c.if(c.eqz32(c.call32(this.runtime.simd, c.get(this.cpu), c.const32(n))), () => this.raise(XM_VECTOR));
+  }
+  /** What it left, `at` bytes into its area. */
+  simdResult(at: number): LV { return this.c.keepV(this.c.loadV(this.c.get(this.cpu), ENGINE.simd + at)); }
   private checkAligned(address: L64): void {
     const { c } = this;
     c.if(c.ne(c.and(c.get(address), c.const(15)), c.const(0)), () => this.raise(13));

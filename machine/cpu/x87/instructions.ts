@@ -97,14 +97,14 @@ export const fstSt = (pop: boolean): Exec => waiting((f, _cpu, insn) => {
   if (pop) f.pop();
 });
 
-export const fist = (size: 2 | 4 | 8, pop: boolean): Exec => waiting((f, cpu, insn) => {
+export const fist = (size: 2 | 4 | 8, pop: boolean, truncates = false): Exec => waiting((f, cpu, insn) => {
   const value = top(f);
   if (value === undefined) return;
   const least = -(1n << BigInt(8 * size - 1));
   const finite = !isNaN80(value) && !isInfinite(value) && !isUnsupported(value);
   // A number of 2^70 and more is out of range without looking at its digits.
   const small = finite && value.exponent < 16383 + 70;
-  const { value: n, inexact, up } = small ? toInteger(value, f.direction) : { value: 0n, inexact: false, up: false };
+  const { value: n, inexact, up } = small ? toInteger(value, truncates ? 3 : f.direction) : { value: 0n, inexact: false, up: false };
   const fits = small && n >= least && n < -least;
   const flags = fits ? (inexact ? PE : 0) : IE;
   if (!fits && !(f.control & IE)) { f.flag(IE); return; }

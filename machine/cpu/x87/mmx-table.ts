@@ -1,8 +1,8 @@
 /** Rows of the MMX instructions, and of the SSE instructions on MMX registers. */
 import { type Exec, type Row, exec, row } from '../opcode-row.ts';
 import {
-  add, addQuad, addSaturating, average, bitwise, emms, equal, extractWord, floatsToIntegers, fromGeneral, fromXmm, greater, insertWord, integersToFloats, load, maskMove, maximum, minimum,
-  moveMask, multiplyAdd, multiplyHigh, multiplyHighUnsigned, multiplyLow, multiplyUnsigned, pack, shift, shiftImmediate, shuffle, store, subtract, subtractQuad, subtractSaturating,
+  absolute, add, addQuad, addSaturating, alignRight, average, bitwise, emms, equal, extractWord, floatsToIntegers, fromGeneral, fromXmm, greater, horizontal, insertWord, integersToFloats, load, maskMove, maximum, minimum,
+  moveMask, multiplyAdd, multiplyAddBytes, multiplyHigh, multiplyHighUnsigned, multiplyLow, multiplyRound, multiplyUnsigned, pack, saturate16, shift, shiftImmediate, shuffle, shuffleBytes, sign, store, subtract, subtractQuad, subtractSaturating,
   sumOfDifferences, toGeneral, toXmm, unpack,
 } from './mmx.ts';
 
@@ -85,6 +85,24 @@ export const mmxTable: readonly Row[] = [
   q('FC', 'PADDB',     add('u8')),
   q('FD', 'PADDW',     add('u16')),
   q('FE', 'PADDD',     add('u32')),
+
+  // SSSE3
+  m('NP 0F38 00', 'PSHUFB',    'Pq Qq', shuffleBytes),
+  m('NP 0F38 01', 'PHADDW',    'Pq Qq', horizontal('s16', (a, b) => a + b)),
+  m('NP 0F38 02', 'PHADDD',    'Pq Qq', horizontal('s32', (a, b) => a + b)),
+  m('NP 0F38 03', 'PHADDSW',   'Pq Qq', horizontal('s16', (a, b) => saturate16(a + b))),
+  m('NP 0F38 04', 'PMADDUBSW', 'Pq Qq', multiplyAddBytes),
+  m('NP 0F38 05', 'PHSUBW',    'Pq Qq', horizontal('s16', (a, b) => a - b)),
+  m('NP 0F38 06', 'PHSUBD',    'Pq Qq', horizontal('s32', (a, b) => a - b)),
+  m('NP 0F38 07', 'PHSUBSW',   'Pq Qq', horizontal('s16', (a, b) => saturate16(a - b))),
+  m('NP 0F38 08', 'PSIGNB',    'Pq Qq', sign('s8')),
+  m('NP 0F38 09', 'PSIGNW',    'Pq Qq', sign('s16')),
+  m('NP 0F38 0A', 'PSIGND',    'Pq Qq', sign('s32')),
+  m('NP 0F38 0B', 'PMULHRSW',  'Pq Qq', multiplyRound),
+  m('NP 0F38 1C', 'PABSB',     'Pq Qq', absolute('s8')),
+  m('NP 0F38 1D', 'PABSW',     'Pq Qq', absolute('s16')),
+  m('NP 0F38 1E', 'PABSD',     'Pq Qq', absolute('s32')),
+  m('NP 0F3A 0F', 'PALIGNR',   'Pq Qq Ib', alignRight),
 
   // Between MMX and XMM
   m('F3 0F D6 r', 'MOVQ2DQ',   'Vx Nq', toXmm),

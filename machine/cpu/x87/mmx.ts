@@ -108,6 +108,30 @@ export const shuffle: Exec = binary((insn) => {
   for (let i = 0; i < 4; i++) d.u16[i] = s.u16[order >> 2 * i & 3]!;
 });
 
+// ---------------------------------------------------------------- SSSE3
+
+export const absolute = (type: 's8' | 's16' | 's32'): Exec => lanes(type, (_a, b) => Math.abs(b));
+export const sign = (type: 's8' | 's16' | 's32'): Exec => lanes(type, (a, b) => (b < 0 ? -a : b === 0 ? 0 : a));
+/** Neighbours within the destination, then within the source. */
+export const horizontal = (type: 's16' | 's32', f: (a: number, b: number) => number): Exec => binary(() => {
+  const wide = [...d[type], ...s[type]];
+  for (let i = 0; i < d[type].length; i++) d[type][i] = f(wide[2 * i]!, wide[2 * i + 1]!);
+});
+export const saturate16 = saturate.s16;
+export const multiplyAddBytes = binary(() => {
+  const a = Array.from(d.u8);
+  for (let i = 0; i < 4; i++) d.s16[i] = saturate16(a[2 * i]! * s.s8[2 * i]! + a[2 * i + 1]! * s.s8[2 * i + 1]!);
+});
+export const multiplyRound = lanes('s16', (a, b) => ((a * b >> 14) + 1) >> 1);
+export const shuffleBytes = binary(() => {
+  const a = Array.from(d.u8);
+  for (let i = 0; i < 8; i++) d.u8[i] = s.u8[i]! & 0x80 ? 0 : a[s.u8[i]! & 7]!;
+});
+export const alignRight = binary((insn) => {
+  const both = [...s.u8, ...d.u8], n = Number(insn.imm);
+  for (let i = 0; i < 8; i++) d.u8[i] = both[i + n] ?? 0;
+});
+
 // ---------------------------------------------------------------- shifts
 
 const shiftLanes = (type: 'u16' | 's16' | 'u32' | 's32', left: boolean, count: number): void => {

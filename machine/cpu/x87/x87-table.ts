@@ -81,6 +81,7 @@ export const x87Table: readonly Row[] = [
   x('DA E9',   'FUCOMPP', '',   fcom(false, 2)),
 
   x('DB /0 m', 'FILD',    'Md', fld(i32, false)),
+  x('DB /1 m', 'FISTTP',  'Md', fist(4, true, true)),
   x('DB /2 m', 'FIST',    'Md', fist(4, false)),
   x('DB /3 m', 'FISTP',   'Md', fist(4, true)),
   x('DB /5 m', 'FLD',     'M',  fld(m80, false)),
@@ -94,6 +95,7 @@ export const x87Table: readonly Row[] = [
   x('DB /6 r', 'FCOMI',   '',   fcomi(true, false)),
 
   x('DD /0 m', 'FLD',     'Mq', fld(m64, true)),
+  x('DD /1 m', 'FISTTP',  'Mq', fist(8, true, true)),
   x('DD /2 m', 'FST',     'Mq', fst(FLOAT64, 8, false)),
   x('DD /3 m', 'FSTP',    'Mq', fst(FLOAT64, 8, true)),
   x('DD /4 m', 'FRSTOR',  'M',  frstor),
@@ -107,6 +109,7 @@ export const x87Table: readonly Row[] = [
   x('DD /5 r', 'FUCOMP',  '',   fcom(false, 1)),
 
   x('DF /0 m', 'FILD',    'Mw', fld(i16, false)),
+  x('DF /1 m', 'FISTTP',  'Mw', fist(2, true, true)),
   x('DF /2 m', 'FIST',    'Mw', fist(2, false)),
   x('DF /3 m', 'FISTP',   'Mw', fist(2, true)),
   x('DF /4 m', 'FBLD',    'M',  fbld),
