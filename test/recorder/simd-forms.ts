@@ -48,7 +48,7 @@ export function simdForms(rows: readonly Row[] = opcodeTable): SimdForm[] {
     const register = (i: number) => vector(i) ? i === 0 ? DESTINATION : SOURCE : i === 0 ? RBX : RDX;
     const inReg = operands.findIndex((o) => /^[GVP]/.test(o)), inRm = operands.findIndex((o) => /^[EWUQNMR]/.test(o));
     const reg = digit ? Number(digit[1]) : register(inReg);
-    const list = operands.includes('Ib') ? immediates(row) : [undefined];
+    const list: readonly (number | undefined)[] = operands.includes('Ib') ? immediates(row) : [undefined];
     for (const wide of operands.some((o) => /^[EGRM][vy]$/.test(o)) ? [false, true] : [false]) {
       for (const memory of [false, true]) {
         if (memory ? words.includes('r') || /^[UNR]/.test(operands[inRm]!) : words.includes('m') || operands[inRm]!.startsWith('M')) continue;

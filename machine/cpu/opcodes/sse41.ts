@@ -8,7 +8,7 @@ import { binary, unary } from './ssse3.ts';
 
 const SWIZZLE = 0x0e, V_AND = 0x4e, V_ANDNOT = 0x4f, BITSELECT = 0x52, ANY_TRUE = 0x53;
 const I8_SPLAT = 0x0f, I16_SPLAT = 0x10, I32_SPLAT = 0x11, I64_SPLAT = 0x12;
-const I8_EQ = 0x23, I16_EQ = 0x2d, I16_NE = 0x2e, I32_EQ = 0x37, I32_NE = 0x38, I64_EQ = 0xd6, I64_NE = 0xd7;
+const I8_EQ = 0x23, I16_NE = 0x2e, I32_EQ = 0x37, I32_NE = 0x38, I64_EQ = 0xd6, I64_NE = 0xd7;
 
 /** A constant vector of lanes of `width` bytes. */
 const vector = ({ c }: Translation, width: number, values: readonly number[]): V128 => {
