@@ -3,12 +3,12 @@
  * KVM. Loads a multiboot ELF as a boot loader does and runs it until it leaves by isa-debug-exit.
  */
 import { readFileSync } from 'node:fs';
-import { deliverFault, takeEvents } from '../machine/cpu/interrupts.ts';
+import { deliverFault, singleStepping, stepOne, takeEvents } from '../machine/cpu/interrupts.ts';
 import { resetCpu } from '../machine/cpu/reset.ts';
 import { ACTIVITY_HLT, CS, type CpuBus, CpuState, DS, ES, FS, GS, SS, STATE, cpu_state, updateMode } from '../machine/cpu/state.ts';
 import { Engine } from '../machine/engine/engine.ts';
 import { ENGINE } from '../machine/engine/layout.ts';
-import { STOP_FAULT, elapsed, stopSoon } from '../machine/engine/stop.ts';
+import { STOP_FAULT, type StopReason, elapsed, stopSoon } from '../machine/engine/stop.ts';
 import type { TlbCosts } from '../machine/engine/tlb.ts';
 import { Ram } from '../machine/ram.ts';
 
@@ -125,15 +125,25 @@ export class BareMachine {
     this.cpu.gpr[0] = 0x2bad_b002n;
   }
 
+  private execute(cycles: number): StopReason {
+    const why = this.engine.run(this.cpu, cycles);
+    this.clock += this.engine.used;
+    this.chargedBefore += this.engine.charged;
+    return why;
+  }
+  private readonly one = (): StopReason => this.execute(1);
+
   /** Runs until the guest has left, halts for good, or `cycles` have passed. */
   run(cycles: number, slice = 10_000_000): void {
-    const { cpu, engine } = this;
+    const { cpu } = this;
     const end = this.clock + cycles;
     this.stopped = false;
     while (this.clock < end && !this.stopped && this.status === undefined && cpu.u32[STATE.activity >>> 2] !== ACTIVITY_HLT) {
-      const why = engine.run(cpu, Math.min(slice, end - this.clock));
-      this.clock += engine.used;
-      this.chargedBefore += engine.charged;
+      if (singleStepping(cpu)) {
+        if (stepOne(cpu, this.one) === 'shutdown') throw new Error(`triple fault at rip ${cpu.rip.toString(16)}`);
+        continue;
+      }
+      const why = this.execute(Math.min(slice, end - this.clock));
       if (why === STOP_FAULT && deliverFault(cpu) === 'shutdown') throw new Error(`triple fault at rip ${cpu.rip.toString(16)}`);
       if (cpu.pending !== 0) takeEvents(cpu);
     }

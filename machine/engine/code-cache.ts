@@ -16,7 +16,7 @@ import {
   CS, MODE_32, MODE_64, MODE_FLAT, MODE_FPU, MODE_PROTECTED, MODE_SIZE, MODE_SSE, MODE_STACK32, MODE_VM86, SEGMENT_SIZE, FS, STATE,
 } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
-import { HANDLER_END, HANDLER_END_NEAR, HANDLER_EXEC, HANDLER_STALE, HANDLER_STRAIGHT, type Handlers } from './handlers.ts';
+import { HANDLER_END, HANDLER_END_NEAR, HANDLER_EXEC, HANDLER_INTERRUPT, HANDLER_RETURN32, HANDLER_RETURN64, HANDLER_STALE, HANDLER_STRAIGHT, type Handlers } from './handlers.ts';
 import { HotTier } from './hot-tier.ts';
 import { ENGINE } from './layout.ts';
 import { parseOperand } from './operand.ts';
@@ -282,7 +282,8 @@ export class CodeCache {
     const f = formOf(r);
     const off = !isAvailable(f, mode);
     if (f.exec || off) {
-      const at = this.fill(f.straight && !off ? HANDLER_STRAIGHT : HANDLER_EXEC, start, end);
+      const at = this.fill(off ? HANDLER_EXEC : f.straight ? HANDLER_STRAIGHT : transferHandler(insn), start, end);
+      mem.u8[at + REC_AUX] = Number(insn.imm & 0xffn);
       mem.u64[(at + REC_IMM) >>> 3] = BigInt(this.insns.push(off ? { ...insn, row: { ...r, meaning: unavailable.meaning } } : insn) - 1);
       return;
     }
@@ -323,6 +324,9 @@ const chunks = (from: number, to: number): number => {
 const codeSizeOf = (mode: number): 2 | 4 | 8 => (mode & MODE_SIZE) === MODE_64 ? 8 : (mode & MODE_SIZE) === MODE_32 ? 4 : 2;
 /** VEX prefixes are LES and LDS in real and virtual-8086 mode. */
 const hasVex = (mode: number): boolean => (mode & (MODE_PROTECTED | MODE_VM86)) === MODE_PROTECTED;
+/** The handler of an exec row: that of transfers, for those that may be remembered. */
+const transferHandler = ({ row: { mnemonic }, opSize }: Insn): number =>
+  mnemonic === 'INT' ? HANDLER_INTERRUPT : mnemonic === 'IRET' && opSize !== 2 ? opSize === 8 ? HANDLER_RETURN64 : HANDLER_RETURN32 : HANDLER_EXEC;
 const noSecondPage = (): number => { throw new Error('a block translated ahead never crosses its page'); };
 /** Whether the registers of a row are switched on. */
 const isAvailable = (f: Form, mode: number): boolean => !(f.sse && !(mode & MODE_SSE) || f.fpu && !(mode & MODE_FPU));

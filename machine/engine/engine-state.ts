@@ -36,6 +36,11 @@ export const engine_state = struct('engine_state', {
   boundary: u32,
   /** Linear address of the access the slow path is to serve; the target of a jump to look up. */
   access_address: u64,
+  /** Host offset of the TLB array for what the processor reads for itself, and, one array on, writes; breakpoints do not see those. */
+  tlb_system: u32,
+  /** Transfers that were made before (transfers.ts), and whether INT n goes through the IDT in this run. */
+  transfers: u32,
+  delivers: u32,
   /** Stands in for memory that no single host address can serve: across pages, devices, pages with translated code. */
   window: array(u8, 64),
   /** Operands and results of SIMD instructions that TypeScript computes (cpu/simd-call.ts). */

@@ -22,6 +22,7 @@ import { ENGINE } from './layout.ts';
 import { ACCESS_MODIFY, ACCESS_SEGMENT, ACCESS_WRITE, REC_END, REC_IMM, REC_LINK, REC_SEG } from './record.ts';
 import { type HostImports, JUMP_LAST, JUMP_LINEAR, JUMP_RECORD, JUMP_TAG, runtimeModule } from './runtime.ts';
 import { STOP_EVENT, STOP_EXIT, STOP_FAULT, STOP_LIMIT, type StopReason, elapsed, stopSoon } from './stop.ts';
+import { Transfers } from './transfers.ts';
 import { JUMP_ENTRIES, JUMP_ENTRY_SHIFT, Tlb, type TlbCosts } from './tlb.ts';
 
 const FOUR_GIB = 0x1_0000_0000;
@@ -42,6 +43,7 @@ export class Engine implements EngineHooks {
   retired = 0;
   readonly tlb: Tlb;
   readonly code: CodeCache;
+  readonly transfers: Transfers;
   private readonly ram: Ram;
   private readonly runCode: (cpu: number) => void;
   /** The processor that runs. */
@@ -64,6 +66,7 @@ export class Engine implements EngineHooks {
     this.code = new CodeCache(ram);
     this.code.handlers = new Handlers(table, pages, imports, opcodeTable[0]!);
     this.tlb = new Tlb(ram, this.code.codePages, costs);
+    this.transfers = new Transfers(ram, this.tlb);
     this.code.onTranslated = (page) => { this.tlb.codeAppeared(page); ram.onTranslated(page * 4096); };
     this.code.onReset = () => this.tlb.clearAllJumps();
   }
@@ -72,6 +75,7 @@ export class Engine implements EngineHooks {
   attach(cpu: CpuState): void {
     cpu.u32[ENGINE.sixty_four_k >>> 2] = 0x1_0000;
     this.tlb.attach(cpu);
+    this.transfers.attach(cpu);
     cpu.engine = this;
     updateMode(cpu);
   }
@@ -87,6 +91,7 @@ export class Engine implements EngineHooks {
     const budget = Math.min(cycles, MAX_BUDGET);
     w[GRANTED] = w[BUDGET] = budget;
     w[HELD] = w[CHARGED] = 0;
+    w[ENGINE.delivers >>> 2] = cpu.door === 'architectural' || w[STATE.in_guest >>> 2] !== 0 ? 1 : 0;
     this.tlb.select(cpu);
     this.runCode(cpu.base);
     const { thrown } = this;
@@ -140,6 +145,7 @@ export class Engine implements EngineHooks {
       lookup: () => this.lookup(),
       link: (_cpu, record) => this.link(record!),
       execute: (_cpu, record) => this.execute(record!),
+      transfer: (_cpu, record) => this.transfer(record!),
       heat: (_cpu, record) => this.code.heat(record!),
       divide: (_cpu, signed) => this.divide(signed !== 0),
       simd: (_cpu, n) => (callSimd(n!, this.cpu) ? 1 : 0),
@@ -161,6 +167,15 @@ export class Engine implements EngineHooks {
       return 0;
     }
     this.tlb.select(cpu);
+    return 1;
+  }
+
+  /** An exec row whose transfer the emitted code did not know, and is told of for the next time. */
+  private transfer(record: number): number {
+    const { cpu, transfers } = this;
+    const prepared = transfers.prepare(cpu, this.code.insns[this.ram.mem.u32[(record + REC_IMM) >>> 2]!]!);
+    if (this.execute(record) === 0) return 0;
+    if (prepared) transfers.made(cpu);
     return 1;
   }
 

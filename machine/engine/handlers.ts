@@ -18,7 +18,10 @@ export const HANDLER_END_NEAR = 3;   // the same inside the page: linked
 export const HANDLER_EXEC = 4;       // an exec row that ends its block
 export const HANDLER_STRAIGHT = 5;   // an exec row that does not
 export const HANDLER_COUNT = 6;      // the first record of a block that may become hot: counts its entries
-const FIRST_HANDLER = 7;
+export const HANDLER_INTERRUPT = 7;  // exec rows whose transfers are remembered: INT n, IRET of 32 and of 64 bits
+export const HANDLER_RETURN32 = 8;
+export const HANDLER_RETURN64 = 9;
+const FIRST_HANDLER = 10;
 
 /** A shape for what needs none of its parts. */
 const nothing = (row: Row): Shape => ({
@@ -128,19 +131,26 @@ export class Handlers {
       c.if(c.eqz32(c.get(left)), () => c.call(t.runtime.heat, c.get(t.cpu), t.rec));
       c.call32(t.runtime.handle, c.get(t.cpu), t.rec, c.load32(c.get(at), HEAT_HANDLER));
     });
-    for (const index of [HANDLER_EXEC, HANDLER_STRAIGHT]) {
+    const execute = (index: number, run: (t: ColdTranslation) => void): void => {
       this.add(index, shape, (t) => {
         const { c } = t;
         const rip = c.keep64(t.followingRip());
         c.store64(c.get(t.cpu), c.get(rip), STATE.rip);
         c.store64(c.get(t.cpu), c.get(rip), STATE.next_rip);
-        c.if(c.eqz32(c.call32(t.runtime.execute, c.get(t.cpu), t.rec)), () => t.leave());
+        run(t);
         if (index === HANDLER_STRAIGHT) { t.next(); return; }
         c.if(c.les32(c.load32(c.get(t.cpu), STATE.budget), c.const32(0)), () => {
           c.store32(c.get(t.cpu), c.const32(1), ENGINE.boundary);
           t.leave();
         });
         c.call32(t.runtime.jumpTo, c.get(t.cpu), c.load64(c.get(t.cpu), STATE.rip));
+      });
+    };
+    for (const index of [HANDLER_EXEC, HANDLER_STRAIGHT]) execute(index, (t) => t.c.if(t.c.eqz32(t.c.call32(t.runtime.execute, t.c.get(t.cpu), t.rec)), () => t.leave()));
+    for (const [index, name] of [[HANDLER_INTERRUPT, 'interrupt'], [HANDLER_RETURN32, 'return32'], [HANDLER_RETURN64, 'return64']] as const) {
+      execute(index, (t) => {
+        const { c, cpu, runtime } = t;
+        c.if(c.eqz32(c.call32(runtime[name], c.get(cpu), t.rec)), () => c.if(c.eqz32(c.call32(runtime.transfer, c.get(cpu), t.rec)), () => t.leave()));
       });
     }
   }

@@ -2,8 +2,9 @@
  * The functions emitted code can call, and the module that holds those of them that are WebAssembly themselves: the
  * inner loop, jumps through the jump cache, segment checks, wide multiplication.
  */
-import { MODE_64, MODE_SIZE, CS, SEGMENT_SIZE, STATE } from '../cpu/state.ts';
+import { MODE_64, MODE_LONG, MODE_SIZE, CS, SEGMENT_SIZE, STATE } from '../cpu/state.ts';
 import { ENGINE } from './layout.ts';
+import { emitInterrupt, emitReturn } from './transfers-emitter.ts';
 import { ACCESS_WRITE, REC_HANDLER, REC_START } from './record.ts';
 import { JUMP_ENTRIES, JUMP_ENTRY_SHIFT } from './tlb.ts';
 import { type Code, type Func, type I64, type L32, type L64, type ValueType, WasmModule, i32, i64 } from './wasm-emitter.ts';
@@ -24,6 +25,8 @@ const HOST_IMPORTS = {
   link: [[i32, i32], [i32]],
   /** (cpu, record) Runs an exec row; 0 when it faulted. */
   execute: [[i32, i32], [i32]],
+  /** (cpu, record) The same of a row whose transfers are remembered. */
+  transfer: [[i32, i32], [i32]],
   /** (cpu, record) A block has been entered often enough to be worth a region. */
   heat: [[i32, i32], []],
   /** (cpu, signed) DIV and IDIV of RDX:RAX by access_address; 0 when it raised #DE. */
@@ -42,6 +45,10 @@ const WASM_IMPORTS = {
   jumpTo: [[i32, i64], [i32]],
   /** (cpu, record, handler) Calls a handler. Modules do not import the table themselves: V8 keeps a copy of it for each that does. */
   handle: [[i32, i32, i32], [i32]],
+  /** (cpu, record) INT n and IRET as they were made before: 1, or 0 when the exec row must run. */
+  interrupt: [[i32, i32], [i32]],
+  return32: [[i32, i32], [i32]],
+  return64: [[i32, i32], [i32]],
   /** (a, b) High half of the unsigned product. */
   mulHigh: [[i64, i64], [i64]],
 } as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>;
@@ -110,6 +117,15 @@ export function runtimeModule(memoryPages: number): Uint8Array<ArrayBuffer> {
     c.callIndirect32(handler, c.get(c.param(0, i32)), c.get(c.param(1, i32)), c.get(c.param(2, i32)));
   });
   module.function('segment', WASM_IMPORTS.segment[0], WASM_IMPORTS.segment[1], (c) => segmentCheck(c, host.segmentSlow));
+  const inLongMode = module.function(undefined, [i32, i32], [i32], (c) => emitInterrupt(c, true));
+  const inProtectedMode = module.function(undefined, [i32, i32], [i32], (c) => emitInterrupt(c, false));
+  module.function('interrupt', WASM_IMPORTS.interrupt[0], WASM_IMPORTS.interrupt[1], (c) => {
+    const cpu = c.param(0, i32), record = c.param(1, i32);
+    c.choose(i32, c.and32(c.load32(c.get(cpu), STATE.mode), c.const32(MODE_LONG)),
+      () => c.call32(inLongMode, c.get(cpu), c.get(record)), () => c.call32(inProtectedMode, c.get(cpu), c.get(record)));
+  });
+  module.function('return32', WASM_IMPORTS.return32[0], WASM_IMPORTS.return32[1], (c) => emitReturn(c, false));
+  module.function('return64', WASM_IMPORTS.return64[0], WASM_IMPORTS.return64[1], (c) => emitReturn(c, true));
   module.function('mulHigh', WASM_IMPORTS.mulHigh[0], WASM_IMPORTS.mulHigh[1], (c) => mulHigh(c));
   return module.finish();
 }

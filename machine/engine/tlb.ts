@@ -21,7 +21,7 @@ import { ENGINE } from './layout.ts';
 export const TLB_ENTRIES = 1024;
 /** Index mask for a linear address shifted right by 8: entry number times 16. */
 export const TLB_MASK = (TLB_ENTRIES - 1) << 4;
-const ARRAY_BYTES = TLB_ENTRIES * 16;
+export const ARRAY_BYTES = TLB_ENTRIES * 16;
 export const JUMP_ENTRIES = 4096;
 export const JUMP_ENTRY_SHIFT = 5;
 const MAX_TAG = 0x7ff;
@@ -61,6 +61,7 @@ export class Tlb {
     const at = this.ram.reserve(4 * ARRAY_BYTES, 4096);
     this.arrays[cpu.id] = { at, nextTag: 1, jumpEpoch: 1, contexts: new Map() };
     this.processors[cpu.id] = cpu;
+    cpu.u32[ENGINE.tlb_system >>> 2] = at;
     cpu.u32[JUMP_CACHE] = this.ram.reserve(JUMP_ENTRIES << JUMP_ENTRY_SHIFT, 4096);
     this.select(cpu);
   }
@@ -172,6 +173,15 @@ export class Tlb {
     u32[at + 2] = this.ram.base + page * 4096 - (low & ~0xfff);
     u32[at + 3] = page;
     return page * 4096 + (low & 0xfff);
+  }
+
+  /** Host address of bytes ring 0 may read, all in one page, or -1 where the TLB does not have them as plain memory. */
+  peekSystem(cpu: CpuState, linear: number, size: number): number {
+    const { u32 } = this;
+    const low = linear >>> 0;
+    const at = (cpu.u32[ENGINE.tlb_system >>> 2]! + this.index(linear)) >>> 2;
+    if ((low & 0xfff) + size > 4096 || u32[at] !== ((low & ~0xfff) | cpu.u32[TLB_TAG]!) >>> 0 || u32[at + 1] !== Math.floor(linear / 0x1_0000_0000) >>> 0) return -1;
+    return (low + u32[at + 2]!) >>> 0;
   }
 
   /** From now on writes to this page go through the slow path: it holds translated code. */
