@@ -28,6 +28,7 @@ export type { mm_struct, mmu_notifier, vm_area_struct, vm_operations_struct } fr
 export { PAGE_SIZE, VM_EXEC, VM_READ, VM_SHARED, VM_WRITE } from './mm/types.ts';
 export { __get_free_zeroed, alloc_page, free_page, get_page, page_to_host_offset, put_page } from './mm/page-alloc.ts';
 export { get_user_page, get_user_page_fast, get_user_page_fast_only } from './mm/gup.ts';
+export { HPAGE_PMD_NR, huge_run } from './mm/huge-memory.ts';
 export { mmgrab, mmdrop, mmu_notifier_register, mmu_notifier_unregister } from './mm/mm.ts';
 export { vm_mmap, vm_munmap } from './mm/mmap.ts';
 export { copy_from_user, copy_to_user, user_space } from './mm/uaccess.ts';
@@ -46,7 +47,7 @@ export { iov_iter } from './fs/iov-iter.ts';
 
 // ---- modules and messages
 export type { Module, ModuleParam } from './module.ts';
-export { module_param, module_put, try_module_get } from './module.ts';
+export { module_param, module_put, set_param, try_module_get } from './module.ts';
 export { trace_buffer, TRACE_EVENT } from './trace/tracepoint.ts';
 export type { Tracepoint } from './trace/tracepoint.ts';
 export { pr_debug, pr_err, pr_info, pr_warn, printk } from './printk.ts';

@@ -20,6 +20,7 @@ import { kernel_execve, programs } from './exec.ts';
 import { bare_task, kthread_create } from './fork.ts';
 import { CALL_FUNCTION_VECTOR, LOCAL_TIMER_VECTOR, RESCHEDULE_VECTOR, SPURIOUS_APIC_VECTOR, register_vector_handler, setup_local_APIC } from './irq.ts';
 import type { KernelOptions } from './kernel.ts';
+import { hugepage_init } from './mm/huge-memory.ts';
 import { module_sysfs_init } from './module-sysfs.ts';
 import { MODULE_MAGIC, modules, request_module } from './module.ts';
 import { nr_free_pages, totalram_pages } from './mm/page-alloc.ts';
@@ -58,6 +59,7 @@ export function start_kernel(options: Options): void {
   drivers_init();
   console_log_init();
   module_sysfs_init();
+  hugepage_init();
   smp_init();
   rest_init(options);
 }

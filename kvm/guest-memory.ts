@@ -43,7 +43,7 @@ export function kvm_vcpu_write_guest(vcpu: kvm_vcpu, gpa: number, data: Uint8Arr
     if (slot === undefined || (slot.flags & KVM_MEM_READONLY) !== 0) return -EFAULT;
     const r = copy_to_user(hva_of(slot, at), step === data.length ? data : data.subarray(done, done + step));
     if (r < 0) return r;
-    mark_page_dirty_in_slot(slot, gfn_of(at));
+    mark_page_dirty_in_slot(vcpu, slot, gfn_of(at));
     done += step;
   }
   return 0;

@@ -3,10 +3,13 @@
  *
  * Linux: virt/kvm/kvm_main.c (kvm_dev_ioctl, kvm_vm_ioctl, kvm_vcpu_ioctl), arch/x86/kvm/x86.c (kvm_arch_..._ioctl)
  */
-import { EINVAL, ENODEV, ENOTTY } from '../abi/errno.ts';
+import { EFAULT, ENODEV, ENOTTY } from '../abi/errno.ts';
+import { windowOf } from '../abi/struct.ts';
+import { copy_from_user, copy_to_user } from '../kernel/exports.ts';
 import * as K from '../abi/kvm/index.ts';
 import { kvm_vcpu_ioctl_enable_cap, kvm_vm_ioctl_check_extension, kvm_vm_ioctl_enable_cap } from './caps.ts';
 import { kvm_vm_ioctl_register_coalesced_mmio, kvm_vm_ioctl_unregister_coalesced_mmio } from './coalesced_mmio.ts';
+import { kvm_vm_ioctl_reset_dirty_pages } from './dirty_ring.ts';
 import { emulated_cpuid, kvm_dev_ioctl_get_cpuid, kvm_vcpu_ioctl_get_cpuid2, kvm_vcpu_ioctl_set_cpuid, kvm_vcpu_ioctl_set_cpuid2, supported_cpuid } from './cpuid.ts';
 import { kvm_ioeventfd } from './eventfd.ts';
 import { kvm_vcpu_ioctl_x86_get_vcpu_events, kvm_vcpu_ioctl_x86_set_vcpu_events } from './events.ts';
@@ -14,6 +17,7 @@ import { kvm_arch_vcpu_ioctl_set_guest_debug } from './guest-debug.ts';
 import { ioctlTable, on, onValue, raw, unsigned } from './ioctl-table.ts';
 import type { kvm, kvm_vcpu } from './kvm_host.ts';
 import { kvm_vm_ioctl_create_vcpu } from './kvm_main.ts';
+import { kvm_vcpu_pre_fault_memory } from './mmu/tdp.ts';
 import { kvm_vm_ioctl_clear_dirty_log, kvm_vm_ioctl_get_dirty_log } from './memslots.ts';
 import { kvm_vm_ioctl_set_msr_filter } from './msr-filter.ts';
 import { KVM_MCE_CAP_SUPPORTED, kvm_vcpu_ioctl_x86_set_mce, kvm_vcpu_ioctl_x86_setup_mce } from './mce.ts';
@@ -31,6 +35,15 @@ import {
   kvm_x86_dev_get_attr, kvm_x86_dev_has_attr, vcpu_tpr_access_reporting,
 } from './x86.ts';
 import { irqchip_vcpu_ioctls, irqchip_vm_ioctls } from './irqchip.ts';
+
+/** What is left of the range goes back to user space even when the rest of it failed. */
+function pre_fault_memory(vcpu: kvm_vcpu, at: number): number {
+  const range = K.kvm_pre_fault_memory.make();
+  const bytes = windowOf(range);
+  if (copy_from_user(bytes, at) !== 0) return -EFAULT;
+  const r = kvm_vcpu_pre_fault_memory(vcpu, range);
+  return copy_to_user(at, bytes) !== 0 ? -EFAULT : r;
+}
 
 export const kvm_dev_ioctls = ioctlTable<undefined>(
   on (K.KVM_CHECK_EXTENSION,            (_, cap) => kvm_vm_ioctl_check_extension(unsigned(cap))),
@@ -68,7 +81,7 @@ export const kvm_vm_ioctls = ioctlTable<kvm>(
   on (K.KVM_GET_STATS_FD,               kvm_vm_ioctl_get_stats_fd),
   on (K.KVM_CREATE_DEVICE,              () => -ENODEV),
   raw(K.KVM_HAS_DEVICE_ATTR,            () => -ENOTTY),
-  on (K.KVM_RESET_DIRTY_RINGS,          () => -EINVAL),
+  on (K.KVM_RESET_DIRTY_RINGS,          kvm_vm_ioctl_reset_dirty_pages),
   ...irqchip_vm_ioctls,
 );
 
@@ -92,6 +105,7 @@ export const kvm_vcpu_ioctls = ioctlTable<kvm_vcpu>(
   on (K.KVM_SET_MP_STATE,               kvm_arch_vcpu_ioctl_set_mpstate),
   on (K.KVM_GET_VCPU_EVENTS,            kvm_vcpu_ioctl_x86_get_vcpu_events),
   on (K.KVM_SET_VCPU_EVENTS,            kvm_vcpu_ioctl_x86_set_vcpu_events),
+  raw(K.KVM_PRE_FAULT_MEMORY,           pre_fault_memory),
   on (K.KVM_TRANSLATE,                  kvm_arch_vcpu_ioctl_translate),
   on (K.KVM_INTERRUPT,                  kvm_vcpu_ioctl_interrupt),
   on (K.KVM_NMI,                        kvm_vcpu_ioctl_nmi),
@@ -157,6 +171,6 @@ export const partial_ioctls: notes = {
 /** Rows that only refuse: the errno, as that of a Linux without what they are for. */
 export const refused_ioctls: notes = {
   dev: {},
-  vm: { KVM_CREATE_DEVICE: 'ENODEV', KVM_HAS_DEVICE_ATTR: 'ENOTTY', KVM_RESET_DIRTY_RINGS: 'EINVAL' },
+  vm: { KVM_CREATE_DEVICE: 'ENODEV', KVM_HAS_DEVICE_ATTR: 'ENOTTY' },
   vcpu: { KVM_KVMCLOCK_CTRL: 'EINVAL' },
 };

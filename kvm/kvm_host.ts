@@ -12,6 +12,7 @@ import { type mm_struct, type mmu_notifier, type preempt_notifier, type task_str
 import type { kvm_io_bus } from './io-bus.ts';
 import type { x86_emulate_ctxt, x86_exception } from './emulate.ts';
 import type { kvm_cpuid_entry } from './cpuid.ts';
+import type { kvm_dirty_ring } from './dirty_ring.ts';
 import type { vcpu_vmx } from './vmx/vcpu-vmx.ts';
 import type { kvm_mmu } from './mmu/mmu.ts';
 import type { kvm_arch_irqchip } from './irq.ts';
@@ -40,6 +41,7 @@ export const KVM_REQ_NMI           = 1 << 5;
 export const KVM_REQ_SMI           = 1 << 6;
 export const KVM_REQ_MSR_FILTER_CHANGED = 1 << 8;
 export const KVM_REQ_IOAPIC_EOI_EXIT = 1 << 10;
+export const KVM_REQ_DIRTY_RING_SOFT_FULL = 1 << 11;
 
 export const OUTSIDE_GUEST_MODE = 0;
 export const IN_GUEST_MODE = 1;
@@ -219,6 +221,7 @@ export class kvm_vcpu {
   ran_at_least_once = false;
   valid_wakeup = false;
   readonly arch: kvm_vcpu_arch;
+  dirty_ring: kvm_dirty_ring | undefined = undefined;
   vmx!: vcpu_vmx;
   constructor(kvm: kvm, id: number, idx: number, pages: { run_pfn: number; pio_pfn: number; run: kvm_run }, arch: kvm_vcpu_arch, notifier: (vcpu: kvm_vcpu) => preempt_notifier) {
     this.kvm = kvm;
@@ -262,6 +265,8 @@ export class kvm_arch {
   n_requested_mmu_pages = 0;
   n_max_mmu_pages = 0;
   n_used_mmu_pages = 0;
+  /** Frames that EPT tables take. */
+  tdp_mmu_pages = 0;
   disable_nx_huge_pages = false;
   msr_filter: msr_filter | undefined = undefined;
   kvmclock_offset = 0n;

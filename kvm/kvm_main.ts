@@ -8,17 +8,18 @@
  */
 import { EEXIST, EINTR, EINVAL, EIO, ENOMEM, ENOTTY } from '../abi/errno.ts';
 import { O_CLOEXEC, O_RDWR } from '../abi/fcntl.ts';
-import { KVM_GET_API_VERSION, KVM_GET_VCPU_MMAP_SIZE, KVM_CREATE_VM, KVM_RUN, KVMIO } from '../abi/kvm/index.ts';
+import { KVM_GET_API_VERSION, KVM_GET_VCPU_MMAP_SIZE, KVM_CREATE_VM, KVM_DIRTY_LOG_PAGE_OFFSET, KVM_RUN, KVMIO } from '../abi/kvm/index.ts';
 import type { Word } from '../abi/process.ts';
 import {
   KVM_MINOR, type MaySleep, type Module, PAGE_SIZE, __get_free_zeroed, anon_inode_getfd, current, type file, type file_operations, get_page, kernelVariable, machine, misc_deregister, misc_register,
-  type miscdevice, mmdrop, mmgrab, mmu_notifier_register, mmu_notifier_unregister, module_put, on_each_cpu, put_page, smp_processor_id, try_module_get, type vm_area_struct,
+  type miscdevice, mmdrop, mmgrab, mmu_notifier_register, mmu_notifier_unregister, module_put, VM_EXEC, VM_SHARED, on_each_cpu, put_page, smp_processor_id, try_module_get, type vm_area_struct,
   wait_event_killable,
 } from '../kernel/exports.ts';
 import { type Answer, type ioctl_table, unsigned } from './ioctl-table.ts';
 import { kvm_io_bus } from './io-bus.ts';
 import { KVM_API_VERSION, KVM_MAX_VCPU_IDS, type kvm_vcpu, kvm, kvm_state, kvm_x86, set_kvm_x86_ops, type kvm_x86_ops } from './kvm_host.ts';
-import { kvm_mmu_free_roots, kvm_unmap_hva_range } from './mmu/tdp.ts';
+import { kvm_dirty_ring_alloc, kvm_dirty_ring_free, kvm_page_in_dirty_ring } from './dirty_ring.ts';
+import { kvm_mmu_free, kvm_unmap_hva_range } from './mmu/slots.ts';
 import { kvm_arch_vcpu_ioctl_run, vcpu_load, vcpu_put } from './run.ts';
 import { kvm_arch_vcpu_create, kvm_arch_vcpu_destroy } from './vcpu-create.ts';
 import { kvm_arch_destroy_vm, kvm_arch_init_vm, kvm_arch_vcpu_postcreate } from './x86.ts';
@@ -65,9 +66,12 @@ function kvm_destroy_vm(vm: kvm): void {
   kvm_destroy_debugfs(vm);
   mmu_notifier_unregister(vm.mm, vm.mmu_notifier);
   kvm_arch_destroy_vm(vm);
-  for (const vcpu of vm.vcpus) kvm_arch_vcpu_destroy(vcpu);
+  for (const vcpu of vm.vcpus) {
+    kvm_dirty_ring_free(vcpu.dirty_ring);
+    kvm_arch_vcpu_destroy(vcpu);
+  }
   vm.vcpus.length = 0;
-  kvm_mmu_free_roots(vm);
+  kvm_mmu_free(vm);
   put_page(vm.coalesced_pfn);
   mmdrop(vm.mm);
   hardware_disable_all();
@@ -125,9 +129,16 @@ export function kvm_vm_ioctl_create_vcpu(vm: kvm, arg: Word): number {
   if (vm.vcpus.some((v) => BigInt(v.vcpu_id) === id)) return -EEXIST;
   const vcpu = kvm_arch_vcpu_create(vm, Number(id));
   if (typeof vcpu === 'number') return vcpu;
+  const ring = kvm_dirty_ring_alloc(vm);
+  if (typeof ring === 'number') {
+    kvm_arch_vcpu_destroy(vcpu);
+    return ring;
+  }
+  vcpu.dirty_ring = ring;
   kvm_get_kvm(vm);
   const fd = anon_inode_getfd(`kvm-vcpu:${id}`, kvm_vcpu_fops, vcpu, O_RDWR | O_CLOEXEC);
   if (fd < 0) {
+    kvm_dirty_ring_free(ring);
     kvm_arch_vcpu_destroy(vcpu);
     vm.users_count--;
     return fd;
@@ -140,7 +151,7 @@ export function kvm_vm_ioctl_create_vcpu(vm: kvm, arg: Word): number {
 
 /** The pages behind a vCPU's mapping. There may be more of them than it has: those beyond are SIGBUS when touched. */
 function kvm_vcpu_fault(vcpu: kvm_vcpu, pgoff: number): number {
-  const pfn = [vcpu.run_pfn, vcpu.pio_pfn, vcpu.kvm.coalesced_pfn][pgoff];
+  const pfn = kvm_page_in_dirty_ring(vcpu.kvm, pgoff) ? vcpu.dirty_ring!.pfns[pgoff - KVM_DIRTY_LOG_PAGE_OFFSET] : [vcpu.run_pfn, vcpu.pio_pfn, vcpu.kvm.coalesced_pfn][pgoff];
   if (pfn === undefined) return -EINVAL;
   get_page(pfn);
   return pfn;
@@ -204,6 +215,9 @@ const kvm_vcpu_fops: file_operations = {
   llseek,
   mmap: (f: file, vma: vm_area_struct) => {
     const vcpu = f.private_data as kvm_vcpu;
+    const last = vma.vm_pgoff + (vma.vm_end - vma.vm_start) / PAGE_SIZE - 1;
+    const ring = kvm_page_in_dirty_ring(vcpu.kvm, vma.vm_pgoff) || kvm_page_in_dirty_ring(vcpu.kvm, last);
+    if (ring && ((vma.vm_flags & VM_EXEC) !== 0 || (vma.vm_flags & VM_SHARED) === 0)) return -EINVAL;
     vma.vm_ops = { fault: (_vma, pgoff) => kvm_vcpu_fault(vcpu, pgoff) };
     return 0;
   },
@@ -237,6 +251,7 @@ const kvm_module: Module = {
     ignore_msrs: { type: 'bool', value: false, perm: 0o644 },
     kvmclock_periodic_sync: { type: 'bool', value: true, perm: 0o444 },
     tdp_mmu: { type: 'bool', value: true, perm: 0o444 },
+    eager_page_split: { type: 'bool', value: true, perm: 0o644 },
   },
   depends: [],
   init: () => 0,

@@ -6,7 +6,7 @@
  * A slot is never changed: setting one replaces it, moves the generation and takes away what the MMU had built from the
  * old one.
  */
-import { EEXIST, EFAULT, EINVAL, ENOENT, ENOMEM } from '../abi/errno.ts';
+import { EEXIST, EFAULT, EINVAL, ENOENT, ENOMEM, ENXIO } from '../abi/errno.ts';
 import { KVM_DIRTY_LOG_INITIALLY_SET, KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY } from '../abi/kvm/index.ts';
 import type { kvm_clear_dirty_log, kvm_dirty_log } from '../abi/kvm/index.ts';
 import { bytesOfWords } from './words.ts';
@@ -15,7 +15,8 @@ import {
   KVM_MAX_NR_ADDRESS_SPACES, KVM_MEM_MAX_NR_PAGES, KVM_USER_MEM_SLOTS, type kvm, type kvm_memory_slot, type kvm_memslots, type kvm_vcpu,
 } from './kvm_host.ts';
 import { cpuid_maxphyaddr } from './cpuid.ts';
-import { kvm_mmu_slot_remove_write_access, kvm_mmu_zap_gfns } from './mmu/tdp.ts';
+import { kvm_dirty_ring_push } from './dirty_ring.ts';
+import { kvm_mmu_slot_start_logging, kvm_mmu_slot_stop_logging, kvm_mmu_write_protect_bitmap, kvm_mmu_zap_gfns } from './mmu/slots.ts';
 
 /** End of user addresses that access_ok lets through. */
 const TASK_SIZE_MAX = 0x7fff_ffff_f000;
@@ -60,17 +61,24 @@ export function kvm_set_memory_region(kvm: kvm, mem: region): number {
   }
   const logged = (mem.flags & KVM_MEM_LOG_DIRTY_PAGES) !== 0;
   let bitmap = logged ? old?.dirty_bitmap : undefined;
-  if (logged && bitmap === undefined) {
+  if (logged && bitmap === undefined && use_dirty_bitmap(kvm)) {
     if (npages > MAX_BITMAP_PAGES) return -ENOMEM;
     bitmap = new Uint32Array(Math.ceil(npages / 64) * 2);
-    if ((kvm.manual_dirty_log_protect & BigInt(KVM_DIRTY_LOG_INITIALLY_SET)) !== 0n) fillBits(bitmap, npages);
+    if (initially_set(kvm)) fillBits(bitmap, npages);
   }
   const slot: kvm_memory_slot = { id, as_id, base_gfn: Number(base), npages, userspace_addr: Number(mem.userspace_addr), flags: mem.flags, dirty_bitmap: bitmap };
   replace(kvm, slots, old, slot);
   if (old !== undefined && moved) kvm_mmu_zap_gfns(kvm, as_id, old.base_gfn, old.npages);
-  else if (old !== undefined && logged && (old.flags & KVM_MEM_LOG_DIRTY_PAGES) === 0) kvm_mmu_slot_remove_write_access(kvm, slot);
+  else if (old !== undefined && (mem.flags & KVM_MEM_READONLY) === 0 && ((old.flags ^ mem.flags) & KVM_MEM_LOG_DIRTY_PAGES) !== 0) {
+    if (!logged) kvm_mmu_slot_stop_logging(kvm, slot);
+    // Where all pages count as dirty from the start, a page is protected when it is cleared first.
+    else if (!initially_set(kvm)) kvm_mmu_slot_start_logging(kvm, slot);
+  }
   return 0;
 }
+
+const use_dirty_bitmap = (kvm: kvm): boolean => kvm.dirty_ring_size === 0 || kvm.dirty_ring_with_bitmap;
+const initially_set = (kvm: kvm): boolean => (kvm.manual_dirty_log_protect & BigInt(KVM_DIRTY_LOG_INITIALLY_SET)) !== 0n;
 
 function fillBits(bitmap: Uint32Array, n: number): void {
   bitmap.fill(0xffff_ffff, 0, n >>> 5);
@@ -128,9 +136,12 @@ export function kvm_vcpu_gfn_to_memslot(vcpu: kvm_vcpu, gfn: number): kvm_memory
   return slot;
 }
 
-export function mark_page_dirty_in_slot(slot: kvm_memory_slot, gfn: number): void {
-  if (slot.dirty_bitmap === undefined) return;
+/** The vCPU, or KVM for it, wrote to the page. */
+export function mark_page_dirty_in_slot(vcpu: kvm_vcpu, slot: kvm_memory_slot, gfn: number): void {
+  if ((slot.flags & KVM_MEM_LOG_DIRTY_PAGES) === 0) return;
   const bit = gfn - slot.base_gfn;
+  if (vcpu.dirty_ring !== undefined) kvm_dirty_ring_push(vcpu, slot, bit);
+  if (slot.dirty_bitmap === undefined) return;
   slot.dirty_bitmap[bit >>> 5]! |= 1 << (bit & 31);
 }
 
@@ -147,14 +158,14 @@ function logged_slot(kvm: kvm, number: number): kvm_memory_slot | number {
 
 /** KVM_GET_DIRTY_LOG: hands the bitmap out and, unless the caller clears it by himself, starts over. */
 export function kvm_vm_ioctl_get_dirty_log(kvm: kvm, log: kvm_dirty_log): number {
-  if (kvm.dirty_ring_size !== 0 && !kvm.dirty_ring_with_bitmap) return -6;   // -ENXIO: the ring replaces the bitmap
+  if (!use_dirty_bitmap(kvm)) return -ENXIO;
   const slot = logged_slot(kvm, log.slot);
   if (typeof slot === 'number') return slot;
   const bitmap = slot.dirty_bitmap!;
   const manual = (kvm.manual_dirty_log_protect & BigInt(KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE)) !== 0n;
   const image = bytesOfWords(bitmap).slice();
   if (!manual) {
-    kvm_mmu_slot_remove_write_access(kvm, slot, bitmap);
+    kvm_mmu_write_protect_bitmap(kvm, slot, bitmap);
     bitmap.fill(0);
   }
   return copy_to_user(Number(log.dirty_bitmap), image) !== 0 ? -EFAULT : 0;
@@ -162,7 +173,7 @@ export function kvm_vm_ioctl_get_dirty_log(kvm: kvm, log: kvm_dirty_log): number
 
 /** KVM_CLEAR_DIRTY_LOG: the pages named in the bitmap are clean from now on. */
 export function kvm_vm_ioctl_clear_dirty_log(kvm: kvm, log: kvm_clear_dirty_log): number {
-  if (kvm.dirty_ring_size !== 0 && !kvm.dirty_ring_with_bitmap) return -6;
+  if (!use_dirty_bitmap(kvm)) return -ENXIO;
   const as_id = log.slot >>> 16;
   const id = log.slot & 0xffff;
   if (as_id >= KVM_MAX_NR_ADDRESS_SPACES || id >= KVM_USER_MEM_SLOTS) return -EINVAL;
@@ -180,6 +191,6 @@ export function kvm_vm_ioctl_clear_dirty_log(kvm: kvm, log: kvm_clear_dirty_log)
     clean[at + i] = words[i]! & slot.dirty_bitmap[at + i]!;
     slot.dirty_bitmap[at + i]! &= ~words[i]!;
   }
-  kvm_mmu_slot_remove_write_access(kvm, slot, clean);
+  kvm_mmu_write_protect_bitmap(kvm, slot, clean);
   return 0;
 }

@@ -15,6 +15,7 @@ import {
 import {
   type MaySleep, current, guest_enter, guest_exit, need_resched, preempt_notifier_register, preempt_notifier_unregister, schedule, set_user_sigmask, signal_pending, this_processor,
 } from '../kernel/exports.ts';
+import { kvm_dirty_ring_check_request } from './dirty_ring.ts';
 import { kvm_vcpu_block, kvm_vcpu_running, vcpu_block } from './block.ts';
 import { cr8_of, kvm_set_cr8 } from './cr.ts';
 import { kvm_check_and_inject_events, kvm_exception_pending, kvm_vcpu_ioctl_x86_get_vcpu_events, kvm_vcpu_ioctl_x86_set_vcpu_events, process_nmi } from './events.ts';
@@ -111,6 +112,7 @@ function handle_requests(vcpu: kvm_vcpu): number {
     vcpu.run.eoi.vector = vcpu.arch.pending_ioapic_eoi;
     return 0;
   }
+  if (kvm_dirty_ring_check_request(vcpu)) return 0;
   if (kvm_check_request(KVM_REQ_NMI, vcpu)) process_nmi(vcpu);
   if (kvm_check_request(KVM_REQ_SMI, vcpu)) process_smi(vcpu);
   if (kvm_check_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu)) kvm_x86.msr_filter_changed(vcpu);

@@ -79,6 +79,16 @@ export const kvm_smm_transition = TRACE_EVENT('kvm', 'kvm_smm_transition', { vcp
   (e) => `vcpu ${e.vcpu_id}: ${e.entering ? 'entering' : 'leaving'} SMM, smbase ${hex(e.smbase)}`,
   '"vcpu %u: %s SMM, smbase 0x%llx", REC->vcpu_id, REC->entering ? "entering" : "leaving", REC->smbase');
 
+export const kvm_dirty_ring_push = TRACE_EVENT('kvm', 'kvm_dirty_ring_push', { index: 'int', dirty_index: 'u32', reset_index: 'u32', slot: 'u32', offset: 'u64' },
+  (e) => `ring ${e.index}: dirty ${hex(e.dirty_index)} reset ${hex(e.reset_index)} slot ${e.slot} offset ${hex(e.offset)} (used ${e.dirty_index - e.reset_index})`,
+  '"ring %d: dirty 0x%x reset 0x%x slot %u offset 0x%llx (used %u)", REC->index, REC->dirty_index, REC->reset_index, REC->slot, REC->offset, REC->dirty_index - REC->reset_index');
+
+export const kvm_dirty_ring_reset = TRACE_EVENT('kvm', 'kvm_dirty_ring_reset', { index: 'int', dirty_index: 'u32', reset_index: 'u32' },
+  (e) => `ring ${e.index}: dirty ${hex(e.dirty_index)} reset ${hex(e.reset_index)} (used ${e.dirty_index - e.reset_index})`,
+  '"ring %d: dirty 0x%x reset 0x%x (used %u)", REC->index, REC->dirty_index, REC->reset_index, REC->dirty_index - REC->reset_index');
+
+export const kvm_dirty_ring_exit = TRACE_EVENT('kvm', 'kvm_dirty_ring_exit', { vcpu_id: 'int' }, (e) => `vcpu ${e.vcpu_id}`, '"vcpu %d", REC->vcpu_id');
+
 export function trace_kvm_entry(vcpu: kvm_vcpu): void {
   kvm_entry.trace({ vcpu_id: vcpu.vcpu_id, rip: kvm_x86.get_rip(vcpu), immediate_exit: 0 });
 }

@@ -68,7 +68,10 @@ export interface kvm_x86_ops {
   enable_nmi_window(vcpu: kvm_vcpu): void;
   write_tsc_offset(vcpu: kvm_vcpu, offset: bigint): void;
   flush_tlb_current(vcpu: kvm_vcpu): void;
-  flush_tlb_eptp(kvm: kvm): void;
+  /** Makes this processor forget every translation of the VM. */
+  flush_tlb_all(kvm: kvm): void;
+  /** Is the second dimension of translation the processor's, or are the guest's page tables shadowed? */
+  tdp_enabled(): boolean;
   load_eptp(vcpu: kvm_vcpu): void;
   /** Enters the guest. true: it is in; false: an exit or a failed entry is waiting in the VMCS. */
   vcpu_enter(vcpu: kvm_vcpu): void;

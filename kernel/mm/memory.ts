@@ -10,6 +10,7 @@ import { ENOMEM } from '../../abi/errno.ts';
 import { RLIMIT_STACK } from '../../abi/resource.ts';
 import { current, machine, this_processor } from '../current.ts';
 import { pr_err } from '../printk.ts';
+import { do_huge_pmd_anonymous_page, hugepage_enabled } from './huge-memory.ts';
 import { find_vma, vma_index } from './vma.ts';
 import { __get_free_zeroed, alloc_page, page_count, page_to_host_offset, put_page, get_page, zone } from './page-alloc.ts';
 import {
@@ -44,7 +45,9 @@ export function handle_mm_fault(mm: mm_struct, address: number, write: boolean):
   const words = machine().ram.mem.u32;
   const entry = words[at]!;
   if ((entry & _PAGE_PRESENT) !== 0) return write && (entry & _PAGE_RW) === 0 ? wp_page(vma, page, at) : 0;
-  if (vma.vm_ops === undefined) {
+  if (hugepage_enabled(vma) && do_huge_pmd_anonymous_page(vma, page)) {
+    // The run is mapped, this page with it.
+  } else if (vma.vm_ops === undefined) {
     const pfn = __get_free_zeroed();
     if (pfn < 0) return out_of_memory();
     mm.rss_anon++;

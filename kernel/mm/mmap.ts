@@ -16,7 +16,7 @@ import { for_each_pte, pte_alloc } from './page-table.ts';
 import { space_of } from './space.ts';
 
 import {
-  PAGE_SIZE, VM_DONTCOPY, VM_DONTEXPAND, VM_EXEC, VM_GROWSDOWN, VM_IO, VM_LOCKED, VM_MAYEXEC, VM_MAYREAD, VM_MAYSHARE, VM_MAYWRITE, VM_NORESERVE, VM_READ, VM_SHARED, VM_WRITE, type mm_struct,
+  PAGE_SIZE, VM_DONTCOPY, VM_DONTEXPAND, VM_EXEC, VM_GROWSDOWN, VM_HUGEPAGE, VM_IO, VM_LOCKED, VM_MAYEXEC, VM_MAYREAD, VM_MAYSHARE, VM_MAYWRITE, VM_NOHUGEPAGE, VM_NORESERVE, VM_READ, VM_SHARED, VM_WRITE, type mm_struct,
   vm_area_struct, type vm_operations_struct,
 } from './types.ts';
 import { MMAP_MIN_ADDR, find_vma, find_vma_intersection, insert_vma, isolate, merge_vmas, page_align, unmapped_area_topdown, user_range_ok, vma_index } from './vma.ts';
@@ -278,12 +278,12 @@ function clear_entry(mm: mm_struct, address: number): void {
 // ---------------------------------------------------------------- advice and questions
 
 const HARMLESS = new Set<number>([
-  M.MADV_NORMAL, M.MADV_RANDOM, M.MADV_SEQUENTIAL, M.MADV_WILLNEED, M.MADV_HUGEPAGE, M.MADV_NOHUGEPAGE, M.MADV_MERGEABLE, M.MADV_UNMERGEABLE, M.MADV_DONTDUMP, M.MADV_DODUMP, M.MADV_COLD, M.MADV_PAGEOUT,
+  M.MADV_NORMAL, M.MADV_RANDOM, M.MADV_SEQUENTIAL, M.MADV_WILLNEED, M.MADV_MERGEABLE, M.MADV_UNMERGEABLE, M.MADV_DONTDUMP, M.MADV_DODUMP, M.MADV_COLD, M.MADV_PAGEOUT,
 ]);
 
 export function sys_madvise(task: task_struct, start: number, length: number, advice: number): number {
   const mm = task.mm!;
-  const known = HARMLESS.has(advice) || [M.MADV_DONTNEED, M.MADV_FREE, M.MADV_DONTFORK, M.MADV_DOFORK, M.MADV_POPULATE_READ, M.MADV_POPULATE_WRITE].includes(advice as never);
+  const known = HARMLESS.has(advice) || [M.MADV_DONTNEED, M.MADV_FREE, M.MADV_DONTFORK, M.MADV_DOFORK, M.MADV_HUGEPAGE, M.MADV_NOHUGEPAGE, M.MADV_POPULATE_READ, M.MADV_POPULATE_WRITE].includes(advice as never);
   if (!known || !aligned(start) || length < 0) return -EINVAL;
   const end = start + page_align(length);
   if (end === start) return 0;
@@ -305,6 +305,11 @@ export function sys_madvise(task: task_struct, start: number, length: number, ad
   }
   if (advice === M.MADV_DONTFORK || advice === M.MADV_DOFORK) {
     for (const vma of isolate(mm, start, end)) vma.vm_flags = advice === M.MADV_DONTFORK ? vma.vm_flags | VM_DONTCOPY : vma.vm_flags & ~VM_DONTCOPY;
+  }
+  if (advice === M.MADV_HUGEPAGE || advice === M.MADV_NOHUGEPAGE) {
+    const [set, clear] = advice === M.MADV_HUGEPAGE ? [VM_HUGEPAGE, VM_NOHUGEPAGE] : [VM_NOHUGEPAGE, VM_HUGEPAGE];
+    for (const vma of isolate(mm, start, end)) vma.vm_flags = (vma.vm_flags | set) & ~clear;
+    merge_vmas(mm, start, end);
   }
   return hole ? -ENOMEM : 0;
 }

@@ -24,6 +24,8 @@ export const VM_IO = 0x4000;
 export const VM_DONTCOPY = 0x20000;
 export const VM_DONTEXPAND = 0x40000;
 export const VM_NORESERVE = 0x200000;
+export const VM_HUGEPAGE = 0x20000000;
+export const VM_NOHUGEPAGE = 0x40000000;
 
 export interface vm_operations_struct {
   /** A second area came to be by fork or split. */

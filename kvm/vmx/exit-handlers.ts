@@ -140,7 +140,7 @@ export function handle_ept_violation(vcpu: kvm_vcpu): number | MaySleep<number> 
   if (kvm_page_fault.enabled) {
     kvm_page_fault.trace({ vcpu_id: vcpu.vcpu_id, guest_rip: kvm_x86.get_rip(vcpu), fault_address: hw.read64(F.GUEST_PHYSICAL_ADDRESS), error_code: error_code_of(q) });
   }
-  const r = kvm_tdp_page_fault(vcpu, hw.readNumber(F.GUEST_PHYSICAL_ADDRESS), (q & 2) !== 0);
+  const r = kvm_tdp_page_fault(vcpu, hw.readNumber(F.GUEST_PHYSICAL_ADDRESS), (q & 2) !== 0, (q & 0x38) !== 0);
   return typeof r === 'number' ? after_fault(vcpu, r) : after_waiting(vcpu, r);
 }
 

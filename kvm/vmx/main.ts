@@ -8,28 +8,20 @@ import type { Module } from '../../kernel/exports.ts';
 import { pr_err, this_processor } from '../../kernel/exports.ts';
 import { cpuidLeaf } from '../../machine/cpu/cpuid.ts';
 import { kvm_x86_vendor_exit, kvm_x86_vendor_init } from '../kvm_main.ts';
+import { kvm_intel_params, vmx_hardware_setup } from './capabilities.ts';
 import { vmx_x86_ops } from './vmx.ts';
 
 export const kvm_intel: Module = {
   name: 'kvm_intel',
   description: 'KVM support for VMX (Intel VT-x) extensions',
-  params: {
-    ept: { type: 'bool', value: true, perm: 0o444 },
-    eptad: { type: 'bool', value: true, perm: 0o444 },
-    unrestricted_guest: { type: 'bool', value: true, perm: 0o444 },
-    vpid: { type: 'bool', value: true, perm: 0o444 },
-    vnmi: { type: 'bool', value: true, perm: 0o444 },
-    flexpriority: { type: 'bool', value: false, perm: 0o444 },
-    enable_apicv: { type: 'bool', value: false, perm: 0o444 },
-    emulate_invalid_guest_state: { type: 'bool', value: true, perm: 0o444 },
-    nested: { type: 'bool', value: false, perm: 0o444 },
-  },
+  params: kvm_intel_params,
   depends: ['kvm'],
   init: () => {
     if ((cpuidLeaf(this_processor().cpu, 1, 0).ecx & 0x20) === 0) {
       pr_err('kvm: no hardware support');
       return -EOPNOTSUPP;
     }
+    vmx_hardware_setup();
     return kvm_x86_vendor_init(vmx_x86_ops);
   },
   exit: kvm_x86_vendor_exit,

@@ -7,6 +7,7 @@ import * as C from '../../machine/vmx/controls.ts';
 import * as F from '../../machine/vmx/fields.ts';
 import { PAGE_SIZE } from '../../kernel/exports.ts';
 import { type kvm_vcpu, kvm_x86, lapic_in_kernel } from '../kvm_host.ts';
+import { vmx_capabilities } from './capabilities.ts';
 import { vmx_set_guest_owned_bits } from './segments.ts';
 
 const host = {
@@ -21,6 +22,11 @@ export const CPU_BASED = C.adjust(C.cpuBased, C.CPU_BASED_HLT_EXITING | C.CPU_BA
   | C.CPU_BASED_ACTIVATE_SECONDARY_CONTROLS) & ~(C.CPU_BASED_CR3_LOAD_EXITING | C.CPU_BASED_CR3_STORE_EXITING);
 export const SECONDARY = C.adjust(C.secondary, C.SECONDARY_EXEC_ENABLE_EPT | C.SECONDARY_EXEC_UNRESTRICTED_GUEST | C.SECONDARY_EXEC_ENABLE_VPID
   | C.SECONDARY_EXEC_WBINVD_EXITING | C.SECONDARY_EXEC_ENABLE_RDTSCP | C.SECONDARY_EXEC_ENABLE_INVPCID);
+/** Without what the module's parameters switch off. */
+function secondary_exec_control(): number {
+  const c = vmx_capabilities();
+  return SECONDARY & ~(c.enable_ept ? 0 : C.SECONDARY_EXEC_ENABLE_EPT) & ~(c.enable_unrestricted_guest ? 0 : C.SECONDARY_EXEC_UNRESTRICTED_GUEST) & ~(c.enable_vpid ? 0 : C.SECONDARY_EXEC_ENABLE_VPID);
+}
 export const VM_EXIT = C.adjust(C.vmExit, C.VM_EXIT_HOST_ADDR_SPACE_SIZE | C.VM_EXIT_ACK_INTR_ON_EXIT | C.VM_EXIT_SAVE_DEBUG_CONTROLS
   | C.VM_EXIT_SAVE_IA32_PAT | C.VM_EXIT_LOAD_IA32_PAT | C.VM_EXIT_LOAD_IA32_EFER);
 export const VM_ENTRY = C.adjust(C.vmEntry, C.VM_ENTRY_LOAD_DEBUG_CONTROLS | C.VM_ENTRY_LOAD_IA32_PAT | C.VM_ENTRY_LOAD_IA32_EFER);
@@ -32,7 +38,7 @@ export function init_vmcs(vcpu: kvm_vcpu): void {
   hw.write64(F.VMCS_LINK_POINTER, 0xffff_ffff_ffff_ffffn);
   hw.write32(F.PIN_BASED_VM_EXEC_CONTROL, PIN_BASED);
   hw.write32(F.CPU_BASED_VM_EXEC_CONTROL, exec_control(vcpu));
-  hw.write32(F.SECONDARY_VM_EXEC_CONTROL, SECONDARY);
+  hw.write32(F.SECONDARY_VM_EXEC_CONTROL, secondary_exec_control());
   hw.write32(F.VM_EXIT_CONTROLS, VM_EXIT);
   hw.write32(F.VM_ENTRY_CONTROLS, VM_ENTRY);
   hw.write32(F.VIRTUAL_PROCESSOR_ID, vpid);

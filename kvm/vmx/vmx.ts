@@ -19,7 +19,8 @@ import {
 } from '../kvm_host.ts';
 import { kvm_clear_exception_queue, kvm_clear_interrupt_queue, kvm_queue_interrupt, kvm_requeue_exception } from '../events.ts';
 import { kvm_arch_vcpu_memslots_id } from '../memslots.ts';
-import { kvm_mmu_load } from '../mmu/tdp.ts';
+import { kvm_tdp_root } from '../mmu/tdp-tables.ts';
+import { vmx_capabilities } from './capabilities.ts';
 import { vmx_handle_exit } from './exits.ts';
 import { vmx_update_msr_bitmap } from './msr-bitmap.ts';
 import { vmx_get_feature_msr, vmx_get_msr, vmx_load_guest_msrs, vmx_save_guest_msrs, vmx_set_msr } from './vmx-msrs.ts';
@@ -41,8 +42,8 @@ const VMX_AR_L_MASK = 1 << 13;
 const CR2 = STATE.cr2 >>> 2;
 
 const physical = (pfn: number): number => pfn * PAGE_SIZE;
-/** EPT pointer: write-back, four levels. */
-const eptp = (root: number): number => physical(root) + (6 | (3 << 3));
+/** EPT pointer: write-back, four levels, accessed and dirty flags. */
+const eptp = (root: number): number => physical(root) + (6 | (3 << 3) | (vmx_capabilities().enable_ept_ad_bits ? 1 << 6 : 0));
 
 // ---------------------------------------------------------------- birth and death
 
@@ -100,7 +101,7 @@ function vcpu_load(vcpu: kvm_vcpu, cpu: number): void {
 // ---------------------------------------------------------------- entry and exit
 
 function load_eptp(vcpu: kvm_vcpu): void {
-  const root = kvm_mmu_load(vcpu);
+  const root = kvm_tdp_root(vcpu.kvm, kvm_arch_vcpu_memslots_id(vcpu));
   vcpu.vmx.hw.writeNumber(F.EPT_POINTER, root > 0 ? eptp(root) : 0);
 }
 
@@ -347,7 +348,8 @@ export const vmx_x86_ops: kvm_x86_ops = {
     if (root !== 0) vcpu.vmx.hw.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(root)));
     vcpu.vmx.hw.invvpid(1, vcpu.vmx.vpid, 0n);
   },
-  flush_tlb_eptp: (kvm: kvm) => { for (const root of kvm.arch.tdp_roots) if (root !== 0) this_processor().vmx.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(root))); },
+  flush_tlb_all: (kvm: kvm) => { for (const root of kvm.arch.tdp_roots) if (root !== 0) this_processor().vmx.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(root))); },
+  tdp_enabled: () => vmx_capabilities().enable_ept,
   load_eptp, vcpu_enter, vcpu_run, vcpu_exited, handle_exit_irqoff,
   handle_exit: vmx_handle_exit,
   skip_emulated_instruction, linear_rip,

@@ -5,10 +5,11 @@
  */
 import { major, minor } from '../../../abi/fcntl.ts';
 import { machine } from '../../current.ts';
+import { HPAGE_PMD_NR, HPAGE_PMD_SIZE, huge_run, hugepage_enabled } from '../../mm/huge-memory.ts';
 import { page_count } from '../../mm/page-alloc.ts';
 import { _PAGE_ACCESSED, _PAGE_ANON, _PAGE_DIRTY, for_each_pte, pte_pfn } from '../../mm/page-table.ts';
 import {
-  VM_DONTCOPY, VM_DONTEXPAND, VM_EXEC, VM_GROWSDOWN, VM_IO, VM_LOCKED, VM_MAYEXEC, VM_MAYREAD, VM_MAYSHARE, VM_MAYWRITE, VM_NORESERVE, VM_READ, VM_SHARED, VM_WRITE,
+  VM_DONTCOPY, VM_DONTEXPAND, VM_EXEC, VM_GROWSDOWN, VM_HUGEPAGE, VM_IO, VM_LOCKED, VM_MAYEXEC, VM_MAYREAD, VM_MAYSHARE, VM_MAYWRITE, VM_NOHUGEPAGE, VM_NORESERVE, VM_READ, VM_SHARED, VM_WRITE,
   type vm_area_struct,
 } from '../../mm/types.ts';
 import type { task_struct } from '../../sched/types.ts';
@@ -36,9 +37,9 @@ function show_map(vma: vm_area_struct): string {
 export function proc_pid_maps({ mm }: task_struct): string { return mm === undefined ? '' : mm.mmap.map(show_map).join(''); }
 
 /** Pages of an area, or of several, by what is known of them. */
-interface Statistics { rss: number; pss: number; pssDirty: number; sharedClean: number; sharedDirty: number; privateClean: number; privateDirty: number; referenced: number; anonymous: number; locked: number }
+interface Statistics { rss: number; pss: number; pssDirty: number; sharedClean: number; sharedDirty: number; privateClean: number; privateDirty: number; referenced: number; anonymous: number; hugeAnonymous: number; locked: number }
 
-const none = (): Statistics => ({ rss: 0, pss: 0, pssDirty: 0, sharedClean: 0, sharedDirty: 0, privateClean: 0, privateDirty: 0, referenced: 0, anonymous: 0, locked: 0 });
+const none = (): Statistics => ({ rss: 0, pss: 0, pssDirty: 0, sharedClean: 0, sharedDirty: 0, privateClean: 0, privateDirty: 0, referenced: 0, anonymous: 0, hugeAnonymous: 0, locked: 0 });
 
 function gather(vma: vm_area_struct, s: Statistics): void {
   const words = machine().ram.mem.u32;
@@ -57,6 +58,9 @@ function gather(vma: vm_area_struct, s: Statistics): void {
     if (anonymous) s.anonymous++;
     if ((vma.vm_flags & VM_LOCKED) !== 0) s.locked += 1 / users;
   });
+  if (vma.vm_ops !== undefined) return;
+  const first = Math.ceil(vma.vm_start / HPAGE_PMD_SIZE) * HPAGE_PMD_SIZE;
+  for (let at = first; at + HPAGE_PMD_SIZE <= vma.vm_end; at += HPAGE_PMD_SIZE) if (huge_run(vma.vm_mm, at) !== 0) s.hugeAnonymous += HPAGE_PMD_NR;
 }
 
 const row = (name: string, pages: number): string => `${`${name}:`.padEnd(16)}${String(Math.floor(pages * 4)).padStart(8)} kB\n`;
@@ -64,13 +68,13 @@ const row = (name: string, pages: number): string => `${`${name}:`.padEnd(16)}${
 function show_smap(s: Statistics): string {
   return row('Rss', s.rss) + row('Pss', s.pss) + row('Pss_Dirty', s.pssDirty) + row('Shared_Clean', s.sharedClean) + row('Shared_Dirty', s.sharedDirty)
     + row('Private_Clean', s.privateClean) + row('Private_Dirty', s.privateDirty) + row('Referenced', s.referenced) + row('Anonymous', s.anonymous)
-    + ['KSM', 'LazyFree', 'AnonHugePages', 'ShmemPmdMapped', 'FilePmdMapped', 'Shared_Hugetlb', 'Private_Hugetlb', 'Swap', 'SwapPss'].map((name) => row(name, 0)).join('')
+    + ['KSM', 'LazyFree'].map((name) => row(name, 0)).join('') + row('AnonHugePages', s.hugeAnonymous) + ['ShmemPmdMapped', 'FilePmdMapped', 'Shared_Hugetlb', 'Private_Hugetlb', 'Swap', 'SwapPss'].map((name) => row(name, 0)).join('')
     + row('Locked', s.locked);
 }
 
 const FLAGS: readonly [flag: number, name: string][] = [
   [VM_READ, 'rd'], [VM_WRITE, 'wr'], [VM_EXEC, 'ex'], [VM_SHARED, 'sh'], [VM_MAYREAD, 'mr'], [VM_MAYWRITE, 'mw'], [VM_MAYEXEC, 'me'], [VM_MAYSHARE, 'ms'],
-  [VM_GROWSDOWN, 'gd'], [VM_LOCKED, 'lo'], [VM_IO, 'io'], [VM_DONTCOPY, 'dc'], [VM_DONTEXPAND, 'de'], [VM_NORESERVE, 'nr'],
+  [VM_GROWSDOWN, 'gd'], [VM_LOCKED, 'lo'], [VM_IO, 'io'], [VM_DONTCOPY, 'dc'], [VM_DONTEXPAND, 'de'], [VM_NORESERVE, 'nr'], [VM_HUGEPAGE, 'hg'], [VM_NOHUGEPAGE, 'nh'],
 ];
 
 export function proc_pid_smaps({ mm }: task_struct): string {
@@ -80,7 +84,7 @@ export function proc_pid_smaps({ mm }: task_struct): string {
     gather(vma, s);
     const size = (vma.vm_end - vma.vm_start) / 4096;
     const flags = FLAGS.filter(([flag]) => (vma.vm_flags & flag) !== 0).map(([, name]) => `${name} `).join('');
-    text += `${show_map(vma)}${row('Size', size)}${row('KernelPageSize', 1)}${row('MMUPageSize', 1)}${show_smap(s)}THPeligible:           0\nVmFlags: ${flags}\n`;
+    text += `${show_map(vma)}${row('Size', size)}${row('KernelPageSize', 1)}${row('MMUPageSize', 1)}${show_smap(s)}THPeligible:           ${hugepage_enabled(vma) ? 1 : 0}\nVmFlags: ${flags}\n`;
   }
   return text;
 }
