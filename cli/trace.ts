@@ -28,7 +28,8 @@ export function openTrace(file: string | undefined): TraceFile | undefined {
         else pending += traceLine(record, cyclesPerUs);
         if (pending.length > FLUSH) flush();
       };
-      for (const point of tracepoints()) buffer.enable(point);
+      // raw_syscalls tells of each system call already.
+      for (const point of tracepoints()) if (point.system !== 'syscalls') buffer.enable(point);
     },
     close() {
       if (json) pending += '\n]}\n';

@@ -22,6 +22,7 @@ import { do_signal, force_fatal_sig, force_sig_info, restore_frame } from './sig
 import { siginfo } from './siginfo.ts';
 import { syscall_table } from './syscall-table.ts';
 import { sys_enter, sys_exit } from './trace/events-sched.ts';
+import { syscall_points, trace_syscall_enter, trace_syscall_exit } from './trace/events-syscalls.ts';
 import { run_machine_code, set_result } from './user-mode.ts';
 
 /** One step of the running task: kernel code up to its next yield, or user code up to its next system call. */
@@ -106,7 +107,8 @@ function do_syscall(task: task_struct, p: Processor): void {
 function make_call(task: task_struct): number | MaySleep<number> {
   const user = task.user!;
   const entry = syscall_table[user.nr];
-  if (sys_enter.enabled) sys_enter.trace({ id: user.nr, args: [user.a0, user.a1, user.a2, user.a3, user.a4, user.a5].map((a) => a.toString(16)).join(', ') });
+  if (sys_enter.enabled) sys_enter.trace({ id: user.nr, args: [user.a0, user.a1, user.a2, user.a3, user.a4, user.a5].map((a) => BigInt.asUintN(64, BigInt(a))) });
+  if (syscall_points.enabled > 0) trace_syscall_enter(user);
   if (entry === undefined) return -ENOSYS;
   try {
     return entry.call(task, user);
@@ -119,6 +121,7 @@ function make_call(task: task_struct): number | MaySleep<number> {
 export function syscall_exit(task: task_struct, p: Processor, result: number): void {
   // exit has taken the registers away: it has no return to trace.
   if (sys_exit.enabled && task.user !== undefined) sys_exit.trace({ id: task.user.nr, ret: result });
+  if (syscall_points.enabled > 0 && task.user !== undefined) trace_syscall_exit(task.user, result);
   vtime_account(task, p);
   const frame = task.frames[task.frames.length - 1];
   // execve and exit have put other frames in place, or none.

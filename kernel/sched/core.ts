@@ -15,7 +15,7 @@ import { die } from '../panic.ts';
 import { smp_send_reschedule } from '../smp.ts';
 import { hrtimer } from '../time/hrtimer.ts';
 import { tick_period } from '../time/timekeeping.ts';
-import { sched_switch, sched_wakeup } from '../trace/events-sched.ts';
+import { sched_switch, sched_wakeup, switch_state } from '../trace/events-sched.ts';
 import { load_balance_tick, newidle_balance, select_task_rq } from './balance.ts';
 import { vtime_account, vtime_start } from './cputime.ts';
 import { fair_sched_class } from './fair.ts';
@@ -133,7 +133,7 @@ function context_switch(rq: rq, prev: task_struct, next: task_struct, preempted:
   const p = rq.processor;
   if (sched_switch.enabled) {
     sched_switch.trace({
-      prev_comm: prev.comm, prev_pid: prev.pid, prev_prio: prev.prio, prev_state: preempted ? 'R+' : task_state_char(prev),
+      prev_comm: prev.comm, prev_pid: prev.pid, prev_prio: prev.prio, prev_state: switch_state(task_state_char(prev), preempted),
       next_comm: next.comm, next_pid: next.pid, next_prio: next.prio,
     });
   }

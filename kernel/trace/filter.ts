@@ -21,12 +21,15 @@ function glob(pattern: string): (text: string) => boolean {
   return (text) => regexp.test(text);
 }
 
+/** A value to compare; Linux has no filters on arrays of numbers either. */
+const scalarOf = (value: TraceRecord['values'][string] | undefined): number | bigint | string => (value === undefined || typeof value === 'object' ? 0 : value);
+
 /** What a name means: a field of the trace point, or of every record; and whether it is text. */
 function fieldOf(point: Tracepoint, name: string): { readonly text: boolean; readonly get: (record: TraceRecord) => number | bigint | string } | undefined {
   if (name === 'common_pid') return { text: false, get: (record) => record.pid };
-  if (Object.hasOwn(point.fields, name)) {
-    const type = point.fields[name];
-    return { text: type === 'char[16]' || type === 'const char *', get: (record) => record.values[name] ?? 0 };
+  const type = Object.hasOwn(point.fields, name) ? point.fields[name] : undefined;
+  if (type !== undefined && !type.endsWith('[6]')) {
+    return { text: type === 'char[16]' || type === 'const char *', get: (record) => scalarOf(record.values[name]) };
   }
   if (name === 'CPU' || name === 'cpu') return { text: false, get: (record) => record.cpu };
   if (name === 'COMM' || name === 'comm') return { text: true, get: (record) => record.comm };

@@ -4,7 +4,7 @@
  */
 import type { Tracepoint } from './tracepoint.ts';
 
-type FieldType = Tracepoint['fields'][string];
+type FieldType = Exclude<Tracepoint['fields'][string], `word ${string}`>;
 interface Layout {
   /** The declaration in C around the field's name. */
   readonly before: string; readonly after: string;
@@ -26,7 +26,10 @@ const layouts: Readonly<Record<FieldType, Layout>> = {
   long: scalar('long', 8, 1, '%ld'),
   'unsigned long': scalar('unsigned long', 8, 0, '0x%lx'),
   u64: scalar('u64', 8, 0, '0x%llx'),
+  'unsigned long[6]': { before: 'unsigned long ', after: '[6]', size: 48, signed: 0, conversion: '%lx' },
 };
+
+const layoutOf = (type: Tracepoint['fields'][string]): Layout => (type.startsWith('word ') ? scalar(type.slice('word '.length), 8, 0, '0x%lx') : layouts[type as FieldType]);
 
 /** What every record begins with. */
 const common: readonly (readonly [name: string, layout: Layout])[] = [
@@ -40,7 +43,7 @@ function fieldLines(fields: readonly (readonly [name: string, layout: Layout])[]
   let at = start;
   let text = '';
   for (const [name, { before, after, size, signed }] of fields) {
-    const alignment = after === '' ? size : 1;
+    const alignment = after === '' ? size : before === 'char ' ? 1 : 8;
     at = Math.ceil(at / alignment) * alignment;
     text += `\tfield:${before}${name}${after};\toffset:${at};\tsize:${size};\tsigned:${signed};\n`;
     at += size;
@@ -51,12 +54,12 @@ function fieldLines(fields: readonly (readonly [name: string, layout: Layout])[]
 /** Name and value of each field, for a point that was declared without a print format. */
 function plainPrintFmt(point: Tracepoint): string {
   const fields = Object.entries(point.fields);
-  const format = fields.map(([name, type]) => `${name}=${layouts[type].conversion}`).join(' ');
+  const format = fields.map(([name, type]) => `${name}=${layoutOf(type).conversion}`).join(' ');
   return [`"${format}"`, ...fields.map(([name, type]) => (type === 'const char *' ? `__get_str(${name})` : `REC->${name}`))].join(', ');
 }
 
 export function formatText(point: Tracepoint, id: number): string {
   const head = fieldLines(common, 0);
-  const own = fieldLines(Object.entries(point.fields).map(([name, type]) => [name, layouts[type]] as const), head.end);
+  const own = fieldLines(Object.entries(point.fields).map(([name, type]) => [name, layoutOf(type)] as const), head.end);
   return `name: ${point.name}\nID: ${id}\nformat:\n${head.text}\n${own.text}\nprint fmt: ${point.print_fmt ?? plainPrintFmt(point)}\n`;
 }

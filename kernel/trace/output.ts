@@ -20,8 +20,8 @@ function timeText(time: number, cyclesPerUs: number, clock: TraceClock): string 
 /** `comm-pid [cpu] flags secs.usecs: event: text`. */
 export function traceLine(record: TraceRecord, cyclesPerUs: number, clock: TraceClock = 'local'): string {
   const time = timeText(record.time, cyclesPerUs, clock);
-  const task = `${record.comm.slice(0, 16).padStart(16)}-${String(record.pid).padEnd(7)}`;
-  return `${task} [${String(record.cpu).padStart(3, '0')}] ${record.flags} ${time}: ${record.point.name}: ${record.point.text(record.values)}\n`;
+  const task = `${(record.pid === 0 ? '<idle>' : record.comm).slice(0, 16).padStart(16)}-${String(record.pid).padEnd(7)}`;
+  return `${task} [${String(record.cpu).padStart(3, '0')}] ${record.flags} ${time}: ${record.point.group?.wholeLine === true ? '' : `${record.point.name}: `}${record.point.text(record.values)}\n`;
 }
 
 /** What a slice begins and ends with; a begin closes a slice of the same track left open. */
@@ -34,12 +34,14 @@ const slices: Readonly<Record<string, { readonly phase: 'B' | 'E'; readonly name
   sys_exit: { phase: 'E', name: 'syscall' },
 };
 
-const jsonValue = (value: number | bigint | string): number | string => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value);
+type Value = TraceRecord['values'][string];
+const jsonValue = (value: Value): number | string =>
+  (typeof value === 'bigint' ? `0x${value.toString(16)}` : typeof value === 'object' ? value.map(jsonValue).join(', ') : value);
 
 /** Events of one record, without the array's brackets: lines to join with commas. Track: pid 0 = processors, 1 = threads. */
 export function chromeEvents(record: TraceRecord, cyclesPerUs: number): string[] {
   const ts = record.time / cyclesPerUs;
-  const args = Object.fromEntries(Object.entries(record.values).map(([key, value]) => [key, jsonValue(value as number | bigint | string)]));
+  const args = Object.fromEntries(Object.entries(record.values).map(([key, value]) => [key, jsonValue(value)]));
   const cat = record.point.system;
   if (record.point.name === 'sched_switch') {
     const { prev_pid, next_pid, next_comm } = args;

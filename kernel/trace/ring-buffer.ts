@@ -29,10 +29,13 @@ export class TraceBuffer {
     if (this.wants.has(point)) return;
     this.wants.add(point);
     point.enabled++;
+    if (point.group !== undefined) point.group.enabled++;
   }
 
   disable(point: Tracepoint): void {
-    if (this.wants.delete(point)) point.enabled--;
+    if (!this.wants.delete(point)) return;
+    point.enabled--;
+    if (point.group !== undefined) point.group.enabled--;
   }
 
   record(point: Tracepoint, values: Values<Tracepoint['fields']>): void {

@@ -13,9 +13,18 @@ import { TraceBuffer } from './ring-buffer.ts';
 interface FieldTypes {
   'char[16]': string; 'const char *': string;
   int: number; u8: number; u16: number; u32: number; 'unsigned int': number; long: number; 'unsigned long': bigint; u64: bigint;
+  'unsigned long[6]': readonly bigint[];
+  /** A parameter of a system call: a register, whatever its C type behind `word`. */
+  [word: `word ${string}`]: bigint;
 }
 type Fields = Readonly<Record<string, keyof FieldTypes>>;
 export type Values<F extends Fields> = { readonly [K in keyof F]: FieldTypes[F[K]] };
+/** Trace points that are asked about together: one of them is wanted as long as `enabled` is not 0. */
+export interface TraceGroup {
+  enabled: number;
+  /** Linux puts `name: ` before the text of a record; points of such a group print their whole line. */
+  readonly wholeLine: boolean;
+}
 
 export class Tracepoint<F extends Fields = Fields> {
   readonly system: string;
@@ -24,15 +33,17 @@ export class Tracepoint<F extends Fields = Fields> {
   readonly text: (values: Values<F>) => string;
   /** The same text for tools that read binary records: a printf format and its arguments in C. */
   readonly print_fmt: string | undefined;
+  readonly group: TraceGroup | undefined;
   /** How many kernels of this host process want it. */
   enabled = 0;
 
-  constructor(system: string, name: string, fields: F, text: (values: Values<F>) => string, print_fmt?: string) {
+  constructor(system: string, name: string, fields: F, text: (values: Values<F>) => string, print_fmt?: string, group?: TraceGroup) {
     this.system = system;
     this.name = name;
     this.fields = fields;
     this.text = text;
     this.print_fmt = print_fmt;
+    this.group = group;
   }
 
   /** Records one event, if the kernel that runs now wants it. */
@@ -46,9 +57,9 @@ const points: Tracepoint[] = [];
 
 /** Declares a trace point; `text` gives what stands behind `name: ` in a line, `print_fmt` says the same in C for the `format` file. */
 export function TRACE_EVENT<const F extends Fields>(
-  system: string, name: string, fields: F, text: (values: Values<F>) => string, print_fmt?: string,
+  system: string, name: string, fields: F, text: (values: Values<F>) => string, print_fmt?: string, group?: TraceGroup,
 ): Tracepoint<F> {
-  const point = new Tracepoint(system, name, fields, text, print_fmt);
+  const point = new Tracepoint(system, name, fields, text, print_fmt, group);
   points.push(point as unknown as Tracepoint);
   return point;
 }

@@ -60,6 +60,19 @@ test('trace shows what happened in the format of Linux, and is emptied by writin
   });
 });
 
+test('each system call has a trace point for its begin and its end, with its parameters by name', () => {
+  withTracing(function* () {
+    yield* echo('syscalls:sys_enter_lseek syscalls:sys_exit_lseek raw_syscalls:sys_enter', 'set_event');
+    yield* call(NR.__NR_lseek, 77, -1, 2);
+    yield* echo('', 'set_event');
+    const lines = (yield* readFile(`${T}/trace`)).split('\n').filter((line) => /lseek|NR 8 /.test(line)).map((line) => line.slice(line.indexOf(': ') + 2));
+    assert.deepEqual(lines, ['sys_enter: NR 8 (4d, ffffffffffffffff, 2, 0, 0, 0)', 'sys_lseek(fd: 4d, offset: ffffffffffffffff, whence: 2)', 'sys_lseek -> 0xfffffffffffffff7']);
+    const format = yield* readFile(`${T}/events/syscalls/sys_enter_newstat/format`);
+    assert.match(format, /\tfield:int __syscall_nr;\toffset:8;\tsize:4;\tsigned:1;\n\tfield:const char \* filename;\toffset:16;\tsize:8;\tsigned:0;\n\tfield:struct stat \* statbuf;\toffset:24;/);
+    assert.match(format, /print fmt: "filename: 0x%08lx, statbuf: 0x%08lx", \(\(unsigned long\)\(REC->filename\)\), \(\(unsigned long\)\(REC->statbuf\)\)\n$/);
+  });
+});
+
 test('trace_pipe gives each record once and waits for the next', () => {
   withTracing(function* () {
     yield* echo('sched_process_fork', 'set_event');

@@ -3,11 +3,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import '../../../kvm/trace.ts';
 import '../../../kernel/trace/events-sched.ts';
+import '../../../kernel/trace/events-syscalls.ts';
 import { formatText } from '../../../kernel/trace/format.ts';
 import { type Tracepoint, tracepoints } from '../../../kernel/trace/tracepoint.ts';
 
-const sample = (point: Tracepoint): Record<string, number | bigint | string> => Object.fromEntries(Object.entries(point.fields).map(([name, type]) =>
-  [name, type.startsWith('char') || type.startsWith('const char') ? 'x' : type === 'u64' || type === 'unsigned long' ? 0n : 0]));
+const sample = (point: Tracepoint): Record<string, number | bigint | string | readonly bigint[]> => Object.fromEntries(Object.entries(point.fields).map(([name, type]) =>
+  [name, type.startsWith('char') || type.startsWith('const char') ? 'x' : type === 'u64' || type === 'unsigned long' || type.startsWith('word ') ? 0n : type.endsWith('[6]') ? [0n, 0n, 0n, 0n, 0n, 0n] : 0]));
 
 test('a print format names only fields of its trace point, and takes as many arguments as it has conversions', () => {
   assert.ok(tracepoints().length > 15);
