@@ -1,5 +1,5 @@
 # Everything goes through cli/launch.mjs, which installs what is missing first.
-.PHONY: boot test check bench lab grade test-slow test-silicon setup clean
+.PHONY: boot test check bench lab grade test-slow test-silicon fuzz setup clean
 .DEFAULT_GOAL := boot
 N ?= 01
 
@@ -11,6 +11,8 @@ test-slow: setup
 	@node cli/test.mjs --slow
 test-silicon: setup
 	@node cli/test.mjs --slow silicon
+fuzz: setup
+	@node cli/test.mjs --slow fuzz isolation
 check: setup
 	@node_modules/.bin/tsc --noEmit
 	@node_modules/.bin/biome lint --error-on-warnings .
