@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { current, machine } from '../../kernel/exports.ts';
 import { type kvm, kvm_state } from '../../kvm/kvm_host.ts';
 import { boot } from '../support/boot.ts';
+import { benchGuests, guestFiles } from '../qemu-lite/guests.ts';
 import { type Hostility, hostileProgram } from './hostile-program.ts';
 
 const PAGE = 4096;
@@ -39,14 +40,17 @@ function checkTables(vm: kvm, counted: { leaves: number }): void {
   });
 }
 
-/** Runs so many hostile guests, one after the other, and asserts that none got beyond its memory. */
+/** Runs so many hostile guests, one after the other, beside a guest that computes, and asserts that none got beyond its memory. */
 export function hostileGuests(guests: number, seed: number): void {
+  const neighbour = benchGuests('tiny').find((guest) => guest.name === 'sha256.32')!;
   const counted = { leaves: 0 };
-  const h: Hostility = { seed, guests, check: () => { for (const vm of kvm_state().vm_list) checkTables(vm, counted); }, leaks: [], exits: new Map(), runs: 0, interrupted: 0, done: false };
-  const { system, port } = boot({ init: ['-c', 'hostile'], programs: [hostileProgram(h)], cpus: 1 });
+  const h: Hostility = { seed, guests, check: () => { for (const vm of kvm_state().vm_list) if (vm.mm === current().mm) checkTables(vm, counted); }, leaks: [], exits: new Map(), runs: 0, interrupted: 0, done: false };
+  const { system, port } = boot({ init: ['-c', `qemu-lite -nographic -kernel ${neighbour.path} < /dev/null & hostile; wait $!`], programs: [hostileProgram(h)], cpus: 1, files: guestFiles('tiny', [neighbour]) });
   const state = system.machine.run(3600 * system.cyclesPerMs * 1000);
   assert.equal(state, 'off', port.output);
   assert.ok(h.done, port.output);
+  assert.ok(port.output.includes(neighbour.checksum), port.output);
+  assert.equal(system.machine.status, 33);
   assert.deepEqual(h.leaks, []);
   console.log(`hostile guests: ${h.runs} runs, ${h.interrupted} interrupted, ${counted.leaves} frames checked, exits ${JSON.stringify([...h.exits])}`);
   assert.ok(counted.leaves > h.guests && h.exits.size >= 5, JSON.stringify([...h.exits]));
