@@ -8,7 +8,8 @@ export { ENOIOCTLCMD, ERESTARTNOHAND, ERESTARTNOINTR, ERESTARTSYS } from './errn
 export type { MaySleep, preempt_notifier, task_struct } from './sched/types.ts';
 export { TASK_INTERRUPTIBLE, TASK_KILLABLE, TASK_RUNNING, TASK_UNINTERRUPTIBLE } from './sched/types.ts';
 export {
-  cond_resched, need_resched, preempt_notifier_register, preempt_notifier_unregister, schedule, schedule_timeout, set_current_state, signal_pending, wake_up_process,
+  cond_resched, need_resched, preempt_notifier_register, preempt_notifier_unregister, schedule, schedule_timeout, set_current_state, signal_pending, single_task_running, wake_up_process,
+  yield_to,
 } from './sched/core.ts';
 export { guest_enter, guest_exit } from './sched/cputime.ts';
 export type { wait_queue_func } from './sched/wait.ts';

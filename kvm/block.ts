@@ -13,7 +13,7 @@ import { kvm_apic_accept_events, kvm_apic_has_events } from './lapic.ts';
 /** An event that ends HLT waits for this vCPU. */
 export function kvm_vcpu_has_events(vcpu: kvm_vcpu): boolean {
   const { arch } = vcpu;
-  if (kvm_apic_has_events(vcpu) || kvm_exception_pending(vcpu)) return true;
+  if (arch.pv.unhalted || kvm_apic_has_events(vcpu) || kvm_exception_pending(vcpu)) return true;
   if (kvm_test_request(KVM_REQ_NMI, vcpu) || (arch.nmi_pending + arch.nmi_queued > 0 && kvm_x86.nmi_allowed(vcpu))) return true;
   if (kvm_test_request(KVM_REQ_SMI, vcpu) || (arch.smi_pending && !arch.smm)) return true;
   return kvm_x86.interrupt_allowed(vcpu) && kvm_cpu_has_interrupt(vcpu);
@@ -29,7 +29,6 @@ export function* kvm_vcpu_block(vcpu: kvm_vcpu): MaySleep<void> {
   yield* wait_event_interruptible(vcpu.wq, () => woken(vcpu));
   vcpu.stat.blocking = 0;
   vcpu.blocking = false;
-  vcpu.stat.halt_wakeup++;
 }
 
 /** One round of a vCPU that is not running. 1: look again; negative: -errno. */
@@ -44,6 +43,7 @@ export function* vcpu_block(vcpu: kvm_vcpu): MaySleep<number> {
   switch (vcpu.arch.mp_state) {
     case KVM_MP_STATE_HALTED: case KVM_MP_STATE_AP_RESET_HOLD:
       if (kvm_vcpu_has_events(vcpu)) {
+        vcpu.arch.pv.unhalted = false;
         vcpu.arch.mp_state = KVM_MP_STATE_RUNNABLE;
         kvm_make_request(KVM_REQ_EVENT, vcpu);
       }
@@ -55,6 +55,10 @@ export function* vcpu_block(vcpu: kvm_vcpu): MaySleep<number> {
 
 /** Makes a vCPU look at its requests: wakes it if it sleeps, gets it out of the guest if another processor runs it. */
 export function kvm_vcpu_kick(vcpu: kvm_vcpu): void {
-  vcpu.wq.wake_up();
+  if (vcpu.wq.entries.length > 0) {
+    vcpu.ready = true;
+    vcpu.stat.halt_wakeup++;
+    vcpu.wq.wake_up();
+  }
   if (vcpu.mode === IN_GUEST_MODE && vcpu.arch.last_vmentry_cpu !== this_processor().id) smp_send_reschedule(vcpu.arch.last_vmentry_cpu);
 }

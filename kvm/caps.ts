@@ -9,6 +9,8 @@ import { EINVAL } from '../abi/errno.ts';
 import * as K from '../abi/kvm/index.ts';
 import { KVM_DIRTY_RING_MAX_BYTES, kvm_vm_ioctl_enable_dirty_log_ring } from './dirty_ring.ts';
 import { KVM_MAX_NR_ADDRESS_SPACES, KVM_MAX_VCPUS, KVM_MAX_VCPU_IDS, KVM_USER_MEM_SLOTS, type kvm, type kvm_vcpu, type kvm_x86_ops, kvm_x86 } from './kvm_host.ts';
+import { kvm_update_pv_runtime } from './pv-cpuid.ts';
+import { KVM_EXIT_HYPERCALL_VALID_MASK } from './hypercall.ts';
 import { KVM_MAX_IRQ_ROUTES, kvm_setup_split_irqchip } from './irqchip.ts';
 
 export const KVM_X86_VALID_QUIRKS = 0x7f;
@@ -79,7 +81,13 @@ const capabilities: Readonly<Record<number, number>> = {
   [K.KVM_CAP_PRE_FAULT_MEMORY]:             1,
   [K.KVM_CAP_DIRTY_LOG_RING]:               KVM_DIRTY_RING_MAX_BYTES,
   [K.KVM_CAP_DIRTY_LOG_RING_ACQ_REL]:       KVM_DIRTY_RING_MAX_BYTES,
-  [K.KVM_CAP_ADJUST_CLOCK]:                 K.KVM_CLOCK_HOST_TSC | K.KVM_CLOCK_REALTIME,
+  [K.KVM_CAP_ADJUST_CLOCK]:                 K.KVM_CLOCK_TSC_STABLE | K.KVM_CLOCK_REALTIME | K.KVM_CLOCK_HOST_TSC,
+  [K.KVM_CAP_CLOCKSOURCE]:                  1,
+  [K.KVM_CAP_KVMCLOCK_CTRL]:                1,
+  [K.KVM_CAP_ASYNC_PF]:                     1,
+  [K.KVM_CAP_ASYNC_PF_INT]:                 1,
+  [K.KVM_CAP_STEAL_TIME]:                   1,
+  [K.KVM_CAP_EXIT_HYPERCALL]:               KVM_EXIT_HYPERCALL_VALID_MASK,
   [K.KVM_CAP_BINARY_STATS_FD]:              1,
   [K.KVM_CAP_IRQCHIP]:                      1,
   [K.KVM_CAP_PIT]:                          1,
@@ -104,10 +112,8 @@ export const partial_caps: Readonly<Record<number, string>> = {
   [K.KVM_CAP_MCE]:                      'neither CMCI nor local machine checks',
   [K.KVM_CAP_DISABLE_QUIRKS]:           'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
   [K.KVM_CAP_DISABLE_QUIRKS2]:          'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
-  [K.KVM_CAP_ENFORCE_PV_FEATURE_CPUID]: "takes the PV MSRs away, also those the guest's CPUID names",
   [K.KVM_CAP_X86_DISABLE_EXITS]:        'HLT and MWAIT, not PAUSE and not C-states',
   [K.KVM_CAP_USER_MEMORY2]:             'without KVM_MEM_GUEST_MEMFD',
-  [K.KVM_CAP_ADJUST_CLOCK]:             'no pvclock page shows the clock to a guest',
   [K.KVM_CAP_HALT_POLL]:                'can be set all the same; stored, a halted vCPU never polls',
   [K.KVM_CAP_PIT2]:                     'missed ticks always merge',
   [K.KVM_CAP_PIT_STATE2]:               'KVM_PIT_FLAGS_HPET_LEGACY is stored only',
@@ -163,6 +169,7 @@ const enable: Readonly<Record<number, Enable>> = {
     kvm.arch.mwait_in_guest ||= (value & BigInt(K.KVM_X86_DISABLE_EXITS_MWAIT)) !== 0n;
     return 0;
   },
+  [K.KVM_CAP_EXIT_HYPERCALL]: bits(BigInt(KVM_EXIT_HYPERCALL_VALID_MASK), (kvm, v) => { kvm.arch.hypercall_exit_enabled = v; }),
   [K.KVM_CAP_MSR_PLATFORM_INFO]: (kvm, [value = 0n]) => { kvm.arch.guest_can_read_msr_platform_info = value !== 0n; return 0; },
   [K.KVM_CAP_EXCEPTION_PAYLOAD]: (kvm, [value = 0n]) => { kvm.arch.exception_payload_enabled = value !== 0n; return 0; },
   [K.KVM_CAP_X86_TRIPLE_FAULT_EVENT]: (kvm, [value = 0n]) => { kvm.arch.triple_fault_event = value !== 0n; return 0; },
@@ -189,6 +196,7 @@ export function kvm_vm_ioctl_enable_cap(kvm: kvm, cap: K.kvm_enable_cap): number
 }
 export function kvm_vcpu_ioctl_enable_cap(vcpu: kvm_vcpu, cap: K.kvm_enable_cap): number {
   if (cap.flags !== 0 || !kvm_vcpu_enable_caps.includes(cap.cap)) return -EINVAL;
-  vcpu.arch.pv_cpuid_enforce = cap.args.get(0) !== 0n;
+  vcpu.arch.pv.enforce = cap.args.get(0) !== 0n;
+  if (vcpu.arch.pv.enforce) kvm_update_pv_runtime(vcpu);
   return 0;
 }

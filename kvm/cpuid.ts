@@ -7,12 +7,14 @@
  * anything; only the width of linear addresses is vetted, and after the first run the table may not change any more.
  */
 import { E2BIG, EFAULT, EINVAL } from '../abi/errno.ts';
+import * as K from '../abi/kvm/para.ts';
 import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../abi/kvm/index.ts';
 import { cpuidLeaf } from '../machine/cpu/cpuid.ts';
 import { copy_from_user, copy_to_user, this_processor } from '../kernel/exports.ts';
 import { bytesOfWords } from './words.ts';
 import { type kvm_vcpu, kvm_x86, lapic_in_kernel } from './kvm_host.ts';
 import { cr4_reserved_for } from './cr.ts';
+import { kvm_update_pv_runtime } from './pv-cpuid.ts';
 
 export const KVM_MAX_CPUID_ENTRIES = 256;
 export const KVM_CPUID_SIGNATURE = 0x4000_0000;
@@ -21,8 +23,12 @@ export const KVM_CPUID_FEATURES = 0x4000_0001;
 export interface kvm_cpuid_entry { function: number; index: number; flags: number; eax: number; ebx: number; ecx: number; edx: number }
 
 const HYPERVISOR = 2 ** 31, X2APIC = 1 << 21, TSC_DEADLINE = 1 << 24, OSXSAVE = 1 << 27, VMX = 1 << 5, MONITOR = 1 << 3, APIC = 1 << 9;
-/** KVM_FEATURE_NOP_IO_DELAY: the paravirtual features KVM really has. */
-const PV_FEATURES = 1 << 1;
+/** The services KVM offers a guest that looks for them. */
+const PV_FEATURES = [
+  K.KVM_FEATURE_CLOCKSOURCE, K.KVM_FEATURE_NOP_IO_DELAY, K.KVM_FEATURE_CLOCKSOURCE2, K.KVM_FEATURE_ASYNC_PF, K.KVM_FEATURE_STEAL_TIME, K.KVM_FEATURE_PV_EOI, K.KVM_FEATURE_PV_UNHALT,
+  K.KVM_FEATURE_PV_TLB_FLUSH, K.KVM_FEATURE_ASYNC_PF_VMEXIT, K.KVM_FEATURE_PV_SEND_IPI, K.KVM_FEATURE_POLL_CONTROL, K.KVM_FEATURE_PV_SCHED_YIELD, K.KVM_FEATURE_ASYNC_PF_INT,
+  K.KVM_FEATURE_CLOCKSOURCE_STABLE_BIT,
+].reduce((all, bit) => all | (1 << bit), 0);
 /** Leaves whose subleaves are told apart. */
 const INDEXED = new Set([4, 7, 0xb, 0xd, 0xf, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1f, 0x8000_001d]);
 
@@ -144,6 +150,7 @@ function kvm_vcpu_after_set_cpuid(vcpu: kvm_vcpu): void {
   arch.cr4_guest_rsvd_bits = cr4_reserved_for((fn, register, bit) => guest_cpuid_has(vcpu, fn, register, bit));
   const hv = kvm_find_cpuid_entry(vcpu, 0x4000_0001);
   arch.hv_enabled = hv !== undefined && hv.eax === 0x3123_7648;
+  kvm_update_pv_runtime(vcpu);
   if (lapic_in_kernel(vcpu)) arch.apic!.set_version();
   kvm_x86.vcpu_after_set_cpuid(vcpu);
 }

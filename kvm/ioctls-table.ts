@@ -29,11 +29,13 @@ import {
 } from './regs.ts';
 import { kvm_vcpu_ioctl_get_stats_fd, kvm_vm_ioctl_get_stats_fd } from './stats-fd.ts';
 import {
-  kvm_set_guest_paused, kvm_vcpu_get_device_attr, kvm_vcpu_get_tsc_khz, kvm_vcpu_has_device_attr, kvm_vcpu_ioctl_interrupt, kvm_vcpu_ioctl_nmi, kvm_vcpu_ioctl_set_sigmask, kvm_vcpu_ioctl_smi,
-  kvm_vcpu_set_device_attr, kvm_vcpu_set_tsc_khz, kvm_vm_get_tsc_khz, kvm_vm_ioctl_get_clock, kvm_vm_ioctl_set_boot_cpu_id, kvm_vm_ioctl_set_clock, kvm_vm_ioctl_set_identity_map_addr,
-  kvm_vm_ioctl_set_memory_region, kvm_vm_ioctl_set_memory_region2, kvm_vm_ioctl_set_nr_mmu_pages, kvm_vm_ioctl_set_pmu_event_filter, kvm_vm_ioctl_set_tss_addr, kvm_vm_set_tsc_khz,
+  kvm_vcpu_ioctl_interrupt, kvm_vcpu_ioctl_nmi, kvm_vcpu_ioctl_set_sigmask, kvm_vcpu_ioctl_smi,
+  kvm_vm_ioctl_set_boot_cpu_id, kvm_vm_ioctl_set_identity_map_addr,
+  kvm_vm_ioctl_set_memory_region, kvm_vm_ioctl_set_memory_region2, kvm_vm_ioctl_set_nr_mmu_pages, kvm_vm_ioctl_set_pmu_event_filter, kvm_vm_ioctl_set_tss_addr,
   kvm_x86_dev_get_attr, kvm_x86_dev_has_attr, vcpu_tpr_access_reporting,
 } from './x86.ts';
+import { kvm_set_guest_paused, kvm_vm_ioctl_get_clock, kvm_vm_ioctl_set_clock } from './pvclock.ts';
+import { kvm_vcpu_get_device_attr, kvm_vcpu_get_tsc_khz, kvm_vcpu_has_device_attr, kvm_vcpu_set_device_attr, kvm_vcpu_set_tsc_khz, kvm_vm_get_tsc_khz, kvm_vm_set_tsc_khz } from './tsc.ts';
 import { irqchip_vcpu_ioctls, irqchip_vm_ioctls } from './irqchip.ts';
 
 /** What is left of the range goes back to user space even when the rest of it failed. */
@@ -142,9 +144,6 @@ export const partial_ioctls: notes = {
     KVM_ENABLE_CAP:              'the capabilities marked VM below; EINVAL for any other',
     KVM_SET_USER_MEMORY_REGION2: 'without KVM_MEM_GUEST_MEMFD (EINVAL)',
     KVM_SET_NR_MMU_PAGES:        'stored, limits nothing',
-    KVM_GET_CLOCK:               'for user space only: no pvclock page shows the clock to a guest',
-    KVM_SET_CLOCK:               'for user space only: no pvclock page shows the clock to a guest',
-    KVM_SET_TSC_KHZ:             "the processor's own rate; EINVAL for any other",
     KVM_SET_PMU_EVENT_FILTER:    'vetted and stored; guests have no counters',
     KVM_SET_IRQCHIP:             'a line pending in a restored I/O APIC is not delivered',
     KVM_SET_PIT2:                'KVM_PIT_FLAGS_HPET_LEGACY is stored; the timer ticks all the same',
@@ -159,12 +158,10 @@ export const partial_ioctls: notes = {
     KVM_GET_STATS_FD:            'counters and levels, no histograms',
     KVM_ENABLE_CAP:              'the capabilities marked vCPU below; EINVAL for any other',
     KVM_GET_MSRS:                'counters of the PMU read as 0',
-    KVM_SET_MSRS:                'kvmclock, steal time, asynchronous page faults and PV EOI are stored only',
     KVM_TPR_ACCESS_REPORTING:    'accepted; KVM_EXIT_TPR_ACCESS never happens',
     KVM_SET_VAPIC_ADDR:          'stored only',
     KVM_X86_SETUP_MCE:           'neither CMCI nor local machine checks',
     KVM_X86_SET_MCE:             'no CMCI is raised',
-    KVM_SET_TSC_KHZ:             "the processor's own rate; EINVAL for any other",
   },
 };
 
@@ -172,5 +169,5 @@ export const partial_ioctls: notes = {
 export const refused_ioctls: notes = {
   dev: {},
   vm: { KVM_CREATE_DEVICE: 'ENODEV', KVM_HAS_DEVICE_ATTR: 'ENOTTY' },
-  vcpu: { KVM_KVMCLOCK_CTRL: 'EINVAL' },
+  vcpu: {},
 };

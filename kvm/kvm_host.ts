@@ -18,6 +18,7 @@ import type { kvm_mmu } from './mmu/mmu.ts';
 import type { kvm_arch_irqchip } from './irq.ts';
 import type { kvm_lapic } from './lapic.ts';
 import type { kvm_vcpu_hv } from './hyperv.ts';
+import { kvm_arch_clock, kvm_vcpu_pv } from './pv-state.ts';
 import { kvm_x86 } from './x86-ops.ts';
 
 export { type kvm_x86_ops, type segment, kvm_x86, set_kvm_x86_ops } from './x86-ops.ts';
@@ -42,6 +43,11 @@ export const KVM_REQ_SMI           = 1 << 6;
 export const KVM_REQ_MSR_FILTER_CHANGED = 1 << 8;
 export const KVM_REQ_IOAPIC_EOI_EXIT = 1 << 10;
 export const KVM_REQ_DIRTY_RING_SOFT_FULL = 1 << 11;
+export const KVM_REQ_STEAL_UPDATE  = 1 << 16;
+export const KVM_REQ_CLOCK_UPDATE  = 1 << 17;
+export const KVM_REQ_GLOBAL_CLOCK_UPDATE = 1 << 18;
+export const KVM_REQ_MASTERCLOCK_UPDATE = 1 << 19;
+export const KVM_REQ_APF_READY     = 1 << 20;
 
 export const OUTSIDE_GUEST_MODE = 0;
 export const IN_GUEST_MODE = 1;
@@ -167,8 +173,8 @@ export class kvm_vcpu_arch {
   virtual_tsc_khz = 0;
   ia32_tsc_adjust_msr = 0n;
   msr_kvm_poll_control = 1n;
-  /** KVM_CAP_ENFORCE_PV_FEATURE_CPUID. */
-  pv_cpuid_enforce = false;
+  /** Services shared with the guest: kvmclock, steal time and so on. */
+  readonly pv = new kvm_vcpu_pv();
   msr_misc_features_enables = 0n;
   hv: kvm_vcpu_hv | undefined = undefined;
   hv_enabled = false;
@@ -197,6 +203,8 @@ export class kvm_vcpu {
   blocking = false;
   readonly preempt_notifier: preempt_notifier;
   preempted = false;
+  /** It could run and does not. */
+  ready = false;
   /** Frames of kvm_run, of port data and of the coalesced ring. */
   readonly run_pfn: number;
   readonly pio_pfn: number;
@@ -270,6 +278,7 @@ export class kvm_arch {
   disable_nx_huge_pages = false;
   msr_filter: msr_filter | undefined = undefined;
   kvmclock_offset = 0n;
+  readonly clock = new kvm_arch_clock();
   hv_guest_os_id = 0n;
   hv_hypercall = 0n;
   hv_tsc_page = 0n;

@@ -17,6 +17,7 @@ import { kvm_inject_nmi } from './events.ts';
 import { deliver_to_apics, kvm_ioapic_handles_vector } from './irq-delivery.ts';
 import { APIC_DEFAULT_PHYS_BASE, KVM_REQ_EVENT, KVM_REQ_IOAPIC_EOI_EXIT, type kvm_vcpu, kvm_make_request, kvm_x86 } from './kvm_host.ts';
 import { kvm_inject_smi } from './smm.ts';
+import { kvm_eoi } from './trace-irq.ts';
 import { kvm_vcpu_reset } from './vcpu-create.ts';
 
 const APIC_LVR = 0x30 >> 2, APIC_LVTCMCI = 0x2f0 >> 2, APIC_LVT0 = 0x350 >> 2, APIC_ID = 0x20 >> 2, APIC_TMICT = 0x380, APIC_TMCCT = 0x390 >> 2;
@@ -51,6 +52,8 @@ export class kvm_lapic {
   init_pending = false;
   sipi_pending = false;
   vapic_addr = 0n;
+  /** The vector taken last, -1 once one was ended since: then there may be several in service. */
+  highest_isr_cache = -1;
   private readonly timer: hrtimer;
 
   constructor(vcpu: kvm_vcpu) {
@@ -67,6 +70,10 @@ export class kvm_lapic {
       init: () => { this.init_pending = true; this.sipi_pending = false; this.wake(); },
       startup: (vector) => { vcpu.arch.sipi_vector = vector; this.sipi_pending = true; this.wake(); },
       extint: () => { this.wake(); },
+      ended: (vector) => {
+        this.highest_isr_cache = -1;
+        if (kvm_eoi.enabled) kvm_eoi.trace({ apicid: vcpu.vcpu_id, vector });
+      },
     };
     this.chip = new LocalApic(vcpu.vcpu_id, host, new VcpuBus(this));
   }
@@ -223,4 +230,9 @@ export function kvm_apic_accept_pic_intr(vcpu: kvm_vcpu): boolean {
   return (lvt0 & LVT_MASKED) === 0 && (lvt0 & 0x700) === EXTINT;
 }
 export const kvm_apic_has_interrupt = (vcpu: kvm_vcpu): number => (vcpu.arch.apic?.hw_enabled === true ? vcpu.arch.apic.chip.pendingVector() : -1);
-export const kvm_get_apic_interrupt = (vcpu: kvm_vcpu): number => (kvm_apic_has_interrupt(vcpu) < 0 ? -1 : vcpu.arch.apic!.chip.acknowledge());
+export function kvm_get_apic_interrupt(vcpu: kvm_vcpu): number {
+  if (kvm_apic_has_interrupt(vcpu) < 0) return -1;
+  const apic = vcpu.arch.apic!;
+  apic.highest_isr_cache = apic.chip.acknowledge();
+  return apic.highest_isr_cache;
+}

@@ -7,13 +7,20 @@
  * KVM_SET_MSRS early, and the number of those done is the result.
  */
 import { E2BIG, EFAULT } from '../abi/errno.ts';
-import { copy_from_user, copy_to_user, get_tsc } from '../kernel/exports.ts';
+import * as K from '../abi/kvm/para.ts';
+import { copy_from_user, copy_to_user } from '../kernel/exports.ts';
 import { bytesOfWords } from './words.ts';
 import { kvm_set_apic_base } from './cr.ts';
 import { guest_cpuid_has, reserved_gpa_bits } from './cpuid.ts';
 import { hv_get_msr, hv_set_msr, is_hv_msr } from './hyperv.ts';
-import { type kvm_vcpu, is_paging, kvm_x86, lapic_in_kernel } from './kvm_host.ts';
+import { type kvm_vcpu, is_paging, kvm_x86 } from './kvm_host.ts';
 import { KVM_MAX_MCE_BANKS } from './mce.ts';
+import { kvm_ack_async_pf, kvm_pv_enable_async_pf, kvm_pv_enable_async_pf_int } from './async_pf.ts';
+import { guest_pv_has } from './pv-cpuid.ts';
+import { kvm_lapic_set_pv_eoi } from './pv-eoi.ts';
+import { kvm_write_system_time, kvm_write_wall_clock } from './pvclock.ts';
+import { kvm_set_steal_time } from './steal-time.ts';
+import { host_tsc, kvm_guest_write_tsc, kvm_guest_write_tsc_adjust, kvm_read_l1_tsc, kvm_synchronize_tsc } from './tsc.ts';
 
 /** Most entries of one KVM_GET_MSRS. */
 const MAX_IO_MSRS = 256;
@@ -87,17 +94,11 @@ const mce_ctl2: row = {
 
 // ---------------------------------------------------------------- time
 
-const read_l1_tsc = (vcpu: kvm_vcpu): bigint => BigInt.asUintN(64, BigInt(get_tsc()) + vcpu.arch.tsc_offset);
-export function kvm_write_tsc_offset(vcpu: kvm_vcpu, offset: bigint): void {
-  vcpu.arch.tsc_offset = BigInt.asUintN(64, offset);
-  kvm_x86.write_tsc_offset(vcpu, vcpu.arch.tsc_offset);
-}
 const tsc: row = {
-  get: read_l1_tsc,
+  get: (vcpu) => kvm_read_l1_tsc(vcpu, host_tsc()),
   set: (vcpu, data, host) => {
-    const before = vcpu.arch.tsc_offset;
-    kvm_write_tsc_offset(vcpu, data - BigInt(get_tsc()));
-    if (!host) vcpu.arch.ia32_tsc_adjust_msr = BigInt.asUintN(64, vcpu.arch.ia32_tsc_adjust_msr + vcpu.arch.tsc_offset - before);
+    if (host) kvm_synchronize_tsc(vcpu, data);
+    else kvm_guest_write_tsc(vcpu, data);
     return 0;
   },
 };
@@ -105,8 +106,8 @@ const tsc_adjust: row = {
   get: (vcpu) => vcpu.arch.ia32_tsc_adjust_msr,
   set: (vcpu, data, host) => {
     if (!guest_cpuid_has(vcpu, 7, 'ebx', 1)) return 0;
-    if (!host) kvm_write_tsc_offset(vcpu, vcpu.arch.tsc_offset + data - vcpu.arch.ia32_tsc_adjust_msr);
-    vcpu.arch.ia32_tsc_adjust_msr = data;
+    if (host) vcpu.arch.ia32_tsc_adjust_msr = data;
+    else kvm_guest_write_tsc_adjust(vcpu, data);
     return 0;
   },
 };
@@ -143,14 +144,18 @@ const x2apic: row = {
 
 // ---------------------------------------------------------------- paravirtual
 
-const pv = (initial: bigint, valid: (vcpu: kvm_vcpu, data: bigint) => boolean): row => {
-  const r = stored(initial, valid);
-  return {
-    get: (vcpu, host, msr) => (vcpu.arch.pv_cpuid_enforce && !host ? undefined : r.get!(vcpu, host, msr)),
-    set: (vcpu, data, host, msr) => (vcpu.arch.pv_cpuid_enforce && !host ? 1 : r.set!(vcpu, data, host, msr)),
-  };
-};
-const needs_lapic = (vcpu: kvm_vcpu, data: bigint): boolean => lapic_in_kernel(vcpu) || data === 0n;
+/** A register of a service the guest's CPUID may have to name. */
+const pv = (feature: number, get: (vcpu: kvm_vcpu) => bigint, set: (vcpu: kvm_vcpu, data: bigint, host: boolean) => number): row => ({
+  get: (vcpu) => (guest_pv_has(vcpu, feature) ? get(vcpu) : undefined),
+  set: (vcpu, data, host) => (guest_pv_has(vcpu, feature) ? set(vcpu, data, host) : unsupported(data, host)),
+});
+/** User space may write 0 to what it was told of and is not there. */
+const unsupported = (data: bigint, host: boolean): number => (host && data === 0n ? 0 : 1);
+const wall_clock = (feature: number): row => pv(feature, (vcpu) => vcpu.kvm.arch.wall_clock, (vcpu, data) => { kvm_write_wall_clock(vcpu, data); return 0; });
+const system_time = (feature: number): row => pv(feature, (vcpu) => vcpu.arch.pv.time, (vcpu, data, host) => {
+  kvm_write_system_time(vcpu, data, feature === K.KVM_FEATURE_CLOCKSOURCE, host);
+  return 0;
+});
 
 const hwcr: row = {
   get: (vcpu) => vcpu.arch.msrs.get(0xc001_0015) ?? 0n,
@@ -166,8 +171,8 @@ const hwcr: row = {
 const rows: readonly (readonly [number, number, row])[] = [
   [0x0, 0x1, read_only(constant(0n))],                                  // P5_MC_ADDR, P5_MC_TYPE
   [0x10, 0x10, tsc],
-  [0x11, 0x11, pv(0n, () => true)],                                     // KVM_WALL_CLOCK
-  [0x12, 0x12, pv(0n, () => true)],                                     // KVM_SYSTEM_TIME
+  [K.MSR_KVM_WALL_CLOCK, K.MSR_KVM_WALL_CLOCK, wall_clock(K.KVM_FEATURE_CLOCKSOURCE)],
+  [K.MSR_KVM_SYSTEM_TIME, K.MSR_KVM_SYSTEM_TIME, system_time(K.KVM_FEATURE_CLOCKSOURCE)],
   [0x17, 0x17, read_only(constant(0n))],                                // PLATFORM_ID
   [0x1b, 0x1b, { get: (vcpu) => vcpu.arch.apic_base, set: (vcpu, data, host) => kvm_set_apic_base(vcpu, data, host) }],
   [0x2a, 0x2a, read_only(constant(0n))],                                // EBL_CR_POWERON
@@ -217,14 +222,15 @@ const rows: readonly (readonly [number, number, row])[] = [
   [0x6e0, 0x6e0, { get: (vcpu) => vcpu.arch.apic?.tscdeadline ?? 0n, set: (vcpu, data) => { vcpu.arch.apic?.set_tscdeadline(data); return 0; } }],
   [0x800, 0x8ff, x2apic],
   [0xda0, 0xda0, { get: (vcpu, host) => (host || guest_cpuid_has(vcpu, 1, 'ecx', 26) ? 0n : undefined), set: only_zero }],
-  [0x4b56_4d00, 0x4b56_4d00, pv(0n, () => true)],
-  [0x4b56_4d01, 0x4b56_4d01, pv(0n, () => true)],
-  [0x4b56_4d02, 0x4b56_4d02, pv(0n, (vcpu, data) => (data & 0x30n) === 0n && needs_lapic(vcpu, data))],                   // ASYNC_PF_EN
-  [0x4b56_4d03, 0x4b56_4d03, pv(0n, (_vcpu, data) => (data & 0x3en) === 0n)],                                             // STEAL_TIME
-  [0x4b56_4d04, 0x4b56_4d04, pv(0n, (_vcpu, data) => (data & 2n) === 0n)],                                                // PV_EOI
-  [0x4b56_4d05, 0x4b56_4d05, { get: (vcpu) => vcpu.arch.msr_kvm_poll_control, set: (vcpu, data) => ((data & ~1n) !== 0n ? 1 : (vcpu.arch.msr_kvm_poll_control = data, 0)) }],
-  [0x4b56_4d06, 0x4b56_4d06, pv(0n, () => true)],                                                                          // ASYNC_PF_INT
-  [0x4b56_4d07, 0x4b56_4d07, { get: constant(0n), set: drop }],                                                            // ASYNC_PF_ACK
+  [K.MSR_KVM_WALL_CLOCK_NEW, K.MSR_KVM_WALL_CLOCK_NEW, wall_clock(K.KVM_FEATURE_CLOCKSOURCE2)],
+  [K.MSR_KVM_SYSTEM_TIME_NEW, K.MSR_KVM_SYSTEM_TIME_NEW, system_time(K.KVM_FEATURE_CLOCKSOURCE2)],
+  [K.MSR_KVM_ASYNC_PF_EN, K.MSR_KVM_ASYNC_PF_EN, pv(K.KVM_FEATURE_ASYNC_PF, (vcpu) => vcpu.arch.pv.apf_en_msr, kvm_pv_enable_async_pf)],
+  [K.MSR_KVM_STEAL_TIME, K.MSR_KVM_STEAL_TIME, pv(K.KVM_FEATURE_STEAL_TIME, (vcpu) => vcpu.arch.pv.steal_msr, kvm_set_steal_time)],
+  [K.MSR_KVM_PV_EOI_EN, K.MSR_KVM_PV_EOI_EN, pv(K.KVM_FEATURE_PV_EOI, (vcpu) => vcpu.arch.pv.eoi_msr, kvm_lapic_set_pv_eoi)],
+  [K.MSR_KVM_POLL_CONTROL, K.MSR_KVM_POLL_CONTROL, pv(K.KVM_FEATURE_POLL_CONTROL, (vcpu) => vcpu.arch.msr_kvm_poll_control,
+    (vcpu, data) => ((data & ~1n) !== 0n ? 1 : (vcpu.arch.msr_kvm_poll_control = data, 0)))],
+  [K.MSR_KVM_ASYNC_PF_INT, K.MSR_KVM_ASYNC_PF_INT, pv(K.KVM_FEATURE_ASYNC_PF_INT, (vcpu) => vcpu.arch.pv.apf_int_msr, kvm_pv_enable_async_pf_int)],
+  [K.MSR_KVM_ASYNC_PF_ACK, K.MSR_KVM_ASYNC_PF_ACK, pv(K.KVM_FEATURE_ASYNC_PF_INT, () => 0n, (vcpu, data) => { kvm_ack_async_pf(vcpu, data); return 0; })],
   [0xc000_0080, 0xc000_0080, efer],
   // AMD's, which guests probe on any processor.
   [0xc001_0000, 0xc001_0007, { get: constant(0n), set: drop }],         // K7_EVNTSEL, K7_PERFCTR

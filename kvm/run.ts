@@ -20,10 +20,15 @@ import { kvm_vcpu_block, kvm_vcpu_running, vcpu_block } from './block.ts';
 import { cr8_of, kvm_set_cr8 } from './cr.ts';
 import { kvm_check_and_inject_events, kvm_exception_pending, kvm_vcpu_ioctl_x86_get_vcpu_events, kvm_vcpu_ioctl_x86_set_vcpu_events, process_nmi } from './events.ts';
 import {
-  IN_GUEST_MODE, KVM_REQ_EVENT, KVM_REQ_IOAPIC_EOI_EXIT, KVM_REQ_MSR_FILTER_CHANGED, KVM_REQ_NMI, KVM_REQ_SMI, KVM_REQ_TLB_FLUSH, KVM_REQ_TRIPLE_FAULT, KVM_REQ_UNBLOCK, OUTSIDE_GUEST_MODE,
-  type kvm_vcpu, kvm_check_request, kvm_x86, lapic_in_kernel, pic_in_kernel,
+  IN_GUEST_MODE, KVM_REQ_APF_READY, KVM_REQ_CLOCK_UPDATE, KVM_REQ_EVENT, KVM_REQ_GLOBAL_CLOCK_UPDATE, KVM_REQ_IOAPIC_EOI_EXIT, KVM_REQ_MASTERCLOCK_UPDATE, KVM_REQ_MSR_FILTER_CHANGED, KVM_REQ_NMI, KVM_REQ_SMI, KVM_REQ_STEAL_UPDATE, KVM_REQ_TLB_FLUSH, KVM_REQ_TRIPLE_FAULT, KVM_REQ_UNBLOCK, OUTSIDE_GUEST_MODE,
+  type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_x86, lapic_in_kernel, pic_in_kernel,
 } from './kvm_host.ts';
 import { kvm_apic_accept_events, kvm_apic_accept_pic_intr } from './lapic.ts';
+import { kvm_check_async_pf_completion } from './async_pf.ts';
+import { kvm_pv_vcpu_load } from './pv-cpuid.ts';
+import { apic_sync_pv_eoi_from_guest, apic_sync_pv_eoi_to_guest } from './pv-eoi.ts';
+import { kvm_gen_kvmclock_update, kvm_guest_time_update, kvm_update_masterclock } from './pvclock.ts';
+import { kvm_steal_time_set_preempted, record_steal_time } from './steal-time.ts';
 import { kvm_entry, kvm_exit, kvm_fpu, kvm_userspace_exit, trace_kvm_entry, trace_kvm_exit } from './trace.ts';
 import { process_smi } from './smm.ts';
 import { __get_regs, __get_sregs, __set_regs, __set_sregs } from './regs.ts';
@@ -46,10 +51,12 @@ const sleepers = new WeakMap<kvm_vcpu, MaySleep<number>>();
 export function vcpu_load(vcpu: kvm_vcpu): void {
   const { id } = this_processor();
   kvm_x86.vcpu_load(vcpu, id);
+  if (vcpu.arch.pv.watches_load) kvm_pv_vcpu_load(vcpu, vcpu.cpu, id);
   vcpu.cpu = id;
   vcpu.loaded = true;
 }
 export function vcpu_put(vcpu: kvm_vcpu): void {
+  if (vcpu.arch.pv.watches_load) kvm_steal_time_set_preempted(vcpu);
   kvm_x86.vcpu_put(vcpu);
   vcpu.loaded = false;
 }
@@ -77,10 +84,10 @@ export const kvm_preempt_ops = (vcpu: kvm_vcpu) => ({
   sched_out: () => {
     put_guest_state(vcpu);
     vcpu_put(vcpu);
-    vcpu.preempted = true;
+    if (current().on_rq) vcpu.preempted = vcpu.ready = true;
   },
   sched_in: () => {
-    vcpu.preempted = false;
+    vcpu.preempted = vcpu.ready = false;
     vcpu_load(vcpu);
     load_guest_state(vcpu);
   },
@@ -114,9 +121,20 @@ function handle_requests(vcpu: kvm_vcpu): number {
   }
   if (kvm_dirty_ring_check_request(vcpu)) return 0;
   if (kvm_check_request(KVM_REQ_NMI, vcpu)) process_nmi(vcpu);
+  if ((vcpu.requests & PV_REQUESTS) !== 0) handle_pv_requests(vcpu);
   if (kvm_check_request(KVM_REQ_SMI, vcpu)) process_smi(vcpu);
   if (kvm_check_request(KVM_REQ_MSR_FILTER_CHANGED, vcpu)) kvm_x86.msr_filter_changed(vcpu);
   return 1;
+}
+
+const PV_REQUESTS = KVM_REQ_STEAL_UPDATE | KVM_REQ_CLOCK_UPDATE | KVM_REQ_GLOBAL_CLOCK_UPDATE | KVM_REQ_MASTERCLOCK_UPDATE | KVM_REQ_APF_READY;
+/** What the guest shares with KVM is brought up to date. */
+function handle_pv_requests(vcpu: kvm_vcpu): void {
+  if (kvm_check_request(KVM_REQ_MASTERCLOCK_UPDATE, vcpu)) kvm_update_masterclock(vcpu.kvm);
+  if (kvm_check_request(KVM_REQ_GLOBAL_CLOCK_UPDATE, vcpu)) kvm_gen_kvmclock_update(vcpu);
+  if (kvm_check_request(KVM_REQ_CLOCK_UPDATE, vcpu)) kvm_guest_time_update(vcpu);
+  if (kvm_check_request(KVM_REQ_STEAL_UPDATE, vcpu)) record_steal_time(vcpu);
+  if (kvm_check_request(KVM_REQ_APF_READY, vcpu)) kvm_check_async_pf_completion(vcpu);
 }
 
 function vcpu_enter_guest(vcpu: kvm_vcpu): number {
@@ -138,6 +156,7 @@ function vcpu_enter_guest(vcpu: kvm_vcpu): number {
     kvm_check_and_inject_events(vcpu);
     if (vcpu.kvm.vm_dead) return -EIO;
     if (wantsWindow) kvm_x86.enable_irq_window(vcpu);
+    if ((arch.pv.eoi_msr & 1n) !== 0n && arch.apic !== undefined) apic_sync_pv_eoi_to_guest(vcpu);
   }
   if (need_resched() || signal_pending(current()) || (vcpu.requests & ~(KVM_REQ_UNBLOCK | KVM_REQ_EVENT)) !== 0) {
     kvm_x86.cancel_injection(vcpu);
@@ -167,6 +186,8 @@ function in_guest(vcpu: kvm_vcpu): number {
   vcpu.stat.exits++;
   kvm_x86.handle_exit_irqoff(vcpu);
   this_processor().interruptFlag = true;
+  if (vcpu.arch.pv.eoi_pending) apic_sync_pv_eoi_from_guest(vcpu);
+  if (vcpu.arch.pv.tsc_always_catchup) kvm_make_request(KVM_REQ_CLOCK_UPDATE, vcpu);
   const r = kvm_x86.handle_exit(vcpu);
   if (typeof r === 'number') return r;
   sleepers.set(vcpu, r);
@@ -187,6 +208,7 @@ function save_debug_registers(vcpu: kvm_vcpu): void {
 
 /** One turn. */
 function step(vcpu: kvm_vcpu): number {
+  vcpu.arch.at_instruction_boundary = false;
   const r = vcpu_enter_guest(vcpu);
   return r === 1 ? after(vcpu) : r;
 }
@@ -229,6 +251,7 @@ function* run_slow(vcpu: kvm_vcpu, first: number): MaySleep<number> {
       return -EINTR;
     } else if (need_resched()) yield* schedule();
     else if (!kvm_vcpu_running(vcpu)) {
+      vcpu.arch.at_instruction_boundary = false;
       r = yield* vcpu_block(vcpu);
       if (r === 1) r = after(vcpu);
     } else r = step(vcpu);

@@ -5,13 +5,13 @@
  */
 import { ENOMEM } from '../abi/errno.ts';
 import { KVM_MP_STATE_RUNNABLE, kvm_run } from '../abi/kvm/index.ts';
-import { PAGE_SIZE, __get_free_zeroed, get_tsc, machine, put_page } from '../kernel/exports.ts';
+import { PAGE_SIZE, __get_free_zeroed, machine, put_page } from '../kernel/exports.ts';
 import { kvm_find_cpuid_entry } from './cpuid.ts';
 import { kvm_update_dr7 } from './events.ts';
 import { kvm_create_lapic } from './irqchip.ts';
 import { KVM_REQ_EVENT, type kvm, kvm_make_request, kvm_vcpu, kvm_vcpu_arch, kvm_x86 } from './kvm_host.ts';
 import { kvm_mmu } from './mmu/mmu.ts';
-import { kvm_write_tsc_offset } from './msrs.ts';
+import { kvm_set_tsc_khz } from './tsc.ts';
 import { new_fpu } from './regs.ts';
 import { kvm_preempt_ops, vcpu_load, vcpu_put } from './run.ts';
 import { alloc_emulate_ctxt } from './x86-emulate.ts';
@@ -37,10 +37,9 @@ export function kvm_arch_vcpu_create(kvm: kvm, id: number): kvm_vcpu | number {
     return r;
   }
   kvm_create_lapic(vcpu);
+  kvm_set_tsc_khz(vcpu, kvm.arch.default_tsc_khz);
   vcpu_load(vcpu);
   kvm_vcpu_reset(vcpu, false);
-  // All vCPUs of a VM count from its creation.
-  kvm_write_tsc_offset(vcpu, kvm.vcpus[0]?.arch.tsc_offset ?? -BigInt(get_tsc()));
   vcpu_put(vcpu);
   return vcpu;
 }

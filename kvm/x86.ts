@@ -5,32 +5,33 @@
  */
 import { E2BIG, EBUSY, EEXIST, EFAULT, EINVAL, ENXIO } from '../abi/errno.ts';
 import {
-  KVM_CLOCK_HOST_TSC, KVM_CLOCK_REALTIME, KVM_CLOCK_TSC_STABLE, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, KVM_X86_GRP_SYSTEM, KVM_X86_XCOMP_GUEST_SUPP,
-  type kvm_clock_data, type kvm_device_attr, type kvm_interrupt, type kvm_tpr_access_ctl, type kvm_userspace_memory_region2,
+  KVM_X86_GRP_SYSTEM, KVM_X86_XCOMP_GUEST_SUPP, type kvm_device_attr, type kvm_interrupt, type kvm_tpr_access_ctl, type kvm_userspace_memory_region2,
 } from '../abi/kvm/index.ts';
 import type { Word } from '../abi/process.ts';
-import { copy_from_user, copy_to_user, get_tsc, ktime_get, ktime_get_real, machine } from '../kernel/exports.ts';
+import { copy_from_user, copy_to_user } from '../kernel/exports.ts';
 import { supported_xcr0 } from './cpuid.ts';
 import { unsigned } from './ioctl-table.ts';
 import { kvm_inject_nmi, kvm_queue_interrupt } from './events.ts';
 import { KVM_NR_INTERRUPTS } from '../abi/kvm/index.ts';
 import { KVM_REQ_EVENT, type kvm, type kvm_vcpu, irqchip_in_kernel, kvm_make_request, pic_in_kernel } from './kvm_host.ts';
 import { type region, kvm_set_memory_region } from './memslots.ts';
-import { kvm_write_tsc_offset } from './msrs.ts';
+import { vcpu_load, vcpu_put } from './run.ts';
+import { get_kvmclock_base_ns, host_tsc_khz, kvm_synchronize_tsc } from './tsc.ts';
 import { bytesOfWords } from './words.ts';
 import { kvm_inject_smi } from './smm.ts';
 import { kvm_destroy_irqchip } from './irqchip.ts';
 
-const tsc_khz = (): number => machine().tscKhz;
-
 export function kvm_arch_init_vm(vm: kvm): void {
-  vm.arch.default_tsc_khz = tsc_khz();
-  vm.arch.kvmclock_offset = -BigInt(ktime_get());
+  vm.arch.default_tsc_khz = host_tsc_khz();
+  vm.arch.kvmclock_offset = -get_kvmclock_base_ns();
 }
 export function kvm_arch_destroy_vm(vm: kvm): void { kvm_destroy_irqchip(vm); }
 
+/** The vCPU is among those of its VM: its TSC begins as theirs. */
 export function kvm_arch_vcpu_postcreate(vcpu: kvm_vcpu): void {
-  vcpu.arch.virtual_tsc_khz = vcpu.kvm.arch.default_tsc_khz;
+  vcpu_load(vcpu);
+  kvm_synchronize_tsc(vcpu);
+  vcpu_put(vcpu);
 }
 
 // ---------------------------------------------------------------- memory and addresses
@@ -61,41 +62,6 @@ export function kvm_vm_ioctl_set_boot_cpu_id(vm: kvm, arg: Word): number {
   vm.arch.bsp_vcpu_id = Number(BigInt.asUintN(32, unsigned(arg)));
   return 0;
 }
-
-// ---------------------------------------------------------------- time
-
-export function kvm_vm_ioctl_get_clock(vm: kvm, data: kvm_clock_data): number {
-  const now = BigInt(ktime_get());
-  data.clock = BigInt.asUintN(64, now + vm.arch.kvmclock_offset);
-  data.flags = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
-  data.realtime = BigInt(ktime_get_real());
-  data.host_tsc = BigInt(get_tsc());
-  return 0;
-}
-export function kvm_vm_ioctl_set_clock(vm: kvm, data: kvm_clock_data): number {
-  if ((data.flags & ~(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)) !== 0) return -EINVAL;
-  let { clock } = data;
-  if ((data.flags & KVM_CLOCK_REALTIME) !== 0 && BigInt(ktime_get_real()) > data.realtime) clock += BigInt(ktime_get_real()) - data.realtime;
-  vm.arch.kvmclock_offset = clock - BigInt(ktime_get());
-  return 0;
-}
-
-/** Guests run at the processor's own rate; asking for it, or for the default, is granted. */
-const accepts_khz = (arg: Word): boolean => {
-  const khz = unsigned(arg);
-  return khz === 0n || khz === BigInt(tsc_khz());
-};
-export function kvm_vcpu_set_tsc_khz(vcpu: kvm_vcpu, arg: Word): number {
-  if (!accepts_khz(arg)) return -EINVAL;
-  vcpu.arch.virtual_tsc_khz = tsc_khz();
-  return 0;
-}
-export const kvm_vcpu_get_tsc_khz = (vcpu: kvm_vcpu): number => vcpu.arch.virtual_tsc_khz;
-export const kvm_vm_get_tsc_khz = (vm: kvm): number => vm.arch.default_tsc_khz;
-export const kvm_vm_set_tsc_khz = (vm: kvm, arg: Word): number => (vm.created_vcpus > 0 || !accepts_khz(arg) ? -EINVAL : 0);
-
-/** KVM_KVMCLOCK_CTRL: tells a guest that its clock stood still, which needs a clock it shares with KVM. */
-export const kvm_set_guest_paused = (_vcpu: kvm_vcpu): number => -EINVAL;
 
 // ---------------------------------------------------------------- events from user space
 
@@ -149,20 +115,6 @@ export function kvm_x86_dev_has_attr(_: undefined, attr: kvm_device_attr): numbe
 export function kvm_x86_dev_get_attr(_: undefined, attr: kvm_device_attr): number {
   if (attr.group !== KVM_X86_GRP_SYSTEM || attr.attr !== BigInt(KVM_X86_XCOMP_GUEST_SUPP)) return -ENXIO;
   return copy_to_user(Number(attr.addr), bytesOfWords(BigUint64Array.of(supported_xcr0()))) !== 0 ? -EFAULT : 0;
-}
-
-const is_tsc_offset = (attr: kvm_device_attr): boolean => attr.group === KVM_VCPU_TSC_CTRL && attr.attr === BigInt(KVM_VCPU_TSC_OFFSET);
-export const kvm_vcpu_has_device_attr = (_vcpu: kvm_vcpu, attr: kvm_device_attr): number => (is_tsc_offset(attr) ? 0 : -ENXIO);
-export function kvm_vcpu_get_device_attr(vcpu: kvm_vcpu, attr: kvm_device_attr): number {
-  if (!is_tsc_offset(attr)) return -ENXIO;
-  return copy_to_user(Number(attr.addr), bytesOfWords(BigUint64Array.of(vcpu.arch.tsc_offset))) !== 0 ? -EFAULT : 0;
-}
-export function kvm_vcpu_set_device_attr(vcpu: kvm_vcpu, attr: kvm_device_attr): number {
-  if (!is_tsc_offset(attr)) return -ENXIO;
-  const value = new BigUint64Array(1);
-  if (copy_from_user(bytesOfWords(value), Number(attr.addr)) !== 0) return -EFAULT;
-  kvm_write_tsc_offset(vcpu, value[0]!);
-  return 0;
 }
 
 /** A filter for counters no guest here has; it is vetted and kept. */

@@ -244,6 +244,24 @@ export function wake_up_new_task(task: task_struct): void {
   activate_task(runqueues()[cpu]!, task, ENQUEUE_INITIAL);
 }
 
+/** Nobody else wants this processor. */
+export const single_task_running = (): boolean => runqueues()[this_processor().id]!.nr_running === 1;
+
+/**
+ * Gives up the slice for a task that is ready and does not run. False when that is not so, or the classes differ. The
+ * caller goes on to its next chance to be rescheduled.
+ */
+export function yield_to(task: task_struct): boolean {
+  const rq = runqueues()[this_processor().id]!;
+  const theirs = task_rq(task);
+  if (rq.nr_running === 1 && theirs.nr_running === 1) return false;
+  if (task.sched_class !== rq.curr.sched_class || task.on_cpu || !task.on_rq) return false;
+  class_of(rq.curr).yield_task(rq);
+  if (theirs !== rq) resched_curr(theirs);
+  resched_curr(rq);
+  return true;
+}
+
 export const need_resched = (): boolean => current().need_resched;
 export function set_current_state(state: number): void { current().__state = state; }
 

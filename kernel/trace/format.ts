@@ -19,6 +19,8 @@ const layouts: Readonly<Record<FieldType, Layout>> = {
   // a text of any length: the record holds where in it the text lies
   'const char *': scalar('__data_loc char[]', 4, 0, '%s'),
   int: scalar('int', 4, 1, '%d'),
+  bool: scalar('bool', 1, 0, '%d'),
+  s8: scalar('s8', 1, 1, '%d'),
   u8: scalar('u8', 1, 0, '%u'),
   u16: scalar('u16', 2, 0, '%u'),
   u32: scalar('u32', 4, 0, '%u'),

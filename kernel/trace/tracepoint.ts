@@ -12,7 +12,7 @@ import { TraceBuffer } from './ring-buffer.ts';
 /** C types of fields as a `format` file names them, and the JavaScript value that stands for each. */
 interface FieldTypes {
   'char[16]': string; 'const char *': string;
-  int: number; u8: number; u16: number; u32: number; 'unsigned int': number; long: number; 'unsigned long': bigint; u64: bigint;
+  int: number; bool: number; s8: number; u8: number; u16: number; u32: number; 'unsigned int': number; long: number; 'unsigned long': bigint; u64: bigint;
   'unsigned long[6]': readonly bigint[];
   /** A parameter of a system call: a register, whatever its C type behind `word`. */
   [word: `word ${string}`]: bigint;

@@ -196,8 +196,10 @@ function handle_exit_irqoff(vcpu: kvm_vcpu): void {
   const { vmx } = vcpu;
   if (vmx.fail) return;
   const reason = vmx.exit_reason;
-  if (reason === EXIT_REASON_EXTERNAL_INTERRUPT) handle_external_interrupt(vmx.exit_intr_info & INTR_INFO_VECTOR);
-  else if (reason === EXIT_REASON_EXCEPTION_NMI && (vmx.exit_intr_info & INTR_INFO_TYPE) === TYPE_NMI) this_processor().acknowledgeNmi();
+  if (reason === EXIT_REASON_EXTERNAL_INTERRUPT) {
+    handle_external_interrupt(vmx.exit_intr_info & INTR_INFO_VECTOR);
+    vcpu.arch.at_instruction_boundary = true;
+  } else if (reason === EXIT_REASON_EXCEPTION_NMI && (vmx.exit_intr_info & INTR_INFO_TYPE) === TYPE_NMI) this_processor().acknowledgeNmi();
 }
 
 // ---------------------------------------------------------------- events

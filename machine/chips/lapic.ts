@@ -20,6 +20,8 @@ export interface LapicHost {
   nmi(): void;
   init(): void;
   startup(vector: number): void;
+  /** The guest ended an interrupt. */
+  ended?(vector: number): void;
   /** A message with ExtINT delivery: the vector is to be asked of the 8259. */
   extint(): void;
 }
@@ -106,13 +108,20 @@ export class LocalApic {
     return vector;
   }
 
-  /** Ends the highest vector in service. */
-  eoi(): void {
+  /** Ends the highest vector in service and returns it; -1 without one. */
+  eoi(): number {
     const vector = this.highest(R.APIC_ISR);
-    if (vector < 0) return;
+    if (vector < 0) return -1;
     this.clearBit(R.APIC_ISR, vector);
+    this.host.ended?.(vector);
     this.update();
     if (this.testBit(R.APIC_TMR, vector) && (this.registers[at(R.APIC_SPIV)]! & R.APIC_SPIV_DIRECTED_EOI) === 0) this.bus.onEoi(vector);
+    return vector;
+  }
+
+  /** Some vector waits in IRR, deliverable or not. */
+  anyRequested(): boolean {
+    return this.highest(R.APIC_IRR) >= 0;
   }
 
   isRequested(vector: number): boolean {

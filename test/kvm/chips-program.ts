@@ -1,9 +1,11 @@
 /** Guests for the chips inside KVM, in 16-bit code, and the program that runs them exit by exit. */
+import assert from 'node:assert/strict';
 import * as K from '../../abi/kvm/index.ts';
 import type { Program, Sys } from '../../abi/process.ts';
-import { _start, open } from '../../userland/libc.ts';
+import { _start, loadBytes, open, view } from '../../userland/libc.ts';
+import { run as runSystem } from '../support/boot.ts';
 import { Guest, setMode } from '../golden/probe/guest.ts';
-import { type Parts, make, mk, rm } from '../golden/probe/machine.ts';
+import { type Parts, make, mk, rm, supportedCpuid } from '../golden/probe/machine.ts';
 import { rawIoctl } from '../golden/probe/recorder.ts';
 
 const le32 = (v: number): number[] => [v & 0xff, (v >>> 8) & 0xff, (v >>> 16) & 0xff, v >>> 24];
@@ -50,4 +52,18 @@ export const chipsProgram = (body: (sys: number) => Sys): Program => ({
     return 0;
   }),
 });
+/** Runs a user program to its end and returns what it noted. */
+export function notes(body: (sys: number, note: (line: string) => void) => Sys, cpus = 2, seconds = 30): string[] {
+  const lines: string[] = [];
+  const { status } = runSystem({ init: ['-c', 'chips'], programs: [chipsProgram((sys) => body(sys, (line) => { lines.push(line); }))], cpus, seconds });
+  assert.equal(status, 0);
+  return lines;
+}
+/** The supported CPUID, as `change` makes it. */
+export function* setCpuid(sys: number, vcpu: number, change: (e: K.kvm_cpuid_entry2) => void = () => {}): Sys<number> {
+  const at = yield* supportedCpuid(sys);
+  const n = new DataView(loadBytes(at, 4).buffer).getUint32(0, true);
+  for (let i = 0; i < n; i++) change(view(K.kvm_cpuid_entry2, at + 8 + 40 * i));
+  return yield* rawIoctl(vcpu, K.KVM_SET_CPUID2.nr, at);
+}
 export { make, rawIoctl, rm };
