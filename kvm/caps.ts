@@ -156,8 +156,8 @@ const enable: Readonly<Record<number, Enable>> = {
     kvm.override_halt_poll_ns = true;
     return 0;
   },
-  [K.KVM_CAP_DISABLE_QUIRKS2]: bits(BigInt(KVM_X86_VALID_QUIRKS), (kvm, v) => { kvm.arch.disabled_quirks |= v; }),
-  [K.KVM_CAP_DISABLE_QUIRKS]: (kvm, [value = 0n]) => { kvm.arch.disabled_quirks |= value; return 0; },
+  [K.KVM_CAP_DISABLE_QUIRKS2]: bits(BigInt(KVM_X86_VALID_QUIRKS), (kvm, v) => { kvm.arch.disabled_quirks = v; }),
+  [K.KVM_CAP_DISABLE_QUIRKS]: (kvm, [value = 0n]) => { kvm.arch.disabled_quirks = value; return 0; },
   [K.KVM_CAP_SPLIT_IRQCHIP]: (kvm, [pins = 0n]) => kvm_setup_split_irqchip(kvm, pins),
   [K.KVM_CAP_X2APIC_API]: bits(3n, (kvm, v) => {
     kvm.arch.x2apic_format ||= (v & 1n) !== 0n;

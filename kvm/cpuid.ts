@@ -29,6 +29,7 @@ const PV_FEATURES = [
   K.KVM_FEATURE_PV_TLB_FLUSH, K.KVM_FEATURE_ASYNC_PF_VMEXIT, K.KVM_FEATURE_PV_SEND_IPI, K.KVM_FEATURE_POLL_CONTROL, K.KVM_FEATURE_PV_SCHED_YIELD, K.KVM_FEATURE_ASYNC_PF_INT,
   K.KVM_FEATURE_CLOCKSOURCE_STABLE_BIT,
 ].reduce((all, bit) => all | (1 << bit), 0);
+const QUIRK_MISC_ENABLE_NO_MWAIT = 1n << 4n;
 /** Leaves whose subleaves are told apart. */
 const INDEXED = new Set([4, 7, 0xb, 0xd, 0xf, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1f, 0x8000_001d]);
 
@@ -112,6 +113,7 @@ function update_cpuid_runtime(vcpu: kvm_vcpu, entries: kvm_cpuid_entry[]): void 
     if (kvm_cpu_cap(1, 'ecx', 26)) one.ecx = ((one.ecx & ~OSXSAVE) | ((vcpu.arch.cr4 & 0x40000n) !== 0n ? OSXSAVE : 0)) >>> 0;
     one.edx = ((one.edx & ~APIC) | ((vcpu.arch.apic_base & 0x800n) !== 0n ? APIC : 0)) >>> 0;
   }
+  if (one !== undefined && (vcpu.kvm.arch.disabled_quirks & QUIRK_MISC_ENABLE_NO_MWAIT) !== 0n) one.ecx = ((one.ecx & ~MONITOR) | ((vcpu.arch.ia32_misc_enable_msr & 0x40000n) !== 0n ? MONITOR : 0)) >>> 0;
   const xsave = find(0xd);
   if (xsave !== undefined) xsave.ebx = 576;
 }

@@ -14,12 +14,20 @@ import { KVM_REQ_EVENT, type kvm_vcpu, kvm_get_linear_rip, kvm_make_request, kvm
 const DR6_BS = 0x4000n;
 export const DR6_ACTIVE_LOW = 0xffff_0ff0n;
 
+/** The debugger steps and has not stepped yet: the instruction it asked for is still the next one. */
+const steps_here = (vcpu: kvm_vcpu): boolean => (vcpu.guest_debug & GUESTDBG_SINGLESTEP) !== 0 && kvm_get_linear_rip(vcpu) === vcpu.arch.singlestep_rip;
+
 /** RFLAGS without the trap flag that is the debugger's. */
 export const kvm_get_rflags64 = (vcpu: kvm_vcpu): bigint =>
   (vcpu.guest_debug & GUESTDBG_SINGLESTEP) !== 0 ? kvm_x86.get_rflags64(vcpu) & ~BigInt(TF) : kvm_x86.get_rflags64(vcpu);
+/** The same as 32 bits, for the emulator. */
+export const kvm_get_rflags = (vcpu: kvm_vcpu): number =>
+  (vcpu.guest_debug & GUESTDBG_SINGLESTEP) !== 0 ? kvm_x86.get_rflags(vcpu) & ~TF : kvm_x86.get_rflags(vcpu);
+export function kvm_set_rflags(vcpu: kvm_vcpu, value: number): void {
+  kvm_x86.set_rflags(vcpu, steps_here(vcpu) ? value | TF : value);
+}
 export function kvm_set_rflags64(vcpu: kvm_vcpu, value: bigint): void {
-  const step = (vcpu.guest_debug & GUESTDBG_SINGLESTEP) !== 0 && kvm_get_linear_rip(vcpu) === vcpu.arch.singlestep_rip;
-  kvm_x86.set_rflags64(vcpu, step ? value | BigInt(TF) : value);
+  kvm_x86.set_rflags64(vcpu, steps_here(vcpu) ? value | BigInt(TF) : value);
   kvm_make_request(KVM_REQ_EVENT, vcpu);
 }
 

@@ -11,7 +11,7 @@ import * as K from '../abi/kvm/para.ts';
 import { copy_from_user, copy_to_user } from '../kernel/exports.ts';
 import { bytesOfWords } from './words.ts';
 import { kvm_set_apic_base } from './cr.ts';
-import { guest_cpuid_has, reserved_gpa_bits } from './cpuid.ts';
+import { guest_cpuid_has, kvm_update_cpuid_runtime, reserved_gpa_bits } from './cpuid.ts';
 import { hv_get_msr, hv_set_msr, is_hv_msr } from './hyperv.ts';
 import { type kvm_vcpu, is_paging, kvm_x86 } from './kvm_host.ts';
 import { KVM_MAX_MCE_BANKS } from './mce.ts';
@@ -128,12 +128,18 @@ function set_efer(vcpu: kvm_vcpu, data: bigint, host: boolean): number {
   return 0;
 }
 const efer: row = { get: (vcpu) => vcpu.arch.efer, set: set_efer };
+const MISC_ENABLE_EMON = 1n << 7n, MISC_ENABLE_PMU_RO = 0x1800n, MISC_ENABLE_MWAIT = 1n << 18n, QUIRK_MISC_ENABLE_NO_MWAIT = 1n << 4n;
 const misc_enable: row = {
   get: (vcpu) => vcpu.arch.ia32_misc_enable_msr,
-  set: (vcpu, data, host) => {
-    // Bits that say which performance features are missing are the host's.
-    if (!host && ((vcpu.arch.ia32_misc_enable_msr ^ data) & 0x1880n) !== 0n) return 1;
-    vcpu.arch.ia32_misc_enable_msr = data & ~0x10000n;
+  set: (vcpu, value, host) => {
+    const old = vcpu.arch.ia32_misc_enable_msr;
+    // What tells of missing performance features the guest may not write; the bit of its counters it may, to no effect.
+    if (!host && ((old ^ value) & MISC_ENABLE_PMU_RO) !== 0n) return 1;
+    const data = host ? value : (value & ~MISC_ENABLE_EMON) | (old & MISC_ENABLE_EMON);
+    const switchesMwait = ((old ^ data) & MISC_ENABLE_MWAIT) !== 0n && (vcpu.kvm.arch.disabled_quirks & QUIRK_MISC_ENABLE_NO_MWAIT) !== 0n;
+    if (switchesMwait && !guest_cpuid_has(vcpu, 1, 'ecx', 0)) return 1;
+    vcpu.arch.ia32_misc_enable_msr = data;
+    if (switchesMwait) kvm_update_cpuid_runtime(vcpu);
     return 0;
   },
 };
@@ -206,6 +212,7 @@ const rows: readonly (readonly [number, number, row])[] = [
     set: (vcpu, data, host) => (!mcg_has_ctl(vcpu) && (data !== 0n || !host) ? 1 : data !== 0n && data !== 0xffff_ffff_ffff_ffffn ? 1 : (vcpu.arch.mcg_ctl = data, 0)),
   }],
   [0x186, 0x187, { get: constant(0n), set: drop }],                     // P6_EVNTSEL
+  [0x1fc, 0x1fc, { get: (vcpu) => vcpu.arch.msr_ia32_power_ctl, set: (vcpu, data) => { vcpu.arch.msr_ia32_power_ctl = data; return 0; } }],   // POWER_CTL
   [0x198, 0x198, read_only(constant(1000n | (4n << 40n)))],             // PERF_STATUS
   [0x199, 0x199, read_only(constant(0n))],                              // PERF_CTL
   [0x1a0, 0x1a0, misc_enable],
@@ -281,7 +288,7 @@ export function kvm_set_msr_common(vcpu: kvm_vcpu, msr: number, data: bigint, ho
 const ALL_MSRS = [
   0x174, 0x175, 0x176, 0xc000_0081, 0xc000_0083, 0xc000_0102, 0xc000_0084, 0xc000_0082, 0x10, 0x277, 0x3a, 0xc000_0103, 0x48, 0x1d9, 0x1db, 0x1dc, 0x1dd, 0x1de,
   0x12, 0x11, 0x4b56_4d01, 0x4b56_4d00, 0x4000_0000, 0x4000_0001, 0x4000_0020, 0x4000_0021, 0x4b56_4d02, 0x4b56_4d03, 0x4b56_4d04, 0x4b56_4d06, 0x4b56_4d07,
-  0x3b, 0x6e0, 0x10a, 0x345, 0x1a0, 0x17a, 0x17b, 0x9e, 0x34, 0xce, 0x140, 0x8b, 0xc001_0015, 0x4b56_4d05,
+  0x3b, 0x6e0, 0x10a, 0x345, 0x1a0, 0x17a, 0x17b, 0x9e, 0x34, 0xce, 0x140, 0x1fc, 0x8b, 0xc001_0015, 0x4b56_4d05,
 ] as const;
 export const msrs_to_save = (): readonly number[] => ALL_MSRS;
 /** What user space may read of a guest-to-be before there is one. */

@@ -9,7 +9,7 @@ import {
   KVM_MP_STATE_AP_RESET_HOLD, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_SIPI_RECEIVED, KVM_MP_STATE_UNINITIALIZED, KVM_NR_INTERRUPTS,
 } from '../abi/kvm/index.ts';
 import { addressOf, windowOf } from '../abi/struct.ts';
-import { supported_xcr0, kvm_vcpu_is_illegal_gpa } from './cpuid.ts';
+import { kvm_update_cpuid_runtime, supported_xcr0, kvm_vcpu_is_illegal_gpa } from './cpuid.ts';
 import { kvm_get_cr8, kvm_is_valid_cr0, kvm_is_valid_cr4, kvm_set_apic_base, kvm_set_cr8, kvm_set_xcr, load_pdptrs } from './cr.ts';
 import { kvm_queue_interrupt, kvm_update_dr7 } from './events.ts';
 import { invalidate_registers, writeback_registers } from './emulate.ts';
@@ -115,6 +115,7 @@ function set_sregs_common(vcpu: kvm_vcpu, s: Sregs, update_pdptrs: boolean): num
   kvm_x86.set_efer(vcpu, s.efer);
   kvm_x86.set_cr0(vcpu, s.cr0);
   kvm_x86.set_cr4(vcpu, s.cr4);
+  kvm_update_cpuid_runtime(vcpu);
   if (update_pdptrs && is_pae_paging(vcpu)) load_pdptrs(vcpu, s.cr3);
   kvm_x86.flush_tlb_current(vcpu);
   for (const [name, i] of SEGMENTS) kvm_x86.set_segment(vcpu, i, s[name]);

@@ -5,7 +5,7 @@
  */
 import { O_CLOEXEC } from '../abi/fcntl.ts';
 import { kvm_stats_desc, kvm_stats_header } from '../abi/kvm/index.ts';
-import { anon_inode_getfd, type file, type file_operations } from '../kernel/exports.ts';
+import { FMODE_PREAD, anon_inode_getfd, current, fd_lookup, type file, type file_operations } from '../kernel/exports.ts';
 import { kvm_get_kvm, kvm_put_kvm } from './kvm_main.ts';
 import { type kvm, type kvm_vcpu, vcpu_stat_names, vm_stat_names } from './kvm_host.ts';
 
@@ -45,7 +45,9 @@ const fops: file_operations = {
 
 function open(s: source, name: string): number {
   const fd = anon_inode_getfd(name, fops, s, O_CLOEXEC);
-  if (fd >= 0) kvm_get_kvm(s.vm);
+  if (fd < 0) return fd;
+  fd_lookup(current().files!, fd)!.f_mode |= FMODE_PREAD;
+  kvm_get_kvm(s.vm);
   return fd;
 }
 export const kvm_vm_ioctl_get_stats_fd = (vm: kvm): number =>

@@ -14,7 +14,7 @@ import {
   type x86_emulate_ops,
 } from './emulate.ts';
 import { kvm_inject_page_fault, kvm_queue_exception, kvm_queue_exception_e } from './events.ts';
-import { kvm_vcpu_do_singlestep } from './guest-debug.ts';
+import { kvm_get_rflags, kvm_set_rflags, kvm_vcpu_do_singlestep } from './guest-debug.ts';
 import { kvm_vcpu_read_guest, kvm_vcpu_write_guest, gfn_of } from './guest-memory.ts';
 import {
   APIC_DEFAULT_PHYS_BASE, KVM_REQ_EVENT, KVM_REQ_TRIPLE_FAULT, type kvm_vcpu, is_long_mode, is_protmode, kvm_make_request, kvm_read_cr0, kvm_read_cr3, kvm_read_cr4, kvm_register_read, kvm_register_write, kvm_x86,
@@ -208,7 +208,7 @@ function fix_hypercall(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt): number {
 
 function init_emulate_ctxt(vcpu: kvm_vcpu): void {
   const ctxt = vcpu.arch.emulate_ctxt;
-  ctxt.eflags = kvm_x86.get_rflags(vcpu);
+  ctxt.eflags = kvm_get_rflags(vcpu);
   ctxt.eip = kvm_x86.get_rip(vcpu);
   const { db, l } = kvm_x86.get_cs_db_l_bits(vcpu);
   ctxt.mode = !is_protmode(vcpu) ? X86EMUL_MODE_REAL : (ctxt.eflags & 0x20000) !== 0 ? X86EMUL_MODE_VM86
@@ -316,7 +316,7 @@ export function x86_emulate_instruction(vcpu: kvm_vcpu, type: number): number {
     arch.emulate_regs_need_sync_to_vcpu = true;
     return r;
   }
-  const before = kvm_x86.get_rflags(vcpu);
+  const before = kvm_get_rflags(vcpu);
   if (ctxt.interruptibility !== 0) {
     // STI or MOV SS after one of its kind blocks nothing.
     const before = kvm_x86.get_interrupt_shadow(vcpu);
@@ -327,7 +327,7 @@ export function x86_emulate_instruction(vcpu: kvm_vcpu, type: number): number {
   if (!ctxt.have_exception) {
     kvm_x86.set_rip(vcpu, ctxt.eip);
     if (r !== 0 && (before & TF || vcpu.guest_debug & 2)) r = kvm_vcpu_do_singlestep(vcpu);
-    kvm_x86.set_rflags(vcpu, ctxt.eflags | 2);
+    kvm_set_rflags(vcpu, ctxt.eflags | 2);
   }
   if ((ctxt.eflags & ~before & 0x200) !== 0) kvm_make_request(KVM_REQ_EVENT, vcpu);
   return r;

@@ -28,7 +28,7 @@ const anon = kernelVariable(() => {
 /** A file on a nameless inode. `name` is what /proc/<pid>/fd shows. */
 export function alloc_file_pseudo(node: inode, mnt: ReturnType<typeof pseudo_mount>, name: string, flags: number, fops: file_operations): file {
   const mode = (flags & O_ACCMODE) === O_RDWR ? FMODE_READ | FMODE_WRITE : (flags & O_ACCMODE) === 0 ? FMODE_READ : FMODE_WRITE;
-  const f = new file({ mnt, dentry: new dentry(name, undefined, mnt.mnt_sb, node) }, node, fops, flags, mode | FMODE_STREAM | (fops.llseek === undefined ? 0 : FMODE_LSEEK));
+  const f = new file({ mnt, dentry: new dentry(name, undefined, mnt.mnt_sb, node) }, node, fops, flags, mode | (fops.llseek === undefined ? FMODE_STREAM : FMODE_LSEEK));
   hold(f);
   return f;
 }

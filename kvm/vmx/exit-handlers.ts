@@ -11,7 +11,7 @@ import {
 import * as C from '../../machine/vmx/controls.ts';
 import * as F from '../../machine/vmx/fields.ts';
 import { type MaySleep, this_processor } from '../../kernel/exports.ts';
-import { kvm_cpuid, kvm_find_cpuid_entry } from '../cpuid.ts';
+import { guest_cpuid_has, kvm_cpuid, kvm_find_cpuid_entry } from '../cpuid.ts';
 import { kvm_get_cr8, kvm_set_cr0, kvm_set_cr3, kvm_set_cr4, kvm_set_cr8, kvm_set_xcr } from '../cr.ts';
 import { AC_VECTOR, BP_VECTOR, DB_VECTOR, MC_VECTOR, PF_VECTOR, UD_VECTOR } from '../emulate.ts';
 import { GUESTDBG_SINGLESTEP, GUESTDBG_USE_HW_BP, kvm_complete_insn_gp, kvm_inject_gp, kvm_queue_exception, kvm_queue_exception_e, kvm_queue_exception_p } from '../events.ts';
@@ -293,10 +293,10 @@ export function kvm_handle_invalid_op(vcpu: kvm_vcpu): number {
 /** VMX instructions of a guest that has no VMX. */
 export const handle_vmx_instruction = kvm_handle_invalid_op;
 
-/** MWAIT and MONITOR: #UD unless the guest's MISC_ENABLE or the quirk says they are there; then they do nothing. */
+/** MWAIT and MONITOR do nothing; #UD where neither the quirk nor the guest's CPUID has them. */
 export function handle_mwait(vcpu: kvm_vcpu): number {
   const QUIRK_MWAIT_NEVER_UD_FAULTS = 1n << 6n;
-  if ((vcpu.kvm.arch.disabled_quirks & QUIRK_MWAIT_NEVER_UD_FAULTS) !== 0n) return kvm_handle_invalid_op(vcpu);
+  if ((vcpu.kvm.arch.disabled_quirks & QUIRK_MWAIT_NEVER_UD_FAULTS) !== 0n && !guest_cpuid_has(vcpu, 1, 'ecx', 3)) return kvm_handle_invalid_op(vcpu);
   return kvm_skip_emulated_instruction(vcpu);
 }
 export function handle_invlpg(vcpu: kvm_vcpu): number {

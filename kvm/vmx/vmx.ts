@@ -17,7 +17,7 @@ import { BP_VECTOR, DB_VECTOR, MC_VECTOR, NMI_VECTOR, PF_VECTOR, UD_VECTOR, AC_V
 import {
   KVM_REQ_EVENT, KVM_REQ_TLB_FLUSH, type kvm, type kvm_vcpu, type kvm_x86_ops, is_64_bit_mode, kvm_make_request, kvm_state,
 } from '../kvm_host.ts';
-import { kvm_clear_exception_queue, kvm_clear_interrupt_queue, kvm_queue_interrupt, kvm_requeue_exception } from '../events.ts';
+import { GUESTDBG_SINGLESTEP, kvm_clear_exception_queue, kvm_clear_interrupt_queue, kvm_queue_interrupt, kvm_requeue_exception } from '../events.ts';
 import { kvm_arch_vcpu_memslots_id } from '../memslots.ts';
 import { kvm_tdp_root } from '../mmu/tdp-tables.ts';
 import { vmx_capabilities } from './capabilities.ts';
@@ -109,6 +109,8 @@ function load_eptp(vcpu: kvm_vcpu): void {
 function vcpu_enter(vcpu: kvm_vcpu): void {
   const { vmx, arch } = vcpu;
   const { hw } = vmx;
+  // With the trap flag set a shadow asks for a pending step, which a debugger from outside does not mean.
+  if ((vcpu.guest_debug & GUESTDBG_SINGLESTEP) !== 0) set_interrupt_shadow(vcpu, 0);
   const { cpu } = this_processor();
   cpu.gpr.set(arch.regs);
   cpu.u32[CR2] = arch.cr2_words[0]!;

@@ -188,10 +188,10 @@ export function stepOne(cpu: CpuState, execute: () => StopReason): Outcome {
   cpu.debugHits = 0;
   cpu.steppedInto = false;
   const stop = execute();
-  if (stop === STOP_EXIT) return 'exit';
-  if (stop === STOP_FAULT) {
+  if (stop === STOP_EXIT || stop === STOP_FAULT) {
+    // The instruction will run again and hit its breakpoint then.
     if (cpu.debugHits !== 0) cpu.pending &= ~EVENT_TRAP;
-    return deliverFault(cpu);
+    return stop === STOP_EXIT ? 'exit' : deliverFault(cpu);
   }
   if (before & X86_EFLAGS_RF) cpu.u32[flags] = cpu.u32[flags]! & ~X86_EFLAGS_RF;
   return afterSingle(cpu, (before & X86_EFLAGS_TF) !== 0 && !cpu.steppedInto, shadow);
