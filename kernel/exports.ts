@@ -36,7 +36,7 @@ export { copy_from_user, copy_to_user, user_space } from './mm/uaccess.ts';
 
 // ---- files
 export type { file, file_operations, inode, poll_table } from './fs/types.ts';
-export { FMODE_PREAD, poll_wait } from './fs/types.ts';
+export { FMODE_PREAD, FMODE_STREAM, poll_wait } from './fs/types.ts';
 export { alloc_fd, close_fd, fd_install, fd_lookup, fput, get_file } from './fs/file.ts';
 export { anon_inode_getfd, anon_inode_getfile } from './fs/anon-inodes.ts';
 export type { eventfd_ctx } from './fs/eventfd.ts';

@@ -7,6 +7,7 @@ import { KVM_MP_STATE_AP_RESET_HOLD, KVM_MP_STATE_HALTED, KVM_MP_STATE_INIT_RECE
 import { type MaySleep, current, signal_pending, smp_send_reschedule, this_processor, wait_event_interruptible } from '../kernel/exports.ts';
 import { IN_GUEST_MODE, KVM_REQ_EVENT, KVM_REQ_NMI, KVM_REQ_SMI, KVM_REQ_UNBLOCK, type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_test_request, kvm_x86 } from './kvm_host.ts';
 import { kvm_exception_pending } from './events.ts';
+import { kvm_vcpu_halt } from './halt-poll.ts';
 import { kvm_cpu_has_interrupt } from './irq.ts';
 import { kvm_apic_accept_events, kvm_apic_has_events } from './lapic.ts';
 
@@ -20,22 +21,26 @@ export function kvm_vcpu_has_events(vcpu: kvm_vcpu): boolean {
 }
 export const kvm_vcpu_running = (vcpu: kvm_vcpu): boolean => vcpu.arch.mp_state === KVM_MP_STATE_RUNNABLE;
 
-const woken = (vcpu: kvm_vcpu): boolean => kvm_vcpu_running(vcpu) || kvm_vcpu_has_events(vcpu) || kvm_test_request(KVM_REQ_UNBLOCK, vcpu);
+/** Nothing to wait for. */
+export const kvm_vcpu_woken = (vcpu: kvm_vcpu): boolean => kvm_vcpu_running(vcpu) || kvm_vcpu_has_events(vcpu) || kvm_test_request(KVM_REQ_UNBLOCK, vcpu);
 
-/** Sleeps until there is something to do. The check and the sleep are one step: no wake-up is lost between them. */
-export function* kvm_vcpu_block(vcpu: kvm_vcpu): MaySleep<void> {
+/** Sleeps until there is something to do; false when there was something at once. The check and the sleep are one step: no wake-up is lost between them. */
+export function* kvm_vcpu_block(vcpu: kvm_vcpu): MaySleep<boolean> {
+  if (kvm_vcpu_woken(vcpu) || signal_pending(current())) return false;
   vcpu.blocking = true;
   vcpu.stat.blocking = 1;
-  yield* wait_event_interruptible(vcpu.wq, () => woken(vcpu));
+  yield* wait_event_interruptible(vcpu.wq, () => kvm_vcpu_woken(vcpu));
   vcpu.stat.blocking = 0;
   vcpu.blocking = false;
+  return true;
 }
 
 /** One round of a vCPU that is not running. 1: look again; negative: -errno. */
 export function* vcpu_block(vcpu: kvm_vcpu): MaySleep<number> {
-  if (!woken(vcpu)) {
-    yield* kvm_vcpu_block(vcpu);
-    if (signal_pending(current()) && !woken(vcpu)) return 1;
+  if (!kvm_vcpu_woken(vcpu)) {
+    if (vcpu.arch.mp_state === KVM_MP_STATE_HALTED) yield* kvm_vcpu_halt(vcpu);
+    else yield* kvm_vcpu_block(vcpu);
+    if (signal_pending(current()) && !kvm_vcpu_woken(vcpu)) return 1;
   }
   kvm_check_request(KVM_REQ_UNBLOCK, vcpu);
   const r = kvm_apic_accept_events(vcpu);

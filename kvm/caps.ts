@@ -84,6 +84,7 @@ const capabilities: Readonly<Record<number, number>> = {
   [K.KVM_CAP_ADJUST_CLOCK]:                 K.KVM_CLOCK_TSC_STABLE | K.KVM_CLOCK_REALTIME | K.KVM_CLOCK_HOST_TSC,
   [K.KVM_CAP_CLOCKSOURCE]:                  1,
   [K.KVM_CAP_KVMCLOCK_CTRL]:                1,
+  [K.KVM_CAP_HALT_POLL]:                    1,
   [K.KVM_CAP_ASYNC_PF]:                     1,
   [K.KVM_CAP_ASYNC_PF_INT]:                 1,
   [K.KVM_CAP_STEAL_TIME]:                   1,
@@ -114,13 +115,11 @@ export const partial_caps: Readonly<Record<number, string>> = {
   [K.KVM_CAP_DISABLE_QUIRKS2]:          'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
   [K.KVM_CAP_X86_DISABLE_EXITS]:        'HLT and MWAIT, not PAUSE and not C-states',
   [K.KVM_CAP_USER_MEMORY2]:             'without KVM_MEM_GUEST_MEMFD',
-  [K.KVM_CAP_HALT_POLL]:                'can be set all the same; stored, a halted vCPU never polls',
   [K.KVM_CAP_PIT2]:                     'missed ticks always merge',
   [K.KVM_CAP_PIT_STATE2]:               'KVM_PIT_FLAGS_HPET_LEGACY is stored only',
   [K.KVM_CAP_IRQ_ROUTING]:              'chips and MSI; a Hyper-V SINT leads nowhere',
   [K.KVM_CAP_IRQFD_RESAMPLE]:           "acknowledged only by the EOI of the I/O APIC's pin with the number of the line",
   [K.KVM_CAP_X2APIC_API]:               'KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK is stored only; KVM_GET_LAPIC keeps 8-bit IDs',
-  [K.KVM_CAP_BINARY_STATS_FD]:          'counters and levels, no histograms',
 };
 
 /** Claimed only where the processor has the second dimension of translation. */

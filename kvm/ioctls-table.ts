@@ -150,12 +150,10 @@ export const partial_ioctls: notes = {
     KVM_REINJECT_CONTROL:        'the argument is read, not used: missed ticks always merge',
     KVM_SET_GSI_ROUTING:         'KVM_IRQ_ROUTING_HV_SINT leads nowhere; KVM_IRQ_ROUTING_XEN_EVTCHN is EINVAL',
     KVM_IRQFD:                   "resampling: acknowledged only by the EOI of the I/O APIC's pin with the number of the line",
-    KVM_GET_STATS_FD:            'counters and levels, no histograms',
   },
   vcpu: {
     KVM_RUN:                     'a hardware task switch ends in KVM_EXIT_INTERNAL_ERROR',
     KVM_GET_LAPIC:               'the ID keeps its 8-bit form with KVM_X2APIC_API_USE_32BIT_IDS',
-    KVM_GET_STATS_FD:            'counters and levels, no histograms',
     KVM_ENABLE_CAP:              'the capabilities marked vCPU below; EINVAL for any other',
     KVM_GET_MSRS:                'counters of the PMU read as 0',
     KVM_TPR_ACCESS_REPORTING:    'accepted; KVM_EXIT_TPR_ACCESS never happens',

@@ -70,12 +70,15 @@ export interface kvm_memslots { readonly slots: kvm_memory_slot[]; readonly byId
 /** One part of an MMIO access that user space must perform, at most a page of it. */
 export interface kvm_mmio_fragment { gpa: number; at: number; len: number }
 
+/** Buckets of a histogram of times. */
+export const HALT_POLL_HIST_COUNT = 32;
 /** Counters of debugfs and KVM_GET_STATS_FD. */
 export const vcpu_stat_names = [
+  'halt_successful_poll', 'halt_attempted_poll', 'halt_poll_invalid', 'halt_wakeup', 'halt_poll_success_ns', 'halt_poll_fail_ns', 'halt_wait_ns', 'blocking',
   'pf_taken', 'pf_fixed', 'pf_emulate', 'pf_spurious', 'pf_fast', 'pf_mmio_spte_created', 'pf_guest', 'tlb_flush', 'invlpg', 'exits', 'io_exits', 'mmio_exits', 'signal_exits',
   'irq_window_exits', 'nmi_window_exits', 'l1d_flush', 'halt_exits', 'request_irq_exits', 'irq_exits', 'host_state_reload', 'fpu_reload', 'insn_emulation', 'insn_emulation_fail',
   'hypercalls', 'irq_injections', 'nmi_injections', 'req_event', 'nested_run', 'directed_yield_attempted', 'directed_yield_successful', 'preemption_reported', 'preemption_other',
-  'guest_mode', 'notify_window_exits', 'halt_successful_poll', 'halt_attempted_poll', 'halt_poll_invalid', 'halt_wakeup', 'halt_poll_success_ns', 'halt_poll_fail_ns', 'halt_wait_ns', 'blocking',
+  'guest_mode', 'notify_window_exits',
 ] as const;
 export const vm_stat_names = ['mmu_shadow_zapped', 'mmu_pte_write', 'mmu_pde_zapped', 'mmu_flooded', 'mmu_recycled', 'mmu_cache_miss', 'mmu_unsync', 'pages_4k', 'pages_2m', 'pages_1g',
   'nx_lpage_splits', 'max_mmu_page_hash_collisions', 'max_mmu_rmap_size', 'remote_tlb_flush', 'remote_tlb_flush_requests'] as const;
@@ -226,6 +229,9 @@ export class kvm_vcpu {
   last_used_slot: kvm_memory_slot | undefined = undefined;
   last_used_generation = -1;
   halt_poll_ns = 0;
+  readonly halt_poll_success_hist = new Float64Array(HALT_POLL_HIST_COUNT);
+  readonly halt_poll_fail_hist = new Float64Array(HALT_POLL_HIST_COUNT);
+  readonly halt_wait_hist = new Float64Array(HALT_POLL_HIST_COUNT);
   ran_at_least_once = false;
   valid_wakeup = false;
   readonly arch: kvm_vcpu_arch;

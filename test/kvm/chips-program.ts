@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import * as K from '../../abi/kvm/index.ts';
 import type { Program, Sys } from '../../abi/process.ts';
-import { _start, loadBytes, open, view } from '../../userland/libc.ts';
+import { _start, close, loadBytes, open, readAll, view, writeAll } from '../../userland/libc.ts';
 import { run as runSystem } from '../support/boot.ts';
 import { Guest, setMode } from '../golden/probe/guest.ts';
 import { type Parts, make, mk, rm, supportedCpuid } from '../golden/probe/machine.ts';
@@ -65,5 +65,23 @@ export function* setCpuid(sys: number, vcpu: number, change: (e: K.kvm_cpuid_ent
   const n = new DataView(loadBytes(at, 4).buffer).getUint32(0, true);
   for (let i = 0; i < n; i++) change(view(K.kvm_cpuid_entry2, at + 8 + 40 * i));
   return yield* rawIoctl(vcpu, K.KVM_SET_CPUID2.nr, at);
+}
+/** Stores text in a file that is there. */
+export function* writeFile(path: string, text: string): Sys {
+  const fd = yield* open(path, 1);
+  yield* writeAll(fd, text);
+  yield* close(fd);
+}
+/** A statistics file: each name's values, read by what the file says of itself. */
+export function* readStats(fd: number): Sys<Map<string, number[]>> {
+  const bytes = yield* readAll(fd);
+  const file = new DataView(bytes.buffer, bytes.byteOffset);
+  const [, nameSize, count, , descs, data] = Array.from({ length: 6 }, (_, i) => file.getUint32(4 * i, true)) as [number, number, number, number, number, number];
+  return new Map(Array.from({ length: count }, (_, i) => {
+    const at = descs + i * (16 + nameSize);
+    const name = new TextDecoder().decode(bytes.subarray(at + 16, at + 16 + nameSize)).replace(/\0.*$/, '');
+    const from = data + file.getUint32(at + 8, true);
+    return [name, Array.from({ length: file.getUint16(at + 6, true) }, (__, k) => Number(file.getBigUint64(from + 8 * k, true)))];
+  }));
 }
 export { make, rawIoctl, rm };
