@@ -55,14 +55,18 @@ const MACHINES: readonly Machine[] = [
 
 const EXIT_PASS = 1, EXIT_SKIP = 77;
 
+/** How a machine that gives up says so, with status 1 too. */
+const GAVE_UP = /^(?:qemu-lite: |vitrine: |KVM: |KVM internal error|error: |qemu-system-x86_64: (?!warning)|qemu: ).*/m;
+
 function judge(status: number | null, output: string, limit: number): Run {
   const count = (pattern: RegExp): number => (output.match(pattern) ?? []).length;
   const passed = count(/^PASS:/gm), failed = count(/^FAIL:/gm);
-  if (status === EXIT_PASS) return { verdict: 'pass', passed, failed, note: '' };
+  const gaveUp = GAVE_UP.exec(output)?.[0];
+  if (status === EXIT_PASS && gaveUp === undefined) return { verdict: 'pass', passed, failed, note: '' };
   if (status === EXIT_SKIP) return { verdict: 'skip', passed, failed, note: /^SKIP: (.*)$/m.exec(output)?.[1]?.trim() ?? '' };
   const last = output.trim().split('\n').at(-1)?.trim() ?? '';
   const first = /^FAIL: (.*)$/m.exec(output)?.[1]?.trim();
-  return { verdict: 'fail', passed, failed, note: status === null ? `not done after ${limit} s` : first ?? last };
+  return { verdict: 'fail', passed, failed, note: status === null ? `not done after ${limit} s` : first ?? gaveUp ?? last };
 }
 
 export function unitTests(argv: readonly string[]): number {

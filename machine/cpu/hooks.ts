@@ -45,8 +45,6 @@ export interface VmxHooks {
   tripleFault(cpu: CpuState): void;
   externalInterruptExits(cpu: CpuState): boolean;
   nmiExits(cpu: CpuState): boolean;
-  /** IRET lets NMIs in again. */
-  nmiUnblocked(cpu: CpuState): void;
 
   // ---- instructions. Where the VMCS asks for an exit, those that are frequent answer true (the instruction then returns
   // VM_EXIT) and the others throw it. cpu.rip is past the instruction already.

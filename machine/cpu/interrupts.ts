@@ -44,6 +44,7 @@ export function deliverFault(cpu: CpuState): Outcome {
 export function deliverException(cpu: CpuState, fault: Fault): Outcome {
   if (cpu.door === 'kernel' && !cpu.inGuest) return hand(cpu, fault);
   if (cpu.inGuest && cpu.vmx.exceptionExits(cpu, fault, fault.type)) return 'exit';
+  cpu.nmiUnblocked = false;
   commit(cpu, fault);
   const flags = cpu.engine.readFlags(cpu);
   return deliver(cpu, fault.vector, fault.type, fault.error, cpu.rip + BigInt(fault.length), fault.vector === DB_VECTOR ? flags : flags | X86_EFLAGS_RF, fault.length);
@@ -185,12 +186,15 @@ export function stepOne(cpu: CpuState, execute: () => StopReason): Outcome {
   const flags = STATE.rflags >>> 2;
   const before = cpu.u32[flags]!;
   const shadow = cpu.u32[STATE.shadow >>> 2]!;
-  cpu.debugHits = 0;
+  // What MOV SS hit is told with what the next instruction does.
+  const held = cpu.pending & EVENT_TRAP ? cpu.debugHits : 0;
+  cpu.debugHits = held;
   cpu.steppedInto = false;
   const stop = execute();
   if (stop === STOP_EXIT || stop === STOP_FAULT) {
     // The instruction will run again and hit its breakpoint then.
-    if (cpu.debugHits !== 0) cpu.pending &= ~EVENT_TRAP;
+    if (held === 0 && cpu.debugHits !== 0) cpu.pending &= ~EVENT_TRAP;
+    cpu.debugHits = held;
     return stop === STOP_EXIT ? 'exit' : deliverFault(cpu);
   }
   if (before & X86_EFLAGS_RF) cpu.u32[flags] = cpu.u32[flags]! & ~X86_EFLAGS_RF;
@@ -208,10 +212,10 @@ function afterSingle(cpu: CpuState, trap: boolean, shadow: number): Outcome {
     cpu.pending &= ~EVENT_SHADOW;
   }
   const pendingTrap = (cpu.pending & EVENT_TRAP) !== 0;
-  cpu.pending &= ~EVENT_TRAP;
   if (!trap && !pendingTrap) return 'none';
-  // A MOV SS that is stepped over holds its own trap back (SDM 6.8.3).
+  // A MOV SS holds back what it has hit, and has no single-step trap of its own (SDM 6.8.3, 18.3.1.4).
   if (shadow === 0 && now & SHADOW_MOV_SS) return 'none';
+  cpu.pending &= ~EVENT_TRAP;
   second.vector = DB_VECTOR;
   second.error = NO_ERROR;
   second.address = 0;

@@ -1,7 +1,8 @@
 /**
  * IRET in all its forms, and INT n, INT3, INTO, INT1, BOUND, UD. SDM Vol. 2 (IRET, INT), Vol. 3 ch. 6.12, 20.2.
  *
- * IRET lets NMIs in again once it has succeeded; one that faults or exits is run again, so nothing is lost by waiting.
+ * IRET lets NMIs in again before it does anything else: a fault of its own finds them unblocked (SDM Vol. 3, 6.7.1),
+ * and a VM exit out of it reports that they were, so that a hypervisor can put it back.
  */
 import { BP_VECTOR, BR_VECTOR, DB_VECTOR, GP_VECTOR, NO_ERROR, OF_VECTOR, UD_VECTOR, raise, raiseTrap, softwareFault } from './exceptions.ts';
 import { checkOffset, checkReturnCode, loadCode, loadOuterStack, loadRealCode } from './far-transfers.ts';
@@ -17,6 +18,7 @@ import {
 } from './state.ts';
 import { TASK_IRET, switchTask } from './task-switch.ts';
 
+const NMI_BLOCKED = STATE.nmi_blocked >>> 2;
 const ANY = X86_EFLAGS_ARITHMETIC | X86_EFLAGS_TF | X86_EFLAGS_DF | X86_EFLAGS_NT | X86_EFLAGS_AC | X86_EFLAGS_ID;
 
 /** Loads RFLAGS from a popped image: IOPL and IF only as CPL and IOPL allow, 16-bit images only the low half. */
@@ -33,6 +35,11 @@ export function loadFlags(cpu: CpuState, image: number, size: number, cpl: numbe
 
 export function iret(cpu: CpuState, insn: Insn): void {
   const size = insn.opSize;
+  const blocked = cpu.u32[NMI_BLOCKED] !== 0;
+  if (blocked) {
+    cpu.u32[NMI_BLOCKED] = 0;
+    cpu.nmiUnblocked = true;
+  }
   if (cpu.mode & MODE_PROTECTED) iretProtected(cpu, insn);
   else {
     if (cpu.mode & MODE_VM86 && (cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_IOPL) !== X86_EFLAGS_IOPL) raise(cpu, GP_VECTOR);
@@ -44,9 +51,8 @@ export function iret(cpu: CpuState, insn: Insn): void {
     loadFlags(cpu, image, size, cpu.cpl, X86_EFLAGS_RF);
   }
   updateMode(cpu);
-  if (cpu.inGuest) cpu.vmx.nmiUnblocked(cpu);
-  else if (cpu.u32[STATE.nmi_blocked >>> 2]) {
-    cpu.u32[STATE.nmi_blocked >>> 2] = 0;
+  if (blocked) {
+    cpu.nmiUnblocked = false;
     cpu.engine.stopSoon(cpu);
   }
 }

@@ -12,7 +12,7 @@ import { readTsc } from './msrs.ts';
 import type { Insn } from './opcode-row.ts';
 import { effectiveAddress, moveStack, operandAddress, peekStack, push, setGpr32, writeGpr } from './operands.ts';
 import {
-  ACTIVITY_HLT, type CpuState, EVENT_SHADOW, MODE_32, MODE_64, MODE_LONG, MODE_PROTECTED, MODE_SIZE, MODE_VM86, RAX, RCX, RDX, SHADOW_STI, STATE, X86_CR4_PCE, X86_CR4_SMAP, X86_CR4_TSD,
+  ACTIVITY_HLT, type CpuState, EVENT_SHADOW, MODE_32, MODE_64, MODE_LONG, MODE_PROTECTED, MODE_SIZE, MODE_VM86, RAX, RCX, RDX, SHADOW_STI, STATE, X86_CR4_PCE, X86_CR4_PCIDE, X86_CR4_TSD,
   X86_EFLAGS_AC, X86_EFLAGS_ARITHMETIC, X86_EFLAGS_CF, X86_EFLAGS_IF, X86_EFLAGS_IOPL, X86_EFLAGS_RF, X86_EFLAGS_VM, updateMode,
 } from './state.ts';
 
@@ -67,7 +67,7 @@ export function popf(cpu: CpuState, insn: Insn): void {
 }
 
 const accessFlag = (set: boolean) => (cpu: CpuState): void => {
-  if (cpu.cpl !== 0 || !cr4(cpu, X86_CR4_SMAP)) raise(cpu, UD_VECTOR);
+  if (cpu.cpl !== 0) raise(cpu, UD_VECTOR);
   const at = STATE.rflags >>> 2;
   cpu.u32[at] = set ? cpu.u32[at]! | X86_EFLAGS_AC : cpu.u32[at]! & ~X86_EFLAGS_AC;
   updateMode(cpu);
@@ -93,7 +93,7 @@ export function invpcid(cpu: CpuState, insn: Insn): void {
   const type = insn.codeSize === 8 ? cpu.gpr[insn.reg]! : cpu.gpr[insn.reg]! & 0xffff_ffffn;
   const low = readLinear(cpu, operandAddress(cpu, insn, 16), 8, explicit(cpu));
   const linear = readLinear(cpu, operandAddress(cpu, insn, 8, false, 8), 8, explicit(cpu));
-  if (type > 3n || (type <= 1n && low >> 12n !== 0n) || (type === 0n && !isCanonical(linear))) raise(cpu, GP_VECTOR);
+  if (type > 3n || low >> 12n !== 0n || (type <= 1n && low !== 0n && !cr4(cpu, X86_CR4_PCIDE)) || (type === 0n && !isCanonical(linear))) raise(cpu, GP_VECTOR);
   if (type === 0n) cpu.engine.flushPage(cpu, toLinear(linear));
   else cpu.engine.flushTlb(cpu, type === 2n);
 }

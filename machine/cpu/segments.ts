@@ -152,13 +152,16 @@ function loadStackSegment(cpu: CpuState, selector: number, cpl: number, vector: 
   installStackSegment(cpu, selector, checkStackSegment(cpu, selector, cpl, vector, ext, (cpu.segAccess(CS) & SEG_L) !== 0 && cpu.longMode));
 }
 
-/** After a return to an outer level: data segments the new level may not use become null (SDM 5.8.6). */
+/**
+ * After a return to an outer level: data segments the new level may not use become null (SDM 5.8.6). Only the selector
+ * and the right to use them go; a base that FS or GS had from its MSR stays.
+ */
 export function dropInnerSegments(cpu: CpuState, cpl: number): void {
   for (const seg of [ES, DS, FS, GS]) {
     const access = cpu.segAccess(seg);
     if (access & SEG_UNUSABLE) continue;
     const conforming = (access & (TYPE_CODE | TYPE_CONFORMING)) === (TYPE_CODE | TYPE_CONFORMING);
-    if ((access & SEG_S) === 0 || (!conforming && (access >>> SEG_DPL_SHIFT & 3) < cpl)) loadNull(cpu, seg, 0);
+    if ((access & SEG_S) === 0 || (!conforming && (access >>> SEG_DPL_SHIFT & 3) < cpl)) cpu.setSegment(seg, 0, cpu.segBase(seg), cpu.segLimit(seg), access | SEG_UNUSABLE);
   }
 }
 

@@ -165,6 +165,8 @@ export class CpuState {
   debugHits = 0;
   /** The instruction in progress was a software interrupt, which takes no single-step trap: its handler starts without TF. */
   steppedInto = false;
+  /** The instruction in progress, or the one that has just failed, is an IRET that let NMIs in. */
+  nmiUnblocked = false;
   /** What CPUID tells of the machine around the core. */
   tscKhz = 1_000_000;
   /** What instructions are charged beyond their cycle. */

@@ -3,7 +3,7 @@
  */
 import * as C from './controls.ts';
 import * as F from './fields.ts';
-import { loadHost, note, WORDS as W } from './exit.ts';
+import { DEBUG_ENABLED_BREAKPOINT, DEBUG_SINGLE_STEP, loadHost, note, WORDS as W } from './exit.ts';
 import { EXIT_REASON_INVALID_STATE, EXIT_REASON_MSR_LOAD_FAIL, VMX_EXIT_REASONS_FAILED_VMENTRY } from './exit-reasons.ts';
 import { ENTRY_FAIL_PDPTE, ENTRY_GOOD, GUEST_INTR_STATE_MOV_SS, GUEST_INTR_STATE_NMI, GUEST_INTR_STATE_STI, checkGuest, usesPdptes } from './guest-checks.ts';
 import { checkEntry, secondaryControls, INTR_INFO_VALID_MASK } from './entry-checks.ts';
@@ -15,6 +15,7 @@ import { loadMsrs } from './msr-lists.ts';
 import { CLEAN_CONTROLS, CLEAN_GUEST, CLEAN_HOST, SEGMENT_WORDS, type Vmcs } from './vmcs.ts';
 import type { Vmx } from './vmx.ts';
 
+const DR6_TRAPS = 0xf, DR6_BS = 0x4000;
 /** TLB tag of guests that have no VPID: emptied on every entry. Real VPIDs have 16 bits. */
 const NO_VPID = 0x1_0000;
 
@@ -98,8 +99,10 @@ function loadExecution(vmx: Vmx, resident: boolean): void {
   let pending = w[W.pending]! & (EVENT_INTERRUPT | EVENT_NMI);
   if (shadow !== 0) pending |= EVENT_SHADOW;
   vmx.pendingDebug = v.read32(F.GUEST_PENDING_DBG_EXCEPTIONS);
-  if (vmx.pendingDebug !== 0 && (shadow & GUEST_INTR_STATE_MOV_SS) !== 0) {
+  if ((vmx.pendingDebug & (DEBUG_ENABLED_BREAKPOINT | DEBUG_SINGLE_STEP)) === 0) vmx.pendingDebug = 0;
+  else if ((shadow & GUEST_INTR_STATE_MOV_SS) !== 0) {
     // Held back until the instruction after MOV SS is through.
+    cpu.debugHits = vmx.pendingDebug & (DR6_TRAPS | DR6_BS);
     vmx.pendingDebug = 0;
     pending |= EVENT_TRAP;
   }

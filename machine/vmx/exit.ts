@@ -9,7 +9,7 @@ import * as F from './fields.ts';
 import { EXIT_REASON_EXCEPTION_NMI } from './exit-reasons.ts';
 import { GUEST_INTR_STATE_NMI } from './guest-checks.ts';
 import { INTR_INFO_DELIVER_CODE_MASK, INTR_INFO_VALID_MASK } from './entry-checks.ts';
-import { ACTIVITY_ACTIVE, EVENT_INTERRUPT, EVENT_NMI, EVENT_TRAP, RSP, SEGMENT_SIZE, STATE, TR, CS, SS, DS, ES, FS, GS, LDTR, SEG_UNUSABLE, updateMode } from '../cpu/state.ts';
+import { ACTIVITY_ACTIVE, ACTIVITY_HLT, EVENT_INTERRUPT, EVENT_NMI, EVENT_TRAP, RSP, SEGMENT_SIZE, STATE, TR, CS, SS, DS, ES, FS, GS, LDTR, SEG_UNUSABLE, X86_EFLAGS_TF, updateMode } from '../cpu/state.ts';
 import { loadMsrs, storeMsrs } from './msr-lists.ts';
 import type { Vmx } from './vmx.ts';
 
@@ -25,6 +25,9 @@ const SEGMENT_STRIDE = SEGMENT_SIZE >> 2;
 /** Word indices of the register file's members that entry and exit move. */
 export { W as WORDS };
 
+/** Bits of the pending debug exceptions beside B0 to B3. */
+export const DEBUG_ENABLED_BREAKPOINT = 1 << 12, DEBUG_SINGLE_STEP = 1 << 14;
+
 /** Reports an exit. `length` is that of the instruction that made it, 0 if none did. */
 export function note(vmx: Vmx, reason: number, qualification: number, length: number): void {
   const v = vmx.vmcs;
@@ -35,11 +38,11 @@ export function note(vmx: Vmx, reason: number, qualification: number, length: nu
   vmx.noted = true;
 }
 
-/** Reports an exit by an exception, an NMI or an acknowledged interrupt. `error` is -1 for none. */
-export function noteEvent(vmx: Vmx, reason: number, vector: number, type: number, error: number, qualification: number, length: number): void {
+/** Reports an exit by an exception, an NMI or an acknowledged interrupt. `error` is -1 for none; `flags` are further bits of the interruption information. */
+export function noteEvent(vmx: Vmx, reason: number, vector: number, type: number, error: number, qualification: number, length: number, flags = 0): void {
   note(vmx, reason, qualification, length);
   const v = vmx.vmcs;
-  v.store32(F.VM_EXIT_INTR_INFO, vector | (type << 8) | (error >= 0 ? INTR_INFO_DELIVER_CODE_MASK : 0) | INTR_INFO_VALID_MASK);
+  v.store32(F.VM_EXIT_INTR_INFO, vector | (type << 8) | (error >= 0 ? INTR_INFO_DELIVER_CODE_MASK : 0) | INTR_INFO_VALID_MASK | flags);
   v.store32(F.VM_EXIT_INTR_ERROR_CODE, error >= 0 ? error : 0);
   // A double fault's exit is not one during the delivery of the fault that led to it.
   if (reason === EXIT_REASON_EXCEPTION_NMI && vector === 8) vmx.vectoring = 0;
@@ -56,6 +59,7 @@ export function complete(vmx: Vmx): void {
   }
   v.store32(F.VM_ENTRY_INTR_INFO_FIELD, v.read32(F.VM_ENTRY_INTR_INFO_FIELD) & ~INTR_INFO_VALID_MASK);
   vmx.noted = false;
+  cpu.nmiUnblocked = false;
   saveExecution(vmx);
   vmx.setSystemDue(true);
   storeMsrs(vmx, F.VM_EXIT_MSR_STORE_COUNT, F.VM_EXIT_MSR_STORE_ADDR);
@@ -84,10 +88,21 @@ function saveExecution(vmx: Vmx): void {
   v.store32(F.VM_ENTRY_CONTROLS, (w[W.efer]! & 0x400) !== 0 ? entry | C.VM_ENTRY_IA32E_MODE : entry & ~C.VM_ENTRY_IA32E_MODE);
   v.store32(F.GUEST_INTERRUPTIBILITY_INFO, w[W.shadow]! | (w[W.nmiBlocked] !== 0 ? GUEST_INTR_STATE_NMI : 0));
   v.store32(F.GUEST_ACTIVITY_STATE, w[W.activity]!);
-  v.storeNumber(F.GUEST_PENDING_DBG_EXCEPTIONS, (w[W.pending]! & EVENT_TRAP) !== 0 ? 0x4000 : 0);
+  v.storeNumber(F.GUEST_PENDING_DBG_EXCEPTIONS, pendingDebug(vmx));
   if ((v.read32(F.VM_EXIT_CONTROLS) & C.VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) !== 0) {
     v.store32(F.VMX_PREEMPTION_TIMER_VALUE, Math.max(0, Math.ceil((vmx.preemptionDeadline - vmx.processor.clock) / (1 << C.PREEMPTION_TIMER_RATE))));
   }
+}
+
+/**
+ * Breakpoints hit by a MOV SS whose trap waits for the next instruction, and the single-step trap of an instruction after
+ * which traps or the guest itself wait (SDM 28.3.4).
+ */
+function pendingDebug({ cpu }: Vmx): number {
+  const w = cpu.u32;
+  const hits = (w[W.pending]! & EVENT_TRAP) !== 0 ? cpu.debugHits & 0xf : 0;
+  const waits = w[W.shadow] !== 0 || w[W.activity] === ACTIVITY_HLT;
+  return hits | (hits !== 0 ? DEBUG_ENABLED_BREAKPOINT : 0) | (waits && (w[W.rflags]! & X86_EFLAGS_TF) !== 0 ? DEBUG_SINGLE_STEP : 0);
 }
 
 /** Moves segment registers `first` to `last` into the VMCS. */

@@ -160,7 +160,8 @@ function checkExecution(v: Vmcs): number {
   if ((rflags & X86_EFLAGS_VM) !== 0 && (long || (v.read32(F.GUEST_CR0) & 1) === 0)) return ENTRY_FAIL_DEFAULT;
   if (long && (rights(v, CS) & SEG_L) !== 0) {
     const high = v.readHigh(F.GUEST_RIP) | 0;
-    if (high >> 15 !== 0 && high >> 15 !== -1) return ENTRY_FAIL_DEFAULT;
+    // Bits 63 to 48 alike, not 63 to 47: the instruction at the last canonical address may have ended there.
+    if (high >> 16 !== 0 && high >> 16 !== -1) return ENTRY_FAIL_DEFAULT;
   } else if (v.readHigh(F.GUEST_RIP) !== 0) {
     return ENTRY_FAIL_DEFAULT;
   }

@@ -6,10 +6,10 @@ import * as C from './controls.ts';
 import * as E from './exit-reasons.ts';
 import * as F from './fields.ts';
 import { EPT_VIOLATION_GVA_IS_VALID, EPT_VIOLATION_GVA_TRANSLATED, eptAccess, eptFault, walkEpt } from './ept.ts';
-import { INTR_INFO_DELIVER_CODE_MASK, INTR_INFO_VALID_MASK } from './entry-checks.ts';
+import { INTR_INFO_DELIVER_CODE_MASK, INTR_INFO_UNBLOCK_NMI, INTR_INFO_VALID_MASK } from './entry-checks.ts';
 import { WORDS as W, note, noteEvent } from './exit.ts';
 import { stringAddress, instructionInformation, ioInformation } from './instruction-information.ts';
-import { type Fault, PF_VECTOR, DB_VECTOR, GP_VECTOR, NMI_VECTOR, UD_VECTOR, raise } from '../cpu/exceptions.ts';
+import { type Fault, PF_VECTOR, DB_VECTOR, DF_VECTOR, GP_VECTOR, NMI_VECTOR, UD_VECTOR, raise } from '../cpu/exceptions.ts';
 import { type EventType, INTR_TYPE_EXT_INTR, INTR_TYPE_NMI_INTR, VM_EXIT, type VmxHooks } from '../cpu/hooks.ts';
 import { operandAddress } from '../cpu/operands.ts';
 import type { Insn, Row } from '../cpu/opcode-row.ts';
@@ -73,6 +73,9 @@ function ioForm(row: Row): number {
   return form;
 }
 
+/** Real-address mode knows no error codes. */
+const errorOf = (cpu: CpuState, error: number): number => (cpu.realMode ? -1 : error);
+
 export class Intercepts implements VmxHooks {
   private readonly vmx: Vmx;
   constructor(vmx: Vmx) {
@@ -81,7 +84,7 @@ export class Intercepts implements VmxHooks {
 
   // -------------------------------------------------------------- translation
 
-  translate(_cpu: CpuState, gpa: number, access: number, linear: number, walk: boolean): number {
+  translate(cpu: CpuState, gpa: number, access: number, linear: number, walk: boolean): number {
     const { vmx } = this;
     const pointer = vmx.vmcs.readNumber(F.EPT_POINTER);
     const hpa = walkEpt(vmx.ram, pointer, gpa, eptAccess(access, walk, pointer), true);
@@ -89,7 +92,7 @@ export class Intercepts implements VmxHooks {
     if (eptFault.failure === 'misconfiguration') {
       note(vmx, E.EXIT_REASON_EPT_MISCONFIG, 0, 0);
     } else {
-      note(vmx, E.EXIT_REASON_EPT_VIOLATION, eptFault.qualification | EPT_VIOLATION_GVA_IS_VALID | (walk ? 0 : EPT_VIOLATION_GVA_TRANSLATED), 0);
+      note(vmx, E.EXIT_REASON_EPT_VIOLATION, eptFault.qualification | EPT_VIOLATION_GVA_IS_VALID | (walk ? 0 : EPT_VIOLATION_GVA_TRANSLATED) | this.unblockedNmi(cpu), 0);
       vmx.vmcs.storeNumber(F.GUEST_LINEAR_ADDRESS, linear);
     }
     vmx.vmcs.storeNumber(F.GUEST_PHYSICAL_ADDRESS, gpa);
@@ -102,21 +105,27 @@ export class Intercepts implements VmxHooks {
 
   // -------------------------------------------------------------- events
 
-  exceptionExits(_cpu: CpuState, fault: Fault, type: EventType): boolean {
+  exceptionExits(cpu: CpuState, fault: Fault, type: EventType): boolean {
     const { vmx } = this;
     const v = vmx.vmcs;
     let bit = (v.read32(F.EXCEPTION_BITMAP) >>> fault.vector) & 1;
     if (fault.vector === PF_VECTOR && (fault.error & v.read32(F.PAGE_FAULT_ERROR_CODE_MASK)) !== v.read32(F.PAGE_FAULT_ERROR_CODE_MATCH)) bit ^= 1;
     if (bit === 0) return false;
     const qualification = fault.vector === PF_VECTOR ? fault.address : fault.vector === DB_VECTOR ? fault.dr6 : 0;
-    noteEvent(vmx, E.EXIT_REASON_EXCEPTION_NMI, fault.vector, type, fault.error, qualification, fault.length);
+    noteEvent(vmx, E.EXIT_REASON_EXCEPTION_NMI, fault.vector, type, errorOf(cpu, fault.error), qualification, fault.length, fault.vector === DF_VECTOR ? 0 : this.unblockedNmi(cpu));
     return true;
   }
 
-  deliveryBegins(_cpu: CpuState, vector: number, type: EventType, error: number, length: number): void {
+  /** "NMI unblocking due to IRET", the same bit in the qualification of EPT violations and in the interruption information. */
+  private unblockedNmi(cpu: CpuState): number {
+    return cpu.nmiUnblocked && this.vmx.vectoring === 0 && (this.vmx.pinBased & C.PIN_BASED_VIRTUAL_NMIS) !== 0 ? INTR_INFO_UNBLOCK_NMI : 0;
+  }
+
+  deliveryBegins(cpu: CpuState, vector: number, type: EventType, error: number, length: number): void {
     const { vmx } = this;
-    vmx.vectoring = (vector | (type << 8) | (error >= 0 ? INTR_INFO_DELIVER_CODE_MASK : 0) | INTR_INFO_VALID_MASK) >>> 0;
-    vmx.vectoringError = error >= 0 ? error : 0;
+    const known = errorOf(cpu, error);
+    vmx.vectoring = (vector | (type << 8) | (known >= 0 ? INTR_INFO_DELIVER_CODE_MASK : 0) | INTR_INFO_VALID_MASK) >>> 0;
+    vmx.vectoringError = known >= 0 ? known : 0;
     vmx.vectoringLength = length;
   }
 
@@ -146,11 +155,6 @@ export class Intercepts implements VmxHooks {
     vmx.processor.nmiPending = false;
     noteEvent(vmx, E.EXIT_REASON_EXCEPTION_NMI, NMI_VECTOR, INTR_TYPE_NMI_INTR, -1, 0, 0);
     return true;
-  }
-
-  nmiUnblocked(cpu: CpuState): void {
-    cpu.u32[W.nmiBlocked] = 0;
-    if ((this.vmx.cpuBased & C.CPU_BASED_NMI_WINDOW_EXITING) !== 0) cpu.engine.stopSoon(cpu);
   }
 
   // -------------------------------------------------------------- instructions

@@ -222,7 +222,8 @@ export class Vmx {
     const { vmcs } = this;
     if (this.region < 0 || vmcs.address < 0) return 'invalid';
     if (vmcs.launched !== launched) return this.fail(launched ? VMXERR_VMRESUME_NONLAUNCHED_VMCS : VMXERR_VMLAUNCH_NONCLEAR_VMCS);
-    if ((this.cpu.u32[STATE.shadow >>> 2]! & 2) !== 0) return this.fail(VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
+    // A guest that has just left may have been in a shadow of its own; the host's state is owed then, and has none.
+    if (!this.hostDue && (this.cpu.u32[STATE.shadow >>> 2]! & 2) !== 0) return this.fail(VMXERR_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
     const error = enter(this);
     if (error !== 0) return this.fail(error);
     if (this.inGuest) vmcs.launched = true;

@@ -76,3 +76,20 @@ test('single-step and a data breakpoint on one instruction make one trap with bo
   const r = run([...STORE, NOP], (cpu) => { arm(DATA, 1, 3)(cpu); cpu.engine.writeFlags(cpu, 0x102); });
   assert.deepEqual([r.trappedAt, r.dr6 & 0x400f], [5, 0x4001]);
 });
+
+test('what MOV SS hits is told after the next instruction, and single-step does not trap in between', () => {
+  const MOV_SS = [0x8e, 0x15, 0x00, 0x60, 0, 0];
+  const withStack = (cpu: CpuState): void => {
+    arm(DATA, 3, 3)(cpu);
+    cpu.mem.u64[(cpu.ram + GDT + 0x10) / 8] = 0x00cf93000000ffffn;
+    cpu.mem.u16[(cpu.ram + DATA) / 2] = 0x10;
+    cpu.state.gdtr_limit = 0x17;
+  };
+  const r = run([...MOV_SS, NOP, NOP], withStack);
+  assert.deepEqual([r.trappedAt, r.dr6 & 0x400f], [7, 1]);
+  const stepped = run([...MOV_SS, NOP, NOP], (cpu) => {
+    withStack(cpu);
+    cpu.engine.writeFlags(cpu, 0x102);
+  });
+  assert.deepEqual([stepped.trappedAt, stepped.dr6 & 0x400f], [7, 0x4001]);
+});

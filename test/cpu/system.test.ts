@@ -7,7 +7,7 @@ import {
   MODE_PROTECTED, MODE_SIZE, MODE_USER, updateMode,
 } from '../../machine/cpu/state.ts';
 import {
-  ABSENT_DS, CALL_GATE, CONFORMING_CS, GDT, KERNEL_CS, KERNEL_CS64, KERNEL_DS, LDT, LDT_SELECTOR, STACK0, STACK3, TSS, TestCpu, USER_CS, USER_DS, descriptor, enterLong, enterProtected, enterUser, gate,
+  ABSENT_DS, CALL_GATE, CONFORMING_CS, GDT, KERNEL_CS, KERNEL_CS64, KERNEL_DS, LDT, LDT_SELECTOR, STACK0, STACK3, TSS, TestCpu, USER_CS, USER_CS64, USER_DS, descriptor, enterLong, enterProtected, enterUser, gate,
 } from './support.ts';
 
 const [RAX, RCX, RDX, RSP, R11] = [0, 1, 2, 4, 11];
@@ -272,4 +272,38 @@ test('SGDT and LGDT carry 24-bit bases with 16-bit operand size', () => {
   t.cpu.gpr[RAX] = 0x5000n;
   assert.equal(t.execute(0x66, 0x0f, 0x01, 0x10), undefined);
   assert.deepEqual([t.cpu.state.gdtr_base, t.cpu.u32[STATE.gdtr_limit >>> 2]], [0x12_3456n, 0x1ff]);
+});
+
+test('CLAC and STAC need ring 0, whatever CR4.SMAP says', () => {
+  const t = longCpu();
+  assert.equal(verdict(t, 0x0f, 0x01, 0xcb), undefined);
+  assert.ok(t.cpu.state.rflags & 0x4_0000);
+  assert.equal(verdict(t, 0x0f, 0x01, 0xca), undefined);
+  assert.equal(t.cpu.state.rflags & 0x4_0000, 0);
+  assert.deepEqual(verdict(longCpu(true), 0x0f, 0x01, 0xca), [6, -1]);
+});
+
+test('INVPCID takes four types, 12 bits of PCID, and none but 0 for one address space while CR4.PCIDE is clear', () => {
+  const t = longCpu();
+  const invpcid = (type: bigint, low: bigint, address = 0n) => {
+    t.write64(0x6000, low);
+    t.write64(0x6008, address);
+    t.cpu.gpr[RAX] = type;
+    t.cpu.gpr[RCX] = 0x6000n;
+    return verdict(t, 0x66, 0x0f, 0x38, 0x82, 0x01);
+  };
+  for (const type of [0n, 1n, 2n, 3n]) assert.equal(invpcid(type, 0n), undefined, `${type}`);
+  assert.deepEqual([invpcid(4n, 0n), invpcid(0n, 1n), invpcid(1n, 1n), invpcid(2n, 1n), invpcid(3n, 0x1000n)], [[13, 0], [13, 0], [13, 0], undefined, [13, 0]]);
+  t.cpu.state.cr4 |= 1n << 17n;
+  assert.deepEqual([invpcid(0n, 1n), invpcid(0n, 1n, 1n << 47n), invpcid(1n, 0xfffn)], [undefined, [13, 0], undefined]);
+});
+
+test('a return to an outer level takes inner segments away and leaves the base that FS and GS have', () => {
+  const t = longCpu();
+  t.cpu.setSegment(GS, KERNEL_DS, 0x1234_5678_9000n, 0xffff_ffff, 0xc093);
+  updateMode(t.cpu);
+  [0x5000n, BigInt(USER_CS64), 2n, BigInt(STACK3), BigInt(USER_DS)].forEach((value, i) => t.write64(STACK0 - 40 + 8 * i, value));
+  t.cpu.gpr[RSP] = BigInt(STACK0 - 40);
+  assert.equal(verdict(t, 0x48, 0xcf), undefined);
+  assert.deepEqual([t.cpu.cpl, t.cpu.selector(GS), t.cpu.segAccess(GS) & SEG_UNUSABLE, t.cpu.segBase(GS)], [3, 0, SEG_UNUSABLE, 0x1234_5678_9000n]);
 });

@@ -111,7 +111,7 @@ const state: [string, 'real' | 'protected' | 'long', Change, number?][] = [
   ['RFLAGS with a reserved bit', 'protected', set(F.GUEST_RFLAGS, 0xa)],
   ['virtual-8086 mode in long mode', 'long', set(F.GUEST_RFLAGS, 0x2_0002)],
   ['RIP over 4 GiB outside 64-bit mode', 'protected', set(F.GUEST_RIP, 1n << 32n)],
-  ['RIP not canonical', 'long', set(F.GUEST_RIP, 1n << 47n)],
+  ['RIP with bits 63 to 48 unlike', 'long', set(F.GUEST_RIP, 1n << 48n)],
   ['an activity state that does not exist', 'real', set(F.GUEST_ACTIVITY_STATE, 4)],
   ['blocking by STI with IF clear', 'real', set(F.GUEST_INTERRUPTIBILITY_INFO, 1)],
   ['blocking by STI and MOV SS at once', 'real', all(set(F.GUEST_RFLAGS, 0x202), set(F.GUEST_INTERRUPTIBILITY_INFO, 3))],

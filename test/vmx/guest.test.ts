@@ -500,3 +500,50 @@ test('unrestricted: a guest goes from real mode to protected mode by itself', ()
   assert.equal(g.gpr(0), 0x1234_5678n);
   assert.equal(g.read(F.GUEST_CS_AR_BYTES), 0xc09b);
 });
+
+test('a guest that left in the shadow of MOV SS is entered again, and its single-step trap is told as pending', () => {
+  const TF = 0x100;
+  const g = guest('protected', [0x8e, 0xd0, 0x0f, 0xa2, NOP, HLT], (v) => v.write32(F.GUEST_RFLAGS, 2 | TF));
+  const { mem, base } = g.machine.ram;
+  mem.u64[(base + GUEST_RAM + 0x5008) / 8] = 0x00cf93000000ffffn;
+  g.vmx.write64(F.GUEST_GDTR_BASE, 0x5000n);
+  g.vmx.write32(F.GUEST_GDTR_LIMIT, 0xf);
+  g.p.cpu.gpr[0] = 8n;
+  g.vmx.write32(F.EXCEPTION_BITMAP, 1 << 1);
+  assert.equal(g.run(), E.EXIT_REASON_CPUID);
+  assert.deepEqual([g.read(F.GUEST_INTERRUPTIBILITY_INFO), g.read(F.GUEST_PENDING_DBG_EXCEPTIONS)], [2, 0x4000]);
+  skip(g);
+  assert.equal(g.run(), E.EXIT_REASON_EXCEPTION_NMI, 'the next instruction runs in the shadow');
+  assert.deepEqual([qualification(g), rip(g)], [0x4000, 5]);
+});
+
+test('a guest may be entered at the first address that is not canonical, where its last instruction ended: #GP', () => {
+  const g = guest('long', [HLT], (v) => {
+    v.write64(F.GUEST_RIP, 1n << 47n);
+    v.write32(F.EXCEPTION_BITMAP, 1 << 13);
+  });
+  assert.equal(g.run(), E.EXIT_REASON_EXCEPTION_NMI);
+  assert.deepEqual([g.read(F.VM_EXIT_INTR_INFO), g.vmx.read64(F.GUEST_RIP)], [0x8000_0b0d, 1n << 47n]);
+});
+
+test('an IRET that cannot be finished has let NMIs in, and its exit says so', () => {
+  const faulting = guest('real', [0xcf], (v) => {
+    v.write32(F.GUEST_INTERRUPTIBILITY_INFO, 8);
+    v.write64(F.GUEST_RSP, 0xfffdn);
+    v.write32(F.EXCEPTION_BITMAP, 1 << 12);
+  });
+  assert.equal(faulting.run(), E.EXIT_REASON_EXCEPTION_NMI);
+  assert.deepEqual([faulting.read(F.VM_EXIT_INTR_INFO), faulting.read(F.GUEST_INTERRUPTIBILITY_INFO)], [0x8000_130c, 0]);
+  const absent = guest('real', [0xcf], (v, g) => {
+    v.write32(F.GUEST_INTERRUPTIBILITY_INFO, 8);
+    setEpt(g, 0x6000, 0n);
+  });
+  assert.equal(absent.run(), E.EXIT_REASON_EPT_VIOLATION);
+  assert.equal(qualification(absent) & 0x1000, 0x1000);
+  const other = guest('real', [0x58], (v, g) => {
+    v.write32(F.GUEST_INTERRUPTIBILITY_INFO, 8);
+    setEpt(g, 0x6000, 0n);
+  });
+  assert.equal(other.run(), E.EXIT_REASON_EPT_VIOLATION);
+  assert.deepEqual([qualification(other) & 0x1000, other.read(F.GUEST_INTERRUPTIBILITY_INFO)], [0, 8]);
+});
