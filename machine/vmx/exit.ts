@@ -9,7 +9,8 @@ import * as F from './fields.ts';
 import { EXIT_REASON_EXCEPTION_NMI } from './exit-reasons.ts';
 import { GUEST_INTR_STATE_NMI } from './guest-checks.ts';
 import { INTR_INFO_DELIVER_CODE_MASK, INTR_INFO_VALID_MASK } from './entry-checks.ts';
-import { ACTIVITY_ACTIVE, ACTIVITY_HLT, EVENT_INTERRUPT, EVENT_NMI, EVENT_TRAP, RSP, SEGMENT_SIZE, STATE, TR, CS, SS, DS, ES, FS, GS, LDTR, SEG_UNUSABLE, X86_EFLAGS_TF, updateMode } from '../cpu/state.ts';
+import { DB_VECTOR } from '../cpu/exceptions.ts';
+import { ACTIVITY_ACTIVE, EVENT_INTERRUPT, EVENT_NMI, EVENT_TRAP, RSP, SEGMENT_SIZE, STATE, TR, CS, SS, DS, ES, FS, GS, LDTR, SEG_UNUSABLE, SHADOW_MOV_SS, X86_EFLAGS_TF, updateMode } from '../cpu/state.ts';
 import { loadMsrs, storeMsrs } from './msr-lists.ts';
 import type { Vmx } from './vmx.ts';
 
@@ -95,14 +96,15 @@ function saveExecution(vmx: Vmx): void {
 }
 
 /**
- * Breakpoints hit by a MOV SS whose trap waits for the next instruction, and the single-step trap of an instruction after
- * which traps or the guest itself wait (SDM 28.3.4).
+ * What waits while MOV SS holds debug exceptions back: breakpoints it hit, and the single-step trap. An exit by #DB
+ * itself leaves nothing pending (SDM 28.3.4).
  */
-function pendingDebug({ cpu }: Vmx): number {
+function pendingDebug({ vmcs: v, cpu }: Vmx): number {
   const w = cpu.u32;
+  if ((w[W.shadow]! & SHADOW_MOV_SS) === 0) return 0;
+  if (v.read32(F.VM_EXIT_REASON) === EXIT_REASON_EXCEPTION_NMI && (v.read32(F.VM_EXIT_INTR_INFO) & 0xff) === DB_VECTOR) return 0;
   const hits = (w[W.pending]! & EVENT_TRAP) !== 0 ? cpu.debugHits & 0xf : 0;
-  const waits = w[W.shadow] !== 0 || w[W.activity] === ACTIVITY_HLT;
-  return hits | (hits !== 0 ? DEBUG_ENABLED_BREAKPOINT : 0) | (waits && (w[W.rflags]! & X86_EFLAGS_TF) !== 0 ? DEBUG_SINGLE_STEP : 0);
+  return hits | (hits !== 0 ? DEBUG_ENABLED_BREAKPOINT : 0) | ((w[W.rflags]! & X86_EFLAGS_TF) !== 0 ? DEBUG_SINGLE_STEP : 0);
 }
 
 /** Moves segment registers `first` to `last` into the VMCS. */
