@@ -14,7 +14,7 @@ import {
 import { BP_VECTOR, DB_VECTOR, DE_VECTOR, DF_VECTOR, GP_VECTOR, NMI_VECTOR, NP_VECTOR, OF_VECTOR, PF_VECTOR, SS_VECTOR, TS_VECTOR, type x86_exception } from './emulate.ts';
 import { kvm_skip_emulated_instruction } from './guest-debug.ts';
 import { kvm_lapic_latched_init } from './lapic.ts';
-import { enter_smm, kvm_smm_changed } from './smm.ts';
+import { enter_smm, kvm_smm_changed, process_smi } from './smm.ts';
 import { kvm_cpu_get_interrupt, kvm_cpu_has_injectable_intr } from './irq.ts';
 import { KVM_REQ_EVENT, KVM_REQ_SMI, KVM_REQ_TRIPLE_FAULT, type kvm_queued_exception, type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_test_request, kvm_x86, lapic_in_kernel } from './kvm_host.ts';
 
@@ -207,7 +207,7 @@ export function kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu: kvm_vcpu, e: kvm_vcpu_e
   const { arch, kvm } = vcpu;
   const { exception: ex } = arch;
   process_nmi(vcpu);
-  if (kvm_check_request(KVM_REQ_SMI, vcpu)) arch.smi_pending = true;
+  if (kvm_check_request(KVM_REQ_SMI, vcpu)) process_smi(vcpu);
   if (!kvm.arch.exception_payload_enabled && ex.pending && ex.has_payload) kvm_deliver_exception_payload(vcpu, ex);
   // Software exceptions come again by themselves when the instruction is executed again.
   if (ex.vector !== BP_VECTOR && ex.vector !== OF_VECTOR) {
