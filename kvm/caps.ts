@@ -108,7 +108,6 @@ const capabilities: Readonly<Record<number, number>> = {
 
 /** Rows that promise more than there is: what is missing. docs/abi.md shows it. */
 export const partial_caps: Readonly<Record<number, string>> = {
-  [K.KVM_CAP_MMU_SHADOW_CACHE_CONTROL]: 'the number of pages is stored and limits nothing',
   [K.KVM_CAP_NR_VCPUS]:                 '16, however many processors there are',
   [K.KVM_CAP_MCE]:                      'neither CMCI nor local machine checks',
   [K.KVM_CAP_DISABLE_QUIRKS]:           'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',

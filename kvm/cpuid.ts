@@ -22,7 +22,7 @@ export const KVM_CPUID_FEATURES = 0x4000_0001;
 
 export interface kvm_cpuid_entry { function: number; index: number; flags: number; eax: number; ebx: number; ecx: number; edx: number }
 
-const HYPERVISOR = 2 ** 31, X2APIC = 1 << 21, TSC_DEADLINE = 1 << 24, OSXSAVE = 1 << 27, VMX = 1 << 5, MONITOR = 1 << 3, APIC = 1 << 9;
+const HYPERVISOR = 2 ** 31, X2APIC = 1 << 21, TSC_DEADLINE = 1 << 24, OSXSAVE = 1 << 27, VMX = 1 << 5, MONITOR = 1 << 3, APIC = 1 << 9, PCID = 1 << 17, INVPCID = 1 << 10, PKU = 1 << 3;
 /** The services KVM offers a guest that looks for them. */
 const PV_FEATURES = [
   K.KVM_FEATURE_CLOCKSOURCE, K.KVM_FEATURE_NOP_IO_DELAY, K.KVM_FEATURE_CLOCKSOURCE2, K.KVM_FEATURE_ASYNC_PF, K.KVM_FEATURE_STEAL_TIME, K.KVM_FEATURE_PV_EOI, K.KVM_FEATURE_PV_UNHALT,
@@ -47,11 +47,12 @@ function do_cpuid_func(fn: number): kvm_cpuid_entry[] {
   const each = (first: kvm_cpuid_entry, last: number) => [first, ...Array.from({ length: last }, (_, i) => entry(fn, i + 1, flags, raw(i + 1)))];
   switch (fn) {
     case 0: return one({ ...r, eax: Math.min(r.eax, 0x24) });
-    case 1: return one({ ...r, ebx: r.ebx & 0xff00 | 1 << 16, ecx: (r.ecx & ~(VMX | MONITOR | OSXSAVE)) | X2APIC | TSC_DEADLINE | HYPERVISOR, edx: (r.edx | APIC) & ~(1 << 28) });
+    case 1: return one({ ...r, ebx: r.ebx & 0xff00 | 1 << 16, ecx: (r.ecx & ~(VMX | MONITOR | OSXSAVE | (kvm_x86.tdp_enabled() ? 0 : PCID))) | X2APIC | TSC_DEADLINE | HYPERVISOR, edx: (r.edx | APIC) & ~(1 << 28) });
     case 2: return one(r);
     case 4: return [...Array.from({ length: 8 }, (_, i) => entry(fn, i, flags, raw(i))).filter((e) => (e.eax & 0x1f) !== 0), entry(fn, [...Array(8).keys()].filter((i) => (raw(i).eax & 0x1f) !== 0).length, flags, nothing)];
     case 6: return one({ ...nothing, eax: 4 });
-    case 7: return one(r);
+    // Shadow tables know neither tagged translations nor protection keys.
+    case 7: return one(kvm_x86.tdp_enabled() ? r : { ...r, ebx: r.ebx & ~INVPCID, ecx: r.ecx & ~PKU });
     case 0xd: {
       const features = Number(supported_xcr0());
       const first = entry(fn, 0, flags, { eax: features, ebx: r.ebx, ecx: r.ecx, edx: 0 });

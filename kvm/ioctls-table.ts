@@ -143,7 +143,6 @@ export const partial_ioctls: notes = {
   vm: {
     KVM_ENABLE_CAP:              'the capabilities marked VM below; EINVAL for any other',
     KVM_SET_USER_MEMORY_REGION2: 'without KVM_MEM_GUEST_MEMFD (EINVAL)',
-    KVM_SET_NR_MMU_PAGES:        'stored, limits nothing',
     KVM_SET_PMU_EVENT_FILTER:    'vetted and stored; guests have no counters',
     KVM_SET_IRQCHIP:             'a line pending in a restored I/O APIC is not delivered',
     KVM_SET_PIT2:                'KVM_PIT_FLAGS_HPET_LEGACY is stored; the timer ticks all the same',

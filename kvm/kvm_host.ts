@@ -18,6 +18,7 @@ import type { kvm_mmu } from './mmu/mmu.ts';
 import type { kvm_arch_irqchip } from './irq.ts';
 import type { kvm_lapic } from './lapic.ts';
 import type { kvm_vcpu_hv } from './hyperv.ts';
+import { kvm_shadow_mmu } from './mmu/shadow-page.ts';
 import { kvm_arch_clock, kvm_vcpu_pv } from './pv-state.ts';
 import { kvm_x86 } from './x86-ops.ts';
 
@@ -108,6 +109,8 @@ export class kvm_vcpu_arch {
   private readonly cr2_value = new BigUint64Array(this.cr2_words.buffer);
   get cr2(): bigint { return this.cr2_value[0]!; }
   set cr2(value: bigint) { this.cr2_value[0] = value; }
+  /** The guest's CR3 where the processor's is another. */
+  cr3 = 0n;
   cr4 = 0n;
   cr4_guest_owned_bits = 0n;
   /** CR4 bits the guest may not set: what its CPUID does not have. */
@@ -254,6 +257,7 @@ export class kvm_vcpu {
 export interface msr_filter { readonly default_allow: boolean; readonly ranges: readonly { flags: number; base: number; nmsrs: number; bitmap: Uint8Array }[] }
 
 export class kvm_arch {
+  readonly shadow = new kvm_shadow_mmu();
   /** EPT tables: the root frame of each address space, 0 while there is none. */
   readonly tdp_roots: number[] = Array.from({ length: KVM_MAX_NR_ADDRESS_SPACES }, () => 0);
   tss_addr = 0;

@@ -16,7 +16,8 @@ import {
 } from './kvm_host.ts';
 import { cpuid_maxphyaddr } from './cpuid.ts';
 import { kvm_dirty_ring_push } from './dirty_ring.ts';
-import { kvm_mmu_slot_start_logging, kvm_mmu_slot_stop_logging, kvm_mmu_write_protect_bitmap, kvm_mmu_zap_gfns } from './mmu/slots.ts';
+import { kvm_mmu_calculate_default_mmu_pages, kvm_mmu_change_mmu_pages } from './mmu/shadow-root.ts';
+import { kvm_mmu_slot_start_logging, kvm_mmu_slot_stop_logging, kvm_mmu_write_protect_bitmap, kvm_mmu_flush_slot } from './mmu/slots.ts';
 
 /** End of user addresses that access_ok lets through. */
 const TASK_SIZE_MAX = 0x7fff_ffff_f000;
@@ -45,7 +46,7 @@ export function kvm_set_memory_region(kvm: kvm, mem: region): number {
   if (npages === 0) {
     if (old === undefined) return -EINVAL;
     replace(kvm, slots, old, undefined);
-    kvm_mmu_zap_gfns(kvm, as_id, old.base_gfn, old.npages);
+    kvm_mmu_flush_slot(kvm, old);
     return 0;
   }
   const base = mem.guest_phys_addr / BigInt(PAGE_SIZE);
@@ -68,7 +69,7 @@ export function kvm_set_memory_region(kvm: kvm, mem: region): number {
   }
   const slot: kvm_memory_slot = { id, as_id, base_gfn: Number(base), npages, userspace_addr: Number(mem.userspace_addr), flags: mem.flags, dirty_bitmap: bitmap };
   replace(kvm, slots, old, slot);
-  if (old !== undefined && moved) kvm_mmu_zap_gfns(kvm, as_id, old.base_gfn, old.npages);
+  if (old !== undefined && moved) kvm_mmu_flush_slot(kvm, old);
   else if (old !== undefined && (mem.flags & KVM_MEM_READONLY) === 0 && ((old.flags ^ mem.flags) & KVM_MEM_LOG_DIRTY_PAGES) !== 0) {
     if (!logged) kvm_mmu_slot_stop_logging(kvm, slot);
     // Where all pages count as dirty from the start, a page is protected when it is cleared first.
@@ -103,6 +104,7 @@ function replace(kvm: kvm, slots: kvm_memslots, old: kvm_memory_slot | undefined
     kvm.nr_memslot_pages += slot.npages;
   }
   for (const s of kvm.memslots) s.generation++;
+  if ((old === undefined || slot === undefined) && kvm.arch.n_requested_mmu_pages === 0) kvm_mmu_change_mmu_pages(kvm, kvm_mmu_calculate_default_mmu_pages(kvm));
 }
 
 /** The slot of address space `as_id` that holds the frame, by bisection. */

@@ -158,6 +158,11 @@ function vcpu_enter_guest(vcpu: kvm_vcpu): number {
     if (wantsWindow) kvm_x86.enable_irq_window(vcpu);
     if ((arch.pv.eoi_msr & 1n) !== 0n && arch.apic !== undefined) apic_sync_pv_eoi_to_guest(vcpu);
   }
+  const loaded = kvm_x86.load_mmu_pgd(vcpu);
+  if (loaded < 0) {
+    kvm_x86.cancel_injection(vcpu);
+    return loaded;
+  }
   if (need_resched() || signal_pending(current()) || (vcpu.requests & ~(KVM_REQ_UNBLOCK | KVM_REQ_EVENT)) !== 0) {
     kvm_x86.cancel_injection(vcpu);
     return 1;
@@ -167,7 +172,6 @@ function vcpu_enter_guest(vcpu: kvm_vcpu): number {
   vcpu.mode = IN_GUEST_MODE;
   arch.last_vmentry_cpu = p.id;
   load_debug_registers(vcpu);
-  kvm_x86.load_eptp(vcpu);
   if (kvm_entry.enabled) trace_kvm_entry(vcpu);
   guest_enter();
   kvm_x86.vcpu_enter(vcpu);

@@ -11,6 +11,7 @@ import { kvm_update_dr7 } from './events.ts';
 import { kvm_create_lapic } from './irqchip.ts';
 import { KVM_REQ_EVENT, type kvm, kvm_make_request, kvm_vcpu, kvm_vcpu_arch, kvm_x86 } from './kvm_host.ts';
 import { kvm_mmu } from './mmu/mmu.ts';
+import { kvm_mmu_destroy } from './mmu/shadow-root.ts';
 import { kvm_set_tsc_khz } from './tsc.ts';
 import { new_fpu } from './regs.ts';
 import { kvm_preempt_ops, vcpu_load, vcpu_put } from './run.ts';
@@ -46,6 +47,7 @@ export function kvm_arch_vcpu_create(kvm: kvm, id: number): kvm_vcpu | number {
 
 export function kvm_arch_vcpu_destroy(vcpu: kvm_vcpu): void {
   vcpu.arch.apic?.destroy();
+  kvm_mmu_destroy(vcpu);
   kvm_x86.vcpu_free(vcpu);
   put_page(vcpu.run_pfn);
   put_page(vcpu.pio_pfn);

@@ -21,6 +21,8 @@ import {
 } from './kvm_host.ts';
 import { kvm_vcpu_gfn_to_memslot } from './memslots.ts';
 import { PFERR_FETCH_MASK, PFERR_WRITE_MASK, UNMAPPED_GVA, access_of_cpl, gva_to_gpa } from './mmu/mmu.ts';
+import { kvm_mmu_unprotect_gfn } from './mmu/shadow.ts';
+import { kvm_page_track_write } from './mmu/shadow-sync.ts';
 import { KVM_TRACE_MMIO_READ, KVM_TRACE_MMIO_READ_UNSATISFIED, KVM_TRACE_MMIO_WRITE, kvm_mmio } from './trace.ts';
 import { emulator_leave_smm } from './smm.ts';
 import { complete_emulated_pio, emulator_pio_in, emulator_pio_out } from './pio.ts';
@@ -28,6 +30,8 @@ import { complete_emulated_pio, emulator_pio_in, emulator_pio_out } from './pio.
 export const EMULTYPE_NO_DECODE = 1;
 export const EMULTYPE_TRAP_UD = 2;
 export const EMULTYPE_SKIP = 4;
+/** The instruction writes to a table of the guest's that is shadowed: if it cannot be emulated, it may run when the table is let go. */
+export const EMULTYPE_ALLOW_RETRY_PF = 8;
 export const EMULTYPE_PF = 64;
 
 // ---------------------------------------------------------------- memory
@@ -46,7 +50,10 @@ function one_page(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: bigint, data: 
   const gpa = gva_to_gpa(vcpu, linear, access_of_cpl(vcpu) | (write ? PFERR_WRITE_MASK : 0), ctxt.exception);
   if (gpa === UNMAPPED_GVA) return X86EMUL_PROPAGATE_FAULT;
   const part = data.subarray(at, at + bytes);
-  if (!is_mmio_gpa(gpa) && (write ? kvm_vcpu_write_guest(vcpu, gpa, part) : kvm_vcpu_read_guest(vcpu, gpa, part)) === 0) return X86EMUL_CONTINUE;
+  if (!is_mmio_gpa(gpa) && (write ? kvm_vcpu_write_guest(vcpu, gpa, part) : kvm_vcpu_read_guest(vcpu, gpa, part)) === 0) {
+    if (write) kvm_page_track_write(vcpu, gpa, bytes);
+    return X86EMUL_CONTINUE;
+  }
 
   // No memory: devices inside KVM take what they can, the rest is user space's.
   let done = 0;
@@ -244,6 +251,7 @@ function prepare_emulation_failure_exit(vcpu: kvm_vcpu, bytes: Uint8Array): void
 /** 0: user space is told. 1: the guest gets #UD, which at CPL 3 is all there is to it. */
 function handle_emulation_failure(vcpu: kvm_vcpu, type: number): number {
   const ctxt = vcpu.arch.emulate_ctxt;
+  if ((type & EMULTYPE_ALLOW_RETRY_PF) !== 0 && kvm_mmu_unprotect_gfn(vcpu, vcpu.arch.mmu.tracked_gfn)) return 1;
   vcpu.stat.insn_emulation_fail++;
   const tell = (): number => {
     prepare_emulation_failure_exit(vcpu, ctxt.fetched.subarray(0, ctxt.fetch_end));

@@ -72,7 +72,8 @@ export interface kvm_x86_ops {
   flush_tlb_all(kvm: kvm): void;
   /** Is the second dimension of translation the processor's, or are the guest's page tables shadowed? */
   tdp_enabled(): boolean;
-  load_eptp(vcpu: kvm_vcpu): void;
+  /** Before each entry: the tables the guest runs on. 0 or -errno. */
+  load_mmu_pgd(vcpu: kvm_vcpu): number;
   /** Enters the guest. true: it is in; false: an exit or a failed entry is waiting in the VMCS. */
   vcpu_enter(vcpu: kvm_vcpu): void;
   /** The guest runs. false: this step's time is up and it has to be called again. */

@@ -15,6 +15,7 @@ import { kvm_inject_nmi, kvm_queue_interrupt } from './events.ts';
 import { KVM_NR_INTERRUPTS } from '../abi/kvm/index.ts';
 import { KVM_REQ_EVENT, type kvm, type kvm_vcpu, irqchip_in_kernel, kvm_make_request, pic_in_kernel } from './kvm_host.ts';
 import { type region, kvm_set_memory_region } from './memslots.ts';
+import { kvm_mmu_change_mmu_pages } from './mmu/shadow-root.ts';
 import { vcpu_load, vcpu_put } from './run.ts';
 import { get_kvmclock_base_ns, host_tsc_khz, kvm_synchronize_tsc } from './tsc.ts';
 import { bytesOfWords } from './words.ts';
@@ -54,7 +55,8 @@ export function kvm_vm_ioctl_set_identity_map_addr(vm: kvm, box: { value: bigint
 export function kvm_vm_ioctl_set_nr_mmu_pages(vm: kvm, arg: Word): number {
   const pages = unsigned(arg);
   if (pages < 64n) return -EINVAL;
-  vm.arch.n_requested_mmu_pages = Number(pages & 0xffff_ffffn);
+  kvm_mmu_change_mmu_pages(vm, Number(pages & 0xffff_ffffn));
+  vm.arch.n_requested_mmu_pages = vm.arch.n_max_mmu_pages;
   return 0;
 }
 export function kvm_vm_ioctl_set_boot_cpu_id(vm: kvm, arg: Word): number {

@@ -26,3 +26,14 @@ export const kvm_mmu_split_huge_page = TRACE_EVENT('kvmmmu', 'kvm_mmu_split_huge
 export const kvm_mmu_set_spte = TRACE_EVENT('kvmmmu', 'kvm_mmu_set_spte', { gfn: 'u64', spte: 'u64', sptep: 'u64', level: 'u8', r: 'u8', x: 'u8', u: 'int' },
   (e) => `gfn ${hex(e.gfn)} spte ${hex(e.spte)} (${e.r ? 'r' : '-'}${e.spte & 2n ? 'w' : '-'}${e.x ? 'x' : '-'}${e.u === -1 ? '' : e.u ? 'u' : '-'}) level ${e.level} at ${hex(e.sptep)}`,
   '"gfn %llx spte %llx (%s%s%s%s) level %d at %llx", REC->gfn, REC->spte, REC->r ? "r" : "-", REC->spte & 2 ? "w" : "-", REC->x ? "x" : "-", REC->u == -1 ? "" : (REC->u ? "u" : "-"), REC->level, REC->sptep');
+
+/** A role as Linux prints it, as far as it is known here: level, kind, rights. */
+const page = (e: { gfn: bigint; role: number; root_count: number; unsync: number }): string =>
+  `sp gen 0 gfn ${hex(e.gfn)} l${e.role & 7} ${(e.role & (1 << 10)) !== 0 ? 4 : 8}-byte q${(e.role >>> 4) & 3}${(e.role & 8) !== 0 ? ' direct' : ''} ${(e.role & 0x100) !== 0 ? 'u' : '-'}${(e.role & 0x80) !== 0 ? 'w' : '-'}${(e.role & 0x40) !== 0 ? 'x' : '-'} root ${e.root_count} ${e.unsync ? 'unsync' : 'sync'}`;
+const PAGE_FIELDS = { mmu_valid_gen: 'u8', gfn: 'u64', root_count: 'u32', role: 'u32', unsync: 'u8' } as const;
+const PAGE_FMT = '"sp gen %x gfn %llx role %x root %u %s", REC->mmu_valid_gen, REC->gfn, REC->role, REC->root_count, REC->unsync ? "unsync" : "sync"';
+
+export const kvm_mmu_get_page = TRACE_EVENT('kvmmmu', 'kvm_mmu_get_page', { ...PAGE_FIELDS, created: 'u8' }, (e) => `${page(e)} ${e.created ? 'new' : 'existing'}`, PAGE_FMT);
+export const kvm_mmu_sync_page = TRACE_EVENT('kvmmmu', 'kvm_mmu_sync_page', PAGE_FIELDS, page, PAGE_FMT);
+export const kvm_mmu_unsync_page = TRACE_EVENT('kvmmmu', 'kvm_mmu_unsync_page', PAGE_FIELDS, page, PAGE_FMT);
+export const kvm_mmu_prepare_zap_page = TRACE_EVENT('kvmmmu', 'kvm_mmu_prepare_zap_page', PAGE_FIELDS, page, PAGE_FMT);

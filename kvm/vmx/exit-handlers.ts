@@ -20,7 +20,9 @@ import { KVM_REQ_EVENT, type kvm_vcpu, kvm_get_linear_rip, kvm_make_request, kvm
 import { RET_PF_EMULATE, RET_PF_ERROR, handle_mmio_page_fault, kvm_tdp_page_fault } from '../mmu/tdp.ts';
 import { kvm_emulate_rdmsr, kvm_emulate_wrmsr } from '../msr-exits.ts';
 import { kvm_fast_pio } from '../pio.ts';
-import { EMULTYPE_PF, EMULTYPE_TRAP_UD, kvm_emulate_instruction } from '../x86-emulate.ts';
+import { kvm_mmu_unprotect_gfn, kvm_shadow_page_fault } from '../mmu/shadow.ts';
+import { kvm_mmu_invlpg } from '../mmu/shadow-sync.ts';
+import { EMULTYPE_ALLOW_RETRY_PF, EMULTYPE_PF, EMULTYPE_TRAP_UD, kvm_emulate_instruction } from '../x86-emulate.ts';
 import { kvm_emulate_hypercall as hypercall } from '../hypercall.ts';
 import { kvm_vcpu_has_events } from '../block.ts';
 import { kvm_cpuid as kvm_cpuid_trace, kvm_cr, kvm_page_fault } from '../trace.ts';
@@ -45,6 +47,7 @@ export function handle_exception_nmi(vcpu: kvm_vcpu): number {
   if ((vmx.idt_vectoring_info & VALID) !== 0 && vector !== PF_VECTOR) {
     return internal_error(vcpu, KVM_INTERNAL_ERROR_SIMUL_EX, [BigInt(vmx.idt_vectoring_info >>> 0), BigInt(info >>> 0), BigInt(error), BigInt(vcpu.arch.last_vmentry_cpu)]);
   }
+  if (vector === PF_VECTOR && !kvm_x86.tdp_enabled()) return handle_page_fault(vcpu, error, qualification(vcpu));
   switch (vector) {
     case DB_VECTOR: {
       const dr6 = qualification(vcpu);
@@ -71,6 +74,18 @@ export function handle_exception_nmi(vcpu: kvm_vcpu): number {
       run.ex.error_code = error;
       return 0;
   }
+}
+
+/** Shadow paging: every page fault of the guest comes here. */
+function handle_page_fault(vcpu: kvm_vcpu, error_code: number, gva: bigint): number {
+  if (kvm_page_fault.enabled) kvm_page_fault.trace({ vcpu_id: vcpu.vcpu_id, guest_rip: kvm_x86.get_rip(vcpu), fault_address: gva, error_code: BigInt(error_code) });
+  const { arch } = vcpu;
+  const delivering = arch.exception.injected || arch.interrupt.injected || arch.nmi_injected;
+  const r = kvm_shadow_page_fault(vcpu, gva, error_code);
+  if (r !== RET_PF_EMULATE) return r < 0 ? r : 1;
+  // An event that is being delivered cannot be emulated: what it writes to is no table from now on.
+  if (delivering && arch.mmu.tracked_gfn >= 0 && kvm_mmu_unprotect_gfn(vcpu, arch.mmu.tracked_gfn)) return 1;
+  return kvm_emulate_instruction(vcpu, EMULTYPE_PF | (arch.mmu.tracked_gfn >= 0 ? EMULTYPE_ALLOW_RETRY_PF : 0));
 }
 
 function debug_exit(vcpu: kvm_vcpu, vector: number): number {
@@ -299,9 +314,9 @@ export function handle_mwait(vcpu: kvm_vcpu): number {
   if ((vcpu.kvm.arch.disabled_quirks & QUIRK_MWAIT_NEVER_UD_FAULTS) !== 0n && !guest_cpuid_has(vcpu, 1, 'ecx', 3)) return kvm_handle_invalid_op(vcpu);
   return kvm_skip_emulated_instruction(vcpu);
 }
+/** Only where the guest's tables are shadowed. */
 export function handle_invlpg(vcpu: kvm_vcpu): number {
-  vcpu.stat.invlpg++;
-  kvm_x86.flush_tlb_current(vcpu);
+  kvm_mmu_invlpg(vcpu, qualification(vcpu));
   return kvm_skip_emulated_instruction(vcpu);
 }
 export const handle_desc = (vcpu: kvm_vcpu): number => kvm_emulate_instruction(vcpu, 0);

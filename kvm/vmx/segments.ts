@@ -9,10 +9,13 @@
 import * as C from '../../machine/vmx/controls.ts';
 import * as F from '../../machine/vmx/fields.ts';
 import { type kvm_vcpu, type segment, is_long_mode } from '../kvm_host.ts';
+import { kvm_mmu_unload } from '../mmu/shadow-root.ts';
+import { vmx_capabilities } from './capabilities.ts';
 
 export const X86_CR0_PE = 1n, X86_CR0_TS = 8n, X86_CR0_NE = 0x20n, X86_CR0_WP = 0x10000n, X86_CR0_NW = 0x2000_0000n, X86_CR0_CD = 0x4000_0000n, X86_CR0_PG = 0x8000_0000n;
 export const X86_CR4_VMXE = 0x2000n, X86_CR4_MCE = 0x40n;
-const EFER_LME = 0x100n, EFER_LMA = 0x400n;
+const X86_CR4_PSE = 0x10n, X86_CR4_PAE = 0x20n, X86_CR4_PGE = 0x80n, X86_CR4_SMEP = 0x100000n, X86_CR4_SMAP = 0x200000n, X86_CR4_PKE = 0x400000n;
+const EFER_LME = 0x100n, EFER_LMA = 0x400n, EFER_NX = 0x800n;
 /** What a guest may change without an exit. */
 export const KVM_POSSIBLE_CR0_GUEST_BITS = X86_CR0_TS | X86_CR0_WP;
 /** PVI DE PCE OSFXSR OSXMMEXCPT PGE TSD FSGSBASE. */
@@ -81,17 +84,36 @@ export function vmx_set_dt(vcpu: kvm_vcpu, which: 'gdt' | 'idt', base: bigint, l
 
 export const vmx_read_cr0_owned = (vcpu: kvm_vcpu): bigint => vcpu.vmx.hw.read64(F.GUEST_CR0);
 export const vmx_read_cr4_owned = (vcpu: kvm_vcpu): bigint => vcpu.vmx.hw.read64(F.GUEST_CR4);
-export const vmx_get_cr3 = (vcpu: kvm_vcpu): bigint => vcpu.vmx.hw.read64(F.GUEST_CR3);
-export const vmx_set_cr3 = (vcpu: kvm_vcpu, value: bigint): void => vcpu.vmx.hw.write64(F.GUEST_CR3, value);
+/** Is the processor's CR3 the guest's? Not while its tables are shadowed, nor while it has none and cannot do without. */
+const has_own_cr3 = (vcpu: kvm_vcpu): boolean => {
+  const c = vmx_capabilities();
+  return c.enable_ept && (c.enable_unrestricted_guest || (vcpu.arch.cr0 & X86_CR0_PG) !== 0n);
+};
+export const vmx_get_cr3 = (vcpu: kvm_vcpu): bigint => (has_own_cr3(vcpu) ? vcpu.vmx.hw.read64(F.GUEST_CR3) : vcpu.arch.cr3);
+export function vmx_set_cr3(vcpu: kvm_vcpu, value: bigint): void {
+  vcpu.arch.cr3 = value;
+  if (has_own_cr3(vcpu)) vcpu.vmx.hw.write64(F.GUEST_CR3, value);
+  else if (!vmx_capabilities().enable_ept) kvm_mmu_unload(vcpu);
+}
 
 /** CR0.CD and NW never reach the processor: the guest's memory is the host's. */
 export function vmx_set_cr0(vcpu: kvm_vcpu, cr0: bigint): void {
   const { hw } = vcpu.vmx;
   const wasPaging = (vcpu.arch.cr0 & X86_CR0_PG) !== 0n;
   const paging = (cr0 & X86_CR0_PG) !== 0n;
+  const { enable_ept, enable_unrestricted_guest } = vmx_capabilities();
+  // Whoever cannot run without protection and paging gets them, and KVM stands in for what the guest believes.
+  const always = X86_CR0_NE | (enable_unrestricted_guest ? 0n : X86_CR0_PE | X86_CR0_PG) | (enable_ept ? 0n : X86_CR0_WP);
   hw.write64(F.CR0_READ_SHADOW, cr0);
-  hw.write64(F.GUEST_CR0, (cr0 & ~(X86_CR0_NW | X86_CR0_CD)) | X86_CR0_NE);
+  hw.write64(F.GUEST_CR0, (cr0 & ~(X86_CR0_NW | X86_CR0_CD)) | always);
+  if (!enable_unrestricted_guest && wasPaging !== paging) {
+    const cr3 = vmx_get_cr3(vcpu);
+    vcpu.arch.cr0 = cr0;
+    vmx_set_cr3(vcpu, cr3);
+    set_hardware_cr4(vcpu);
+  }
   vcpu.arch.cr0 = cr0;
+  if (!enable_ept) kvm_mmu_unload(vcpu);
   if ((vcpu.arch.efer & EFER_LME) !== 0n && wasPaging !== paging) {
     if (paging) enter_lmode(vcpu);
     else vmx_set_efer(vcpu, vcpu.arch.efer & ~EFER_LMA);
@@ -110,13 +132,32 @@ export function vmx_set_cr4(vcpu: kvm_vcpu, cr4: bigint): void {
   const { hw } = vcpu.vmx;
   vcpu.arch.cr4 = cr4;
   hw.write64(F.CR4_READ_SHADOW, cr4);
-  hw.write64(F.GUEST_CR4, cr4 | X86_CR4_VMXE | X86_CR4_MCE);
+  set_hardware_cr4(vcpu);
+  if (!vmx_capabilities().enable_ept) kvm_mmu_unload(vcpu);
+}
+
+/** CR4 as the processor gets it: PAE where tables are KVM's, and none of the checks that mean paging while the guest has none. */
+function set_hardware_cr4(vcpu: kvm_vcpu): void {
+  const { hw } = vcpu.vmx;
+  const { enable_ept, enable_unrestricted_guest } = vmx_capabilities();
+  let cr4 = vcpu.arch.cr4 | X86_CR4_VMXE | X86_CR4_MCE;
+  if (!enable_unrestricted_guest) {
+    const paging = (vcpu.arch.cr0 & X86_CR0_PG) !== 0n;
+    if (!enable_ept) cr4 |= X86_CR4_PAE;
+    // The map that stands in for no paging is one page of 4 MiB entries.
+    else if (!paging) cr4 = (cr4 & ~X86_CR4_PAE) | X86_CR4_PSE;
+    if (!paging) cr4 &= ~(X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE);
+  }
+  hw.write64(F.GUEST_CR4, cr4);
 }
 
 export function vmx_set_efer(vcpu: kvm_vcpu, efer: bigint): void {
   const { hw } = vcpu.vmx;
+  const { enable_ept, enable_unrestricted_guest } = vmx_capabilities();
   vcpu.arch.efer = efer;
-  hw.write64(F.GUEST_IA32_EFER, efer);
+  // Shadow tables use NX whatever the guest's do. LME without LMA means paging is off, which the processor cannot be told.
+  hw.write64(F.GUEST_IA32_EFER, (enable_unrestricted_guest || (efer & EFER_LMA) !== 0n ? efer : efer & ~EFER_LME) | (enable_ept ? 0n : EFER_NX));
+  if (!enable_ept) kvm_mmu_unload(vcpu);
   const controls = hw.read32(F.VM_ENTRY_CONTROLS);
   hw.write32(F.VM_ENTRY_CONTROLS, is_long_mode(vcpu) ? controls | C.VM_ENTRY_IA32E_MODE : controls & ~C.VM_ENTRY_IA32E_MODE);
 }
@@ -124,8 +165,9 @@ export function vmx_set_efer(vcpu: kvm_vcpu, efer: bigint): void {
 /** Which CR0 and CR4 bits exit is what the host owns. CR4 bits the guest's CPUID lacks are always the host's. */
 export function vmx_set_guest_owned_bits(vcpu: kvm_vcpu): void {
   const { hw } = vcpu.vmx;
-  vcpu.arch.cr0_guest_owned_bits = KVM_POSSIBLE_CR0_GUEST_BITS;
-  vcpu.arch.cr4_guest_owned_bits = KVM_POSSIBLE_CR4_GUEST_BITS & ~vcpu.arch.cr4_guest_rsvd_bits;
+  const shadow = !vmx_capabilities().enable_ept;
+  vcpu.arch.cr0_guest_owned_bits = KVM_POSSIBLE_CR0_GUEST_BITS & ~(shadow ? X86_CR0_WP : 0n);
+  vcpu.arch.cr4_guest_owned_bits = KVM_POSSIBLE_CR4_GUEST_BITS & ~vcpu.arch.cr4_guest_rsvd_bits & ~(shadow ? X86_CR4_PGE : 0n);
   hw.write64(F.CR0_GUEST_HOST_MASK, BigInt.asUintN(64, ~vcpu.arch.cr0_guest_owned_bits));
   hw.write64(F.CR4_GUEST_HOST_MASK, BigInt.asUintN(64, ~vcpu.arch.cr4_guest_owned_bits));
 }

@@ -67,6 +67,7 @@ export function init_vmcs(vcpu: kvm_vcpu): void {
 export function exec_control(vcpu: kvm_vcpu): number {
   const { arch } = vcpu.kvm;
   let control = CPU_BASED;
+  if (!vmx_capabilities().enable_ept) control |= C.CPU_BASED_CR3_LOAD_EXITING | C.CPU_BASED_CR3_STORE_EXITING | C.CPU_BASED_INVLPG_EXITING;
   if (arch.hlt_in_guest) control &= ~C.CPU_BASED_HLT_EXITING;
   if (arch.mwait_in_guest) control &= ~(C.CPU_BASED_MWAIT_EXITING | C.CPU_BASED_MONITOR_EXITING);
   return lapic_in_kernel(vcpu) ? control : control | C.CPU_BASED_CR8_LOAD_EXITING | C.CPU_BASED_CR8_STORE_EXITING;

@@ -20,6 +20,7 @@ import {
 import { GUESTDBG_SINGLESTEP, kvm_clear_exception_queue, kvm_clear_interrupt_queue, kvm_queue_interrupt, kvm_requeue_exception } from '../events.ts';
 import { kvm_arch_vcpu_memslots_id } from '../memslots.ts';
 import { kvm_tdp_root } from '../mmu/tdp-tables.ts';
+import { kvm_mmu_load } from '../mmu/shadow-root.ts';
 import { vmx_capabilities } from './capabilities.ts';
 import { vmx_handle_exit } from './exits.ts';
 import { vmx_update_msr_bitmap } from './msr-bitmap.ts';
@@ -36,7 +37,7 @@ const INTR_INFO_VALID = 0x8000_0000, INTR_INFO_DELIVER_CODE = 0x800, INTR_INFO_U
 const TYPE_EXT_INTR = 0, TYPE_NMI = 2 << 8, TYPE_HARD_EXCEPTION = 3 << 8, TYPE_SOFT_INTR = 4 << 8, TYPE_SOFT_EXCEPTION = 6 << 8;
 const GUEST_INTR_STATE_STI = 1, GUEST_INTR_STATE_MOV_SS = 2, GUEST_INTR_STATE_NMI = 8;
 const EXIT_REASON_EXCEPTION_NMI = 0, EXIT_REASON_EXTERNAL_INTERRUPT = 1;
-const VMX_EPT_EXTENT_CONTEXT = 1;
+const VMX_EPT_EXTENT_CONTEXT = 1, VMX_VPID_EXTENT_SINGLE_CONTEXT = 1, VMX_VPID_EXTENT_ALL_CONTEXT = 2;
 const FAILED_VMENTRY = 0x8000_0000;
 const VMX_AR_L_MASK = 1 << 13;
 const CR2 = STATE.cr2 >>> 2;
@@ -100,9 +101,19 @@ function vcpu_load(vcpu: kvm_vcpu, cpu: number): void {
 
 // ---------------------------------------------------------------- entry and exit
 
-function load_eptp(vcpu: kvm_vcpu): void {
-  const root = kvm_tdp_root(vcpu.kvm, kvm_arch_vcpu_memslots_id(vcpu));
-  vcpu.vmx.hw.writeNumber(F.EPT_POINTER, root > 0 ? eptp(root) : 0);
+/** Points the processor at the tables the guest runs on. 0, or why there are none. */
+function load_mmu_pgd(vcpu: kvm_vcpu): number {
+  const { hw } = vcpu.vmx;
+  if (vmx_capabilities().enable_ept) {
+    const root = kvm_tdp_root(vcpu.kvm, kvm_arch_vcpu_memslots_id(vcpu));
+    if (root < 0) return root;
+    hw.writeNumber(F.EPT_POINTER, eptp(root));
+    return 0;
+  }
+  const root = kvm_mmu_load(vcpu);
+  if (root < 0) return root;
+  if (hw.readNumber(F.GUEST_CR3) !== physical(root)) hw.writeNumber(F.GUEST_CR3, physical(root));
+  return 0;
 }
 
 /** Registers go to the processor and the guest is entered. What failed is told by the exit that follows. */
@@ -270,11 +281,12 @@ const set_exec_bit = (vcpu: kvm_vcpu, bit: number, on: boolean): void => {
   hw.write32(F.CPU_BASED_VM_EXEC_CONTROL, on ? control | bit : control & ~bit);
 };
 
-/** Which exceptions KVM wants to see. With EPT page faults are the guest's own affair. */
+/** Which exceptions KVM wants to see. With EPT page faults are the guest's own affair; without it they may be KVM's. */
 function update_exception_bitmap(vcpu: kvm_vcpu): void {
   let bitmap = (1 << UD_VECTOR) | (1 << MC_VECTOR) | (1 << AC_VECTOR) | (1 << DB_VECTOR);
   if ((vcpu.guest_debug & 0x10001) === 0x10001) bitmap |= 1 << BP_VECTOR;
-  vcpu.vmx.hw.write32(F.EXCEPTION_BITMAP, bitmap & ~(1 << PF_VECTOR));
+  if (!vmx_capabilities().enable_ept) bitmap |= 1 << PF_VECTOR;
+  vcpu.vmx.hw.write32(F.EXCEPTION_BITMAP, bitmap);
 }
 
 /** Past the instruction that exited; it also ends an interrupt shadow. Always 1. */
@@ -348,13 +360,20 @@ export const vmx_x86_ops: kvm_x86_ops = {
   },
   write_tsc_offset: (vcpu, offset) => vcpu.vmx.hw.write64(F.TSC_OFFSET, offset),
   flush_tlb_current: (vcpu) => {
-    const root = vcpu.kvm.arch.tdp_roots[kvm_arch_vcpu_memslots_id(vcpu)]!;
-    if (root !== 0) vcpu.vmx.hw.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(root)));
-    vcpu.vmx.hw.invvpid(1, vcpu.vmx.vpid, 0n);
+    const { enable_ept, enable_vpid } = vmx_capabilities();
+    const { hw, vpid } = vcpu.vmx;
+    const root = enable_ept ? vcpu.kvm.arch.tdp_roots[kvm_arch_vcpu_memslots_id(vcpu)]! : 0;
+    if (root !== 0) hw.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(root)));
+    // Without a VPID each entry begins with an empty TLB.
+    if (enable_vpid) hw.invvpid(VMX_VPID_EXTENT_SINGLE_CONTEXT, vpid, 0n);
   },
-  flush_tlb_all: (kvm: kvm) => { for (const root of kvm.arch.tdp_roots) if (root !== 0) this_processor().vmx.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(root))); },
+  flush_tlb_all: (kvm: kvm) => {
+    const { vmx: hw } = this_processor();
+    if (!vmx_capabilities().enable_ept) hw.invvpid(VMX_VPID_EXTENT_ALL_CONTEXT, 0, 0n);
+    else for (const root of kvm.arch.tdp_roots) if (root !== 0) hw.invept(VMX_EPT_EXTENT_CONTEXT, BigInt(eptp(root)));
+  },
   tdp_enabled: () => vmx_capabilities().enable_ept,
-  load_eptp, vcpu_enter, vcpu_run, vcpu_exited, handle_exit_irqoff,
+  load_mmu_pgd, vcpu_enter, vcpu_run, vcpu_exited, handle_exit_irqoff,
   handle_exit: vmx_handle_exit,
   skip_emulated_instruction, linear_rip,
   get_exit_info: (vcpu) => {

@@ -16,7 +16,7 @@ function generator(seed: number): (n: number) => number {
   };
 }
 
-for (const [parameters, mmu] of [['', 'EPT']] as const) {
+for (const [parameters, mmu] of [['', 'EPT'], ['ept=0', 'shadow paging']] as const) {
   for (const huge of [false, true]) {
     LOGS.forEach((log, i) => {
       const paging: Paging = PAGING[(i * 2 + (huge ? 1 : 0)) % PAGING.length]!;
