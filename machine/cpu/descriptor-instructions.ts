@@ -93,7 +93,9 @@ export function movFromSreg(cpu: CpuState, insn: Insn): void {
   if (insn.reg > GS) raise(cpu, UD_VECTOR);
   writeOperand(cpu, insn, insn.mod === 3 ? insn.opSize : 2, BigInt(cpu.selector(insn.reg)));
 }
-export const pushSreg = (seg: number) => (cpu: CpuState, insn: Insn): void => push(cpu, insn.opSize, BigInt(cpu.selector(seg)));
+/** A 32-bit push of a selector writes its 16 bits and leaves what lies above them. */
+export const pushSreg = (seg: number) => (cpu: CpuState, insn: Insn): void =>
+  push(cpu, insn.opSize, BigInt(cpu.selector(seg)), insn.opSize === 4 ? 2 : insn.opSize);
 export const popSreg = (seg: number) => (cpu: CpuState, insn: Insn): void => {
   const selector = Number(peekStack(cpu, insn.opSize) & 0xffffn);
   const rsp = cpu.gpr[4]!;

@@ -146,7 +146,8 @@ function callFar(cpu: CpuState, insn: Insn, selector: number, offset: bigint): v
     checkBranchTarget(cpu, d, cpl, selector & 3);
     checkOffset(cpu, d, offset);
     markAccessed(cpu, d);
-    frame.pushOnCurrent(cpu);
+    // The stack is used as in the mode that is entered.
+    frame.pushOnCurrent(cpu, 0, cpu.longMode && (d.high & 0x20_0000) !== 0);
     installCode(cpu, d, cpl, offset);
   } else if (isCallGate(cpu, d)) callGate(cpu, d, cpl);
   else taskTransfer(cpu, insn, d, TASK_CALL);

@@ -2,11 +2,12 @@
  * Saving and restoring x87 and SSE state: FXSAVE, FXRSTOR, XSAVE, XRSTOR, LDMXCSR, STMXCSR. SDM Vol. 1 ch. 10.5, 13.
  * The register file holds exactly the 64-bit FXSAVE image, so most of this is a copy.
  */
-import { GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
+import { AC_VECTOR, GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
 import { explicit, probeWrite, readBlock, readLinear, writeBlock, writeLinear } from './memory.ts';
 import type { Insn } from './opcode-row.ts';
 import { operandAddress } from './operands.ts';
-import { type CpuState, RAX, STATE, X86_CR4_OSXSAVE, fpu_state } from './state.ts';
+import { type CpuState, MODE_ALIGN, RAX, STATE, X86_CR4_OSXSAVE, fpu_state } from './state.ts';
+import { x87 as x87Of } from './x87/stack.ts';
 
 const MXCSR_MASK = 0xffff, MXCSR_RESET = 0x1f80, FCW_RESET = 0x37f;
 const OFF = fpu_state.offset;
@@ -29,7 +30,7 @@ export function resetFpu(fpu: Uint8Array): void {
 
 function aligned(cpu: CpuState, insn: Insn, size: number, align: number, write: boolean): number {
   const linear = operandAddress(cpu, insn, size, write);
-  if ((linear >>> 0) % align !== 0) raise(cpu, GP_VECTOR);
+  if ((linear >>> 0) % align !== 0) raise(cpu, cpu.mode & MODE_ALIGN && linear & 3 ? AC_VECTOR : GP_VECTOR);
   return linear;
 }
 const mxcsrOf = (image: Uint8Array, at = OFF.mxcsr) => new DataView(image.buffer, image.byteOffset).getUint32(at, true);
@@ -56,7 +57,9 @@ export function fxsave(cpu: CpuState, insn: Insn): void {
 }
 
 export function fxrstor(cpu: CpuState, insn: Insn): void {
-  const bytes = readBlock(cpu, aligned(cpu, insn, 512, 16, false), LEGACY_SIZE, explicit(cpu));
+  const linear = aligned(cpu, insn, 512, 16, false);
+  readLinear(cpu, linear + 511, 1, explicit(cpu));
+  const bytes = readBlock(cpu, linear, LEGACY_SIZE, explicit(cpu));
   checkMxcsr(cpu, mxcsrOf(bytes));
   load(cpu, insn, bytes, true, true);
 }
@@ -70,6 +73,12 @@ function load(cpu: CpuState, insn: Insn, bytes: Uint8Array, x87: boolean, sse: b
       fpu.fill(0, OFF.fdp + 4, OFF.fdp + 8);
     }
     fpu.set(bytes.subarray(OFF.st, OFF.xmm), OFF.st);
+    // Bits that are not there are not loaded, and whether an exception waits is found out anew.
+    const view = new DataView(fpu.buffer, fpu.byteOffset);
+    fpu[OFF.reserved0] = 0;
+    view.setUint16(OFF.fop, view.getUint16(OFF.fop, true) & 0x7ff, true);
+    view.setUint16(OFF.fcw, view.getUint16(OFF.fcw, true) & 0x1f3f | 0x40, true);
+    x87Of(cpu).summarize();
   }
   if (sse) {
     fpu.set(bytes.subarray(OFF.mxcsr, OFF.mxcsr + 4), OFF.mxcsr);

@@ -27,12 +27,16 @@ function permitted(cpu: CpuState, port: number, size: PortSize): boolean {
   return (readTable(cpu, cpu.segBase(TR), at, 2) >>> (port & 7) & (1 << size) - 1) === 0;
 }
 
+/** #GP(0) unless the port may be used. */
+export function requirePort(cpu: CpuState, port: number, size: PortSize): void {
+  if (!permitted(cpu, port, size)) raise(cpu, GP_VECTOR);
+}
 /**
  * Everything that may keep an instruction from a port: #GP(0), or the guest's exit: then the answer is true and the
  * instruction returns VM_EXIT. INS and OUTS call it before they touch memory, for each element.
  */
 export function checkPort(cpu: CpuState, insn: Insn, port: number, size: PortSize, out: boolean): boolean {
-  if (!permitted(cpu, port, size)) raise(cpu, GP_VECTOR);
+  requirePort(cpu, port, size);
   notePort(cpu, port, size);
   return cpu.inGuest && cpu.vmx.io(cpu, insn, port, size, out);
 }

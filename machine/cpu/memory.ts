@@ -5,10 +5,10 @@
  * touches either. Linear addresses are signed numbers, see paging.ts.
  */
 import { breakpointsArmed, noteAccess } from './debug.ts';
-import { GP_VECTOR, PFERR_USER, PFERR_WRITE, SS_VECTOR, raise } from './exceptions.ts';
+import { AC_VECTOR, GP_VECTOR, PFERR_USER, PFERR_WRITE, SS_VECTOR, raise } from './exceptions.ts';
 import { ACCESS_IMPLICIT, walk } from './paging.ts';
 import {
-  type CpuState, MODE_64, MODE_PROTECTED, MODE_SIZE, SEG_DB, SEG_TYPE, SEG_UNUSABLE, SS,
+  type CpuState, MODE_64, MODE_ALIGN, MODE_PROTECTED, MODE_SIZE, SEG_DB, SEG_TYPE, SEG_UNUSABLE, SS,
   TYPE_CODE, TYPE_EXPAND_DOWN, TYPE_READABLE, TYPE_WRITABLE,
 } from './state.ts';
 
@@ -87,9 +87,15 @@ export const translate = (cpu: CpuState, linear: number, access: number): number
 const next = (cpu: CpuState, linear: number, n: number): number => (cpu.longMode ? linear + n : (linear + n) >>> 0);
 const pageOffset = (linear: number): number => (linear >>> 0) & 0xfff;
 
+/** #AC for an explicit access of 2, 4 or 8 bytes that is not aligned, where that is asked for: before any page fault. */
+export function checkAlignment(cpu: CpuState, linear: number, size: number, access: number): void {
+  if (access & PFERR_USER && cpu.mode & MODE_ALIGN && ((linear >>> 0) & size - 1) !== 0) raise(cpu, AC_VECTOR);
+}
+
 /** 1 to 8 bytes, little-endian. `access` is 0, PFERR_USER, or ACCESS_IMPLICIT. */
 export function readLinear(cpu: CpuState, linear: number, size: number, access: number): bigint {
   if (breakpointsArmed(cpu) && !(access & ACCESS_IMPLICIT)) noteAccess(cpu, linear, size, false);
+  checkAlignment(cpu, linear, size, access);
   const physical = translate(cpu, linear, access);
   const here = 4096 - pageOffset(linear);
   if (size <= here) return readPhysical(cpu, physical, size);
@@ -99,6 +105,7 @@ export function readLinear(cpu: CpuState, linear: number, size: number, access: 
 
 export function writeLinear(cpu: CpuState, linear: number, size: number, value: bigint, access: number): void {
   if (breakpointsArmed(cpu) && !(access & ACCESS_IMPLICIT)) noteAccess(cpu, linear, size, true);
+  checkAlignment(cpu, linear, size, access);
   const physical = translate(cpu, linear, access | PFERR_WRITE);
   const here = 4096 - pageOffset(linear);
   if (size <= here) return writePhysical(cpu, physical, size, value);
@@ -110,6 +117,7 @@ export function writeLinear(cpu: CpuState, linear: number, size: number, value: 
 /** Up to 4 bytes as a number: the common case without bigints. */
 export function readLinear32(cpu: CpuState, linear: number, size: 1 | 2 | 4, access: number): number {
   if (breakpointsArmed(cpu) && !(access & ACCESS_IMPLICIT)) noteAccess(cpu, linear, size, false);
+  checkAlignment(cpu, linear, size, access);
   const physical = translate(cpu, linear, access);
   const at = cpu.ram + physical;
   if (at % size !== 0 || physical + size > cpu.ramSize) return Number(readLinear(cpu, linear, size, access));

@@ -84,7 +84,8 @@ export const peekStack32 = (cpu: CpuState, size: Size, skip = 0): number => {
   return readLinear32(cpu, linear, size === 2 ? 2 : 4, explicit(cpu));
 };
 
-export function push(cpu: CpuState, size: Size, value: bigint): void {
-  writeLinear(cpu, linearAddress(cpu, SS, cpu.gpr[RSP]! - BigInt(size) & stackMask(cpu), size, true), size, value & MASK[size], explicit(cpu));
+/** Moves the stack pointer by `size` and writes `width` bytes. */
+export function push(cpu: CpuState, size: Size, value: bigint, width = size): void {
+  writeLinear(cpu, linearAddress(cpu, SS, cpu.gpr[RSP]! - BigInt(size) & stackMask(cpu), width, true), width, value & MASK[width], explicit(cpu));
   moveStack(cpu, BigInt(-size));
 }

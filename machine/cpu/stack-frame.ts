@@ -4,7 +4,7 @@
  * and a fault finds the stack pointer unchanged.
  */
 import { PFERR_WRITE, SS_VECTOR, raise } from './exceptions.ts';
-import { explicit, isCanonical, toLinear, translate, writeLinear } from './memory.ts';
+import { checkAlignment, explicit, isCanonical, toLinear, translate, writeLinear } from './memory.ts';
 import { type Descriptor, descriptorBase, descriptorLimit, descriptorType } from './segments.ts';
 import { type CpuState, MODE_64, MODE_SIZE, RSP, SEG_DB, SEG_TYPE, SEG_UNUSABLE, SS, TYPE_EXPAND_DOWN } from './state.ts';
 
@@ -42,9 +42,9 @@ export class StackFrame {
   }
   get size(): number { return this.count * this.slot; }
 
-  /** Pushes on the current stack and moves the stack pointer by what SS and the mode make of it. */
-  pushOnCurrent(cpu: CpuState, ext = 0): void {
-    if ((cpu.mode & MODE_SIZE) === MODE_64) {
+  /** Pushes on the current stack and moves the stack pointer by what SS and the mode make of it. `long`: as 64-bit mode does. */
+  pushOnCurrent(cpu: CpuState, ext = 0, long = (cpu.mode & MODE_SIZE) === MODE_64): void {
+    if (long) {
       const rsp = BigInt.asUintN(64, cpu.gpr[RSP]! - BigInt(this.size));
       if (!isCanonical(rsp) || !isCanonical(rsp + BigInt(this.size - 1))) raise(cpu, SS_VECTOR, ext);
       this.writeAt(cpu, toLinear(rsp), explicit(cpu));
@@ -86,6 +86,7 @@ export class StackFrame {
   /** Writes the frame at a linear address. A fault names the highest slot it meets: that is the one pushed first. */
   writeAt(cpu: CpuState, linear: number, access: number): void {
     const { size, slot } = this;
+    checkAlignment(cpu, linear, slot, access);
     if (((linear >>> 0) & 0xfff) + size <= 4096) {
       const physical = translate(cpu, linear + size - slot, access | PFERR_WRITE) - (size - slot);
       if (physical + size <= cpu.ramSize) {

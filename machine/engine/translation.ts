@@ -228,8 +228,7 @@ export abstract class Translation {
     const { c } = this;
     if (!this.isMemory(i)) return c.keepV(c.loadV(this.xmm(this.field(i))));
     const size = this.operandSize(i);
-    const address = this.operandAddress(size, false);
-    if (size === 16 && !unaligned) this.checkAligned(address);
+    const address = this.vectorAddress(size, false, unaligned);
     const at = this.hostRead(address, size);
     if (size === 16) return c.keepV(c.loadV(c.get(at)));
     if (size < 4) return c.keepV(c.replace64(0, c.constV(0n, 0n), c.loadSized(size, c.get(at))));
@@ -243,8 +242,7 @@ export abstract class Translation {
       return;
     }
     const size = this.operandSize(i);
-    const address = this.operandAddress(size, true);
-    if (size === 16 && !unaligned) this.checkAligned(address);
+    const address = this.vectorAddress(size, true, unaligned);
     const at = this.hostWrite(address, size, false);
     if (size === 16) c.storeV(c.get(at), c.get(v));
     else c.storeSized(size, c.get(at), c.lane64(0, c.get(v)));
@@ -262,6 +260,16 @@ export abstract class Translation {
   }
   /** What it left, `at` bytes into its area. */
   simdResult(at: number): LV { return this.c.keepV(this.c.loadV(this.c.get(this.cpu), ENGINE.simd + at)); }
+  /** #GP for an address that is not aligned comes before the segment's own faults. */
+  private vectorAddress(size: number, write: boolean, unaligned: boolean): L64 {
+    const { c } = this;
+    if (size < 16 || unaligned) return this.operandAddress(size, write);
+    const checked = this.shape.segment === 'checked';
+    if (checked) this.checkAligned(c.keep64(c.add(this.effectiveAddress(), c.load64(c.add32(c.get(this.cpu), this.segmentOffset()), 0))));
+    const address = this.operandAddress(size, write);
+    if (!checked) this.checkAligned(address);
+    return address;
+  }
   private checkAligned(address: L64): void {
     const { c } = this;
     c.if(c.ne(c.and(c.get(address), c.const(15)), c.const(0)), () => this.raise(13));

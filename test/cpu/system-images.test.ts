@@ -24,6 +24,7 @@ const SILICON32: readonly (readonly [string, string])[] = [
   ['code segment write vd e0 ip0 cs8 fl202 sp0 ss10 ds10 es10', LIMITS],
   ['execute-only read vd e0 ip7 cs50 fl202 sp0 ss10 ds10 es10', LIMITS],
   ['stack segment limit vc e0 ipb cs1b fl202 spffef6004 ss63 ax11110063 ds23 es23', LIMITS],
+  ['push es v80 ip4 cs1b fl202 sp0 ss23 ax55550023 ds23 es23 st55550023', 'a 32-bit push of a selector writes 16 bits, seen on an Intel Xeon'],
   ['int1 v1 ip1 cs1b fl202 sp0 ss23 ds23 es23', 'INT1 is a #DB trap'],
   ['alignment check on v11 e0 ip28 cs1b fl40202 spffffffc0 ss23 ax1010101 ds23 es0 cr0=80050031 st23 st10afc0 st40202 st1b st101ede', 'TCG does not check alignment'],
   ['modify np r0 ve e2 ip0 cs8 fl202 sp0 ss10 ds10 es10 cr2=400000', INTENT],

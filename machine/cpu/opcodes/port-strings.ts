@@ -1,6 +1,6 @@
 /** INS and OUTS: one element, and with REP the instruction again until rCX is 0. SDM Vol. 2: INS, OUTS. */
 import { VM_EXIT } from '../hooks.ts';
-import { type PortSize, checkPort, portIn, portOut } from '../io.ts';
+import { type PortSize, checkPort, portIn, portOut, requirePort } from '../io.ts';
 import { explicit, linearAddress, probeWrite, readLinear, writeLinear } from '../memory.ts';
 import { type Exec, type Insn, type Row, exec, row } from '../opcode-row.ts';
 import { readGpr, writeGpr } from '../operands.ts';
@@ -19,11 +19,17 @@ function finish(cpu: CpuState, insn: Insn, reg: number, size: number): void {
   writeGpr(cpu, insn, RCX, insn.addrSize, left);
   if (left !== 0n || !flag(cpu, X86_EFLAGS_TF)) cpu.rip -= BigInt(insn.length);
 }
-const finished = (cpu: CpuState, insn: Insn): boolean => insn.rep !== 0 && address(cpu, insn, RCX) === 0n;
+/** With rCX 0 there is nothing to do, but the right to use the port is looked at all the same. */
+function finished(cpu: CpuState, insn: Insn, size: PortSize): boolean {
+  if (insn.rep === 0 || address(cpu, insn, RCX) !== 0n) return false;
+  requirePort(cpu, port(cpu), size);
+  return true;
+}
+const portSize = (width: 1 | 'v', insn: Insn): PortSize => (width === 1 ? 1 : insn.opSize === 2 ? 2 : 4);
 
 const ins = (width: 1 | 'v'): Exec => (cpu, insn) => {
-  if (finished(cpu, insn)) return;
-  const size: PortSize = width === 1 ? 1 : insn.opSize === 2 ? 2 : 4;
+  const size = portSize(width, insn);
+  if (finished(cpu, insn, size)) return;
   if (checkPort(cpu, insn, port(cpu), size, false)) return VM_EXIT;
   const linear = linearAddress(cpu, ES, address(cpu, insn, RDI), size, true);
   probeWrite(cpu, linear, size, explicit(cpu));
@@ -31,8 +37,8 @@ const ins = (width: 1 | 'v'): Exec => (cpu, insn) => {
   finish(cpu, insn, RDI, size);
 };
 const outs = (width: 1 | 'v'): Exec => (cpu, insn) => {
-  if (finished(cpu, insn)) return;
-  const size: PortSize = width === 1 ? 1 : insn.opSize === 2 ? 2 : 4;
+  const size = portSize(width, insn);
+  if (finished(cpu, insn, size)) return;
   if (checkPort(cpu, insn, port(cpu), size, true)) return VM_EXIT;
   const value = readLinear(cpu, linearAddress(cpu, insn.seg, address(cpu, insn, RSI), size), size, explicit(cpu));
   portOut(cpu, port(cpu), size, Number(value));

@@ -1,7 +1,7 @@
 /** SSE and SSE2: moves, shuffles, and moves between XMM and general registers. */
 import type { Translation } from '../../engine/translation.ts';
 import { type I32, type LV, type V128, v128 } from '../../engine/wasm-emitter.ts';
-import { explicit, linearAddress, probeWrite, writeLinear } from '../memory.ts';
+import { checkAlignment, explicit, linearAddress, probeWrite, writeLinear } from '../memory.ts';
 import { type Emit, type Exec, type Row, emit, exec, row } from '../opcode-row.ts';
 import { readGpr } from '../operands.ts';
 import { RDI } from '../state.ts';
@@ -131,14 +131,21 @@ const pinsrw: Emit = (t) => {
   }
   t.writeV(0, a);
 };
-/** MASKMOVDQU: bytes whose mask has its top bit set go to DS:rDI. */
+/**
+ * MASKMOVDQU: bytes whose mask has its top bit set go to DS:rDI. Processors make it two stores of eight bytes, the upper half
+ * first, which fault whatever the mask is.
+ */
 const maskmovdqu: Exec = (cpu, insn) => {
   const { xmm } = cpu.state.fpu;
   const byte = (register: number, i: number) => Number(xmm.get(2 * register + (i >> 3)) >> BigInt(8 * (i & 7)) & 0xffn);
   const address = readGpr(cpu, insn, RDI, insn.addrSize);
   const stores = Array.from({ length: 16 }, (_, i) => i).filter((i) => byte(insn.rm, i) & 0x80);
   const linear = (i: number) => linearAddress(cpu, insn.seg, BigInt.asUintN(8 * insn.addrSize, address + BigInt(i)), 1, true);
-  for (const i of stores) probeWrite(cpu, linear(i), 1, explicit(cpu));
+  for (const half of [8, 0]) {
+    const to = linearAddress(cpu, insn.seg, BigInt.asUintN(8 * insn.addrSize, address + BigInt(half)), 8, true);
+    checkAlignment(cpu, to, 8, explicit(cpu));
+    probeWrite(cpu, to, 8, explicit(cpu));
+  }
   for (const i of stores) writeLinear(cpu, linear(i), 1, BigInt(byte(insn.reg, i)), explicit(cpu));
 };
 

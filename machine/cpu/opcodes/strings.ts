@@ -17,22 +17,45 @@ const advance = (t: Translation, reg: number, by: L64): void =>
   t.setGpr(reg, t.shape.addrSize, () => t.c.add(t.gpr(reg, 8), t.c.get(by)));
 
 /**
- * One iteration under a REP prefix, if there is one. With rCX = 0 nothing happens and the instruction retires: a cycle
- * of its own after those of the iterations, unless `until` has ended it.
+ * With REP and 32-bit addresses in 64-bit mode rCX loses its upper half whatever happens then, and so do the index registers
+ * of MOVS and STOS.
  */
-function repeated(t: Translation, iteration: () => void, until?: () => ReturnType<Translation['state32']>): void {
+function narrow(t: Translation, registers: readonly number[]): void {
+  if (t.shape.rep !== 0 && t.shape.codeSize === 8 && t.shape.addrSize === 4) for (const reg of registers) t.setGpr(reg, 4, () => t.gpr(reg, 4));
+}
+
+/**
+ * One iteration under a REP prefix, if there is one. With rCX = 0 nothing happens and the instruction retires: a cycle
+ * of its own after those of the iterations, unless `compared` has ended it. What a comparison found goes to the flags
+ * when it ends the instruction or is single-stepped: a fault on the way leaves the flags there were before the instruction.
+ */
+function repeated(t: Translation, iteration: () => Compared | undefined): void {
   const { c } = t;
-  if (t.shape.rep === 0) return iteration();
   const size = t.shape.addrSize;
+  const setFlags = ({ size: width, a, b }: Compared) => t.flags.sub(width, a, b, c.keep64(c.sub(c.get(a), c.get(b))));
+  if (t.shape.rep === 0) {
+    const compared = iteration();
+    if (compared) setFlags(compared);
+    return;
+  }
   c.if(c.ne(t.gpr(RCX, size), c.const(0)), () => {
-    iteration();
+    const compared = iteration();
     const left = c.keep64(t.truncate(size, c.sub(t.gpr(RCX, size), c.const(1))));
     t.setGpr(RCX, size, () => c.get(left));
     // Single-stepped, the last iteration does not leave RIP on the instruction.
-    const again = c.or32(c.ne(c.get(left), c.const(0)), c.eqz32(c.and32(t.state32(STATE.rflags), c.const32(X86_EFLAGS_TF))));
-    c.if(until ? c.and32(again, c.eqz32(until())) : again, () => t.repeat());
+    const stepped = c.keep32(c.and32(t.state32(STATE.rflags), c.const32(X86_EFLAGS_TF)));
+    const again = c.keep32(c.or32(c.ne(c.get(left), c.const(0)), c.eqz32(c.get(stepped))));
+    if (compared) {
+      const { a, b } = compared;
+      // REPE goes on while the two are equal, REPNE while not.
+      const go = c.keep32(t.shape.rep === 0xf3 ? c.eq(c.get(a), c.get(b)) : c.ne(c.get(a), c.get(b)));
+      c.if(c.or32(c.or32(c.eqz(c.get(left)), c.eqz32(c.get(go))), c.get(stepped)), () => setFlags(compared));
+      c.set(again, c.and32(c.get(again), c.get(go)));
+    }
+    c.if(c.get(again), () => t.repeat());
   });
 }
+interface Compared { readonly size: number; readonly a: L64; readonly b: L64 }
 
 /** How many elements lie between a linear address and the end of its page, going up. */
 const toPageEnd = (t: Translation, linear: L64, size: number) =>
@@ -79,6 +102,7 @@ const batches = (t: Translation): boolean =>
 const movs: Emit = (t) => {
   const { c } = t;
   const size = t.operandSize(0);
+  narrow(t, [RCX, RSI, RDI]);
   if (batches(t)) {
     c.if(mayBatch(t), () => {
       const from = t.sourceAddress(size), to = t.destinationAddress(size, true);
@@ -101,12 +125,14 @@ const movs: Emit = (t) => {
     t.store(t.destinationAddress(size, true), size, v, 0);
     advance(t, RSI, by);
     advance(t, RDI, by);
+    return undefined;
   });
 };
 
 const stos: Emit = (t) => {
   const { c } = t;
   const size = t.operandSize(0);
+  narrow(t, [RCX, RDI]);
   if (batches(t)) {
     c.if(mayBatch(t), () => {
       const to = t.destinationAddress(size, true);
@@ -134,43 +160,46 @@ const stos: Emit = (t) => {
     const by = stride(t, size);
     t.store(t.destinationAddress(size, true), size, c.keep64(t.gpr(RAX, size)), 0);
     advance(t, RDI, by);
+    return undefined;
   });
 };
 
 const lods: Emit = (t) => {
   const size = t.operandSize(1);
+  narrow(t, [RCX]);
   repeated(t, () => {
     const by = stride(t, size);
     const v = t.c.keep64(t.load(t.sourceAddress(size), size));
     t.setGpr(RAX, size, () => t.c.get(v));
     advance(t, RSI, by);
+    return undefined;
   });
 };
 
-/** REPE goes on while ZF, REPNE while not. */
-const untilMismatch = (t: Translation) => () => t.flags.condition(t.shape.rep === 0xf3 ? 5 : 4);
 const cmps: Emit = (t) => {
   const { c } = t;
   const size = t.operandSize(0);
+  narrow(t, [RCX]);
   repeated(t, () => {
     const by = stride(t, size);
     const a = c.keep64(t.load(t.sourceAddress(size), size));
     const b = c.keep64(t.load(t.destinationAddress(size, false), size, 0));
-    t.flags.sub(size, a, b, c.keep64(c.sub(c.get(a), c.get(b))));
     advance(t, RSI, by);
     advance(t, RDI, by);
-  }, untilMismatch(t));
+    return { size, a, b };
+  });
 };
 const scas: Emit = (t) => {
   const { c } = t;
   const size = t.operandSize(0);
+  narrow(t, [RCX]);
   repeated(t, () => {
     const by = stride(t, size);
     const a = c.keep64(t.gpr(RAX, size));
     const b = c.keep64(t.load(t.destinationAddress(size, false), size, 0));
-    t.flags.sub(size, a, b, c.keep64(c.sub(c.get(a), c.get(b))));
     advance(t, RDI, by);
-  }, untilMismatch(t));
+    return { size, a, b };
+  });
 };
 
 export const stringRows: readonly Row[] = [

@@ -5,7 +5,7 @@
  * Every MMX instruction makes all x87 tags valid, the top of the stack 0 and the exponents all ones; EMMS makes the
  * tags empty.
  */
-import { explicit, linearAddress, probeWrite, readLinear, writeLinear } from '../memory.ts';
+import { checkAlignment, explicit, linearAddress, probeWrite, readLinear, writeLinear } from '../memory.ts';
 import type { Exec, Insn } from '../opcode-row.ts';
 import { operandAddress, readGpr, writeGpr } from '../operands.ts';
 import { type CpuState, RDI, fpu_state } from '../state.ts';
@@ -46,7 +46,9 @@ function enter(cpu: CpuState): X87 {
   return f;
 }
 
+/** The source operand; a pending x87 exception comes before a fault of memory. */
 function readSource(cpu: CpuState, insn: Insn, size: 4 | 8): void {
+  x87(cpu).wait();
   if (insn.mod === 3) return readMm(cpu, insn.rm, s);
   s.u64[0] = readLinear(cpu, operandAddress(cpu, insn, size), size, explicit(cpu));
 }
@@ -161,14 +163,14 @@ export const shiftImmediate = (type: 'u16' | 's16' | 'u32' | 's32' | 'u64', left
 // ---------------------------------------------------------------- moves
 
 export const emms: Exec = (cpu) => {
-  const f = x87(cpu);
-  f.wait();
-  f.tags = 0;
+  enter(cpu).tags = 0;
 };
 const wide = (insn: Insn): 4 | 8 => (insn.opSize === 8 ? 8 : 4);
 /** Address of a memory operand that is sure to take a write: the x87 must not have changed when it does not. */
 function writable(cpu: CpuState, insn: Insn, size: number): number {
+  x87(cpu).wait();
   const to = operandAddress(cpu, insn, size, true);
+  checkAlignment(cpu, to, size, explicit(cpu));
   probeWrite(cpu, to, size, explicit(cpu));
   return to;
 }
@@ -176,6 +178,7 @@ function writable(cpu: CpuState, insn: Insn, size: number): number {
 /** MOVD and MOVQ from a general register or memory, and back. */
 export const fromGeneral: Exec = (cpu, insn) => {
   const size = wide(insn);
+  x87(cpu).wait();
   const value = insn.mod === 3 ? readGpr(cpu, insn, insn.rm, size) : readLinear(cpu, operandAddress(cpu, insn, size), size, explicit(cpu));
   enter(cpu);
   d.u64[0] = value;
@@ -204,6 +207,7 @@ export const store: Exec = (cpu, insn) => {
   else writeLinear(cpu, to, 8, d.u64[0]!, explicit(cpu));
 };
 export const insertWord: Exec = (cpu, insn) => {
+  x87(cpu).wait();
   const value = insn.mod === 3 ? readGpr(cpu, insn, insn.rm, 2) : readLinear(cpu, operandAddress(cpu, insn, 2), 2, explicit(cpu));
   enter(cpu);
   readMm(cpu, insn.reg, d);
@@ -222,8 +226,10 @@ export const moveMask: Exec = (cpu, insn) => {
 };
 /** MASKMOVQ: the bytes whose mask has its top bit set go to [rDI]. */
 export const maskMove: Exec = (cpu, insn) => {
+  x87(cpu).wait();
   const mask = (1n << BigInt(8 * insn.addrSize)) - 1n;
   const to = linearAddress(cpu, insn.seg, cpu.gpr[RDI]! & mask, 8, true);
+  checkAlignment(cpu, to, 8, explicit(cpu));
   probeWrite(cpu, to, 8, explicit(cpu));
   enter(cpu);
   readMm(cpu, insn.reg, d);
