@@ -5,7 +5,7 @@
  *
  * A row says only what is true here. A capability without a row answers 0, as that of a kernel without it.
  */
-import { EINVAL } from '../abi/errno.ts';
+import { EINVAL, ENXIO } from '../abi/errno.ts';
 import * as K from '../abi/kvm/index.ts';
 import { KVM_DIRTY_RING_MAX_BYTES, kvm_vm_ioctl_enable_dirty_log_ring } from './dirty_ring.ts';
 import { KVM_MAX_NR_ADDRESS_SPACES, KVM_MAX_VCPUS, KVM_MAX_VCPU_IDS, KVM_USER_MEM_SLOTS, type kvm, type kvm_vcpu, type kvm_x86_ops, kvm_x86 } from './kvm_host.ts';
@@ -85,6 +85,11 @@ const capabilities: Readonly<Record<number, number>> = {
   [K.KVM_CAP_CLOCKSOURCE]:                  1,
   [K.KVM_CAP_KVMCLOCK_CTRL]:                1,
   [K.KVM_CAP_HALT_POLL]:                    1,
+  [K.KVM_CAP_REINJECT_CONTROL]:             1,
+  [K.KVM_CAP_VAPIC]:                        1,
+  [K.KVM_CAP_IOAPIC_POLARITY_IGNORED]:      1,
+  [K.KVM_CAP_X86_APIC_BUS_CYCLES_NS]:       1,
+  [K.KVM_CAP_LAST_CPU]:                     1,
   [K.KVM_CAP_ASYNC_PF]:                     1,
   [K.KVM_CAP_ASYNC_PF_INT]:                 1,
   [K.KVM_CAP_STEAL_TIME]:                   1,
@@ -114,11 +119,7 @@ export const partial_caps: Readonly<Record<number, string>> = {
   [K.KVM_CAP_DISABLE_QUIRKS2]:          'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
   [K.KVM_CAP_X86_DISABLE_EXITS]:        'HLT and MWAIT, not PAUSE and not C-states',
   [K.KVM_CAP_USER_MEMORY2]:             'without KVM_MEM_GUEST_MEMFD',
-  [K.KVM_CAP_PIT2]:                     'missed ticks always merge',
-  [K.KVM_CAP_PIT_STATE2]:               'KVM_PIT_FLAGS_HPET_LEGACY is stored only',
   [K.KVM_CAP_IRQ_ROUTING]:              'chips and MSI; a Hyper-V SINT leads nowhere',
-  [K.KVM_CAP_IRQFD_RESAMPLE]:           "acknowledged only by the EOI of the I/O APIC's pin with the number of the line",
-  [K.KVM_CAP_X2APIC_API]:               'KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK is stored only; KVM_GET_LAPIC keeps 8-bit IDs',
 };
 
 /** Claimed only where the processor has the second dimension of translation. */
@@ -156,6 +157,14 @@ const enable: Readonly<Record<number, Enable>> = {
   },
   [K.KVM_CAP_DISABLE_QUIRKS2]: bits(BigInt(KVM_X86_VALID_QUIRKS), (kvm, v) => { kvm.arch.disabled_quirks = v; }),
   [K.KVM_CAP_DISABLE_QUIRKS]: (kvm, [value = 0n]) => { kvm.arch.disabled_quirks = value; return 0; },
+  [K.KVM_CAP_X86_APIC_BUS_CYCLES_NS]: (kvm, [ns = 0n]) => {
+    // The longest count, divided by 128, must fit 64 bits.
+    if (ns === 0n || ns * 0xffff_ffffn * 128n >= 1n << 64n) return -EINVAL;
+    if (kvm.arch.irqchip === undefined) return -ENXIO;
+    if (kvm.created_vcpus > 0) return -EINVAL;
+    kvm.arch.apic_bus_cycle_ns = Number(ns);
+    return 0;
+  },
   [K.KVM_CAP_SPLIT_IRQCHIP]: (kvm, [pins = 0n]) => kvm_setup_split_irqchip(kvm, pins),
   [K.KVM_CAP_X2APIC_API]: bits(3n, (kvm, v) => {
     kvm.arch.x2apic_format ||= (v & 1n) !== 0n;

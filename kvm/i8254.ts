@@ -3,14 +3,15 @@
  *
  * Linux: arch/x86/kvm/i8254.c
  *
- * Nothing counts: a counter knows when it was loaded. Only counter 0 sets a timer. A tick that finds the last one not yet
- * taken merges with it, as KVM_REINJECT_CONTROL asks; catching up on such ticks is not offered (KVM_CAP_REINJECT_CONTROL).
+ * Nothing counts: a counter knows when it was loaded. Only counter 0 sets a timer. With reinjection, a tick that finds the
+ * last one not yet acknowledged waits for that, so that a guest that counts ticks misses none; without, the two merge.
  */
 import { EOPNOTSUPP } from '../abi/errno.ts';
-import { kvm_pit_state2 } from '../abi/kvm/index.ts';
+import { KVM_PIT_FLAGS_HPET_LEGACY, kvm_pit_state2 } from '../abi/kvm/index.ts';
 import { windowOf } from '../abi/struct.ts';
 import { hrtimer, get_tsc, ktime_get, ns_to_cycles } from '../kernel/exports.ts';
 import type { kvm_io_device } from './io-bus.ts';
+import { type kvm_irq_ack_notifier, type kvm_irq_mask_notifier, kvm_register_irq_ack_notifier, kvm_unregister_irq_ack_notifier } from './irq-delivery.ts';
 import type { kvm } from './kvm_host.ts';
 
 const FREQUENCY = 1_193_182n;
@@ -28,9 +29,20 @@ export class kvm_pit {
   private readonly set_irq: (level: boolean) => void;
   private readonly timer: hrtimer;
   private period = 0n;
+  private readonly vm: kvm;
+  private reinject = false;
+  /** Ticks not yet given to the guest, and whether it has acknowledged the last. */
+  private pending = 0;
+  private irq_ack = true;
+  private readonly acked: kvm_irq_ack_notifier = { gsi: 0, irq_acked: () => {
+    this.irq_ack = true;
+    if (this.pending > 0 && --this.pending > 0) this.deliver();
+  } };
+  private readonly unmasked: kvm_irq_mask_notifier = { gsi: 0, func: (masked) => { if (!masked) this.reset_reinject(); } };
 
   constructor(vm: kvm, speaker: boolean, set_irq: (level: boolean) => void) {
     this.set_irq = set_irq;
+    this.vm = vm;
     this.timer = new hrtimer(() => { this.tick(); });
     for (let i = 0; i < 3; i++) {
       const c = this.state.channels.get(i);
@@ -42,6 +54,31 @@ export class kvm_pit {
     if (speaker) vm.pio_bus.register_dev(0x61, 1, this.speaker);
   }
   destroy(): void { this.timer.cancel(); }
+
+  private reset_reinject(): void {
+    this.pending = 0;
+    this.irq_ack = true;
+  }
+  /** KVM_REINJECT_CONTROL. */
+  set_reinject(on: boolean): void {
+    if (on === this.reinject) return;
+    this.reinject = on;
+    const { mask_notifiers } = this.vm.arch.irqchip!;
+    if (on) {
+      this.reset_reinject();
+      kvm_register_irq_ack_notifier(this.vm, this.acked);
+      mask_notifiers.add(this.unmasked);
+    } else {
+      kvm_unregister_irq_ack_notifier(this.vm, this.acked);
+      mask_notifiers.delete(this.unmasked);
+    }
+  }
+  private deliver(): void {
+    if (this.reinject && !this.irq_ack) return;
+    this.irq_ack = false;
+    this.set_irq(true);
+    this.set_irq(false);
+  }
 
   private channel(i: number): channel { return this.state.channels.get(i); }
   /** Since the counter was loaded; one that was never given a mode stands still. */
@@ -58,14 +95,15 @@ export class kvm_pit {
   private start(): void {
     const c = this.channel(0);
     this.timer.cancel();
-    if (c.mode > 4) return;
+    // A HPET in its place drives line 0.
+    if (c.mode > 4 || (this.state.flags & KVM_PIT_FLAGS_HPET_LEGACY) !== 0) return;
     const wait = (BigInt(c.count) * NSEC) / FREQUENCY;
     this.period = c.mode === 2 || c.mode === 3 ? (wait < MIN_PERIOD ? MIN_PERIOD : wait) : 0n;
     this.timer.start(get_tsc() + Number(ns_to_cycles(Number(wait))));
   }
   private tick(): void {
-    this.set_irq(true);
-    this.set_irq(false);
+    if (this.reinject) this.pending++;
+    this.deliver();
     if (this.period !== 0n) this.timer.start(this.timer.expires + Number(ns_to_cycles(Number(this.period))));
   }
 

@@ -11,6 +11,8 @@ import { kvm_pic_state } from '../abi/kvm/index.ts';
 import type { kvm_io_device } from './io-bus.ts';
 import { KVM_REQ_EVENT, type kvm, kvm_make_request } from './kvm_host.ts';
 import { kvm_vcpu_kick } from './block.ts';
+import { irq_line_state, kvm_fire_mask_notifiers, kvm_notify_acked_irq } from './irq-delivery.ts';
+import { kvm_pic_set_irq } from './trace-irq.ts';
 import { kvm_apic_accept_pic_intr } from './lapic.ts';
 
 const CASCADE = 2;
@@ -20,6 +22,7 @@ export class kvm_pic {
   /** The INTR line to the processors. */
   output = false;
   private readonly vm: kvm;
+  private readonly irq_states = new Uint8Array(16);
 
   constructor(vm: kvm) {
     this.vm = vm;
@@ -30,8 +33,9 @@ export class kvm_pic {
     port(0x4d0, 2);
   }
 
-  /** Sets the level of one of 16 lines: 1, 0 or -1. */
-  set_irq(irq: number, level: boolean): number {
+  /** Sets what one source makes of one of 16 lines: 1, 0 or -1. */
+  set_irq(irq: number, source: number, asserted: boolean): number {
+    const level = irq_line_state(this.irq_states, irq, source, asserted);
     const s = this.pics[irq >> 3]!;
     const mask = 1 << (irq & 7);
     let ret = 1;
@@ -52,7 +56,9 @@ export class kvm_pic {
       s.last_irr |= mask;
     } else s.last_irr &= ~mask;
     this.update();
-    return (s.imr & mask) !== 0 ? -1 : ret;
+    if ((s.imr & mask) !== 0) ret = -1;
+    if (kvm_pic_set_irq.enabled) kvm_pic_set_irq.trace({ chip: irq >> 3, pin: irq & 7, elcr: s.elcr, imr: s.imr, coalesced: ret === 0 ? 1 : 0 });
+    return ret;
   }
 
   /** Rank of the most urgent pin in the set, 8 when it is empty. */
@@ -102,12 +108,18 @@ export class kvm_pic {
     if ((s.elcr & (1 << pin)) === 0) s.irr &= ~(1 << pin);
     if (s.auto_eoi !== 0) {
       if (s.rotate_on_auto_eoi !== 0) s.priority_add = (pin + 1) & 7;
-      s.isr &= ~(1 << pin);
+      this.clear_isr(which, pin);
     }
+  }
+  /** An interrupt is over, for whoever waits for that. */
+  private clear_isr(which: 0 | 1, pin: number): void {
+    this.pics[which].isr &= ~(1 << pin);
+    kvm_notify_acked_irq(this.vm, 'pic', pin + 8 * which);
   }
 
   /** INTA: the vector. */
   read_irq(): number {
+    this.output = false;
     const pin = this.pending(0);
     let vector = this.pics[0].irq_base + (pin < 0 ? 7 : pin);
     if (pin >= 0) {
@@ -127,14 +139,19 @@ export class kvm_pic {
   private write(which: 0 | 1, offset: number, value: number): void {
     const s = this.pics[which];
     if (offset === 0) {
-      if ((value & 0x10) !== 0) this.initialize(s, value);
+      if ((value & 0x10) !== 0) this.initialize(which, value);
       else if ((value & 0x08) !== 0) {
         if ((value & 0x04) !== 0) s.poll = 1;
         if ((value & 0x02) !== 0) s.read_reg_select = value & 1;
         if ((value & 0x40) !== 0) s.special_mask = (value >> 5) & 1;
-      } else this.operate(s, value);
+      } else this.operate(which, value);
     } else switch (s.init_state) {
-      case 0: s.imr = value; break;
+      case 0: {
+        const changed = s.imr ^ value;
+        s.imr = value;
+        for (let pin = 0; pin < 8; pin++) if ((changed & (1 << pin)) !== 0) kvm_fire_mask_notifiers(this.vm, 'pic', pin + 8 * which, (value & (1 << pin)) !== 0);
+        break;
+      }
       case 1: s.irq_base = value & 0xf8; s.init_state = 2; break;
       case 2: s.init_state = s.init4 !== 0 ? 3 : 0; break;
       default:
@@ -145,7 +162,9 @@ export class kvm_pic {
     this.update();
   }
 
-  private initialize(s: kvm_pic_state, value: number): void {
+  private initialize(which: 0 | 1, value: number): void {
+    const s = this.pics[which];
+    const edges = s.irr & ~s.elcr;
     s.init4 = value & 1;
     s.last_irr = 0;
     s.irr &= s.elcr;
@@ -159,9 +178,13 @@ export class kvm_pic {
     }
     s.isr = 0;
     s.init_state = 1;
+    // Requests that are forgotten here count as served, so that their devices go on.
+    if (!this.vm.vcpus.some(kvm_apic_accept_pic_intr)) return;
+    for (let pin = 0; pin < 8; pin++) if ((edges & (1 << pin)) !== 0) this.clear_isr(which, pin);
   }
 
-  private operate(s: kvm_pic_state, value: number): void {
+  private operate(which: 0 | 1, value: number): void {
+    const s = this.pics[which];
     const command = value >> 5;
     const pin = value & 7;
     switch (command) {
@@ -171,12 +194,12 @@ export class kvm_pic {
         if (rank === 8) break;
         const served = (rank + s.priority_add) & 7;
         if (command === 5) s.priority_add = (served + 1) & 7;
-        s.isr &= ~(1 << served);
+        this.clear_isr(which, served);
         break;
       }
-      case 3: s.isr &= ~(1 << pin); break;
+      case 3: this.clear_isr(which, pin); break;
       case 6: s.priority_add = (pin + 1) & 7; break;
-      case 7: s.priority_add = (pin + 1) & 7; s.isr &= ~(1 << pin); break;
+      case 7: s.priority_add = (pin + 1) & 7; this.clear_isr(which, pin); break;
     }
   }
 

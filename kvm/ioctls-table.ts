@@ -32,10 +32,11 @@ import {
   kvm_vcpu_ioctl_interrupt, kvm_vcpu_ioctl_nmi, kvm_vcpu_ioctl_set_sigmask, kvm_vcpu_ioctl_smi,
   kvm_vm_ioctl_set_boot_cpu_id, kvm_vm_ioctl_set_identity_map_addr,
   kvm_vm_ioctl_set_memory_region, kvm_vm_ioctl_set_memory_region2, kvm_vm_ioctl_set_nr_mmu_pages, kvm_vm_ioctl_set_pmu_event_filter, kvm_vm_ioctl_set_tss_addr,
-  kvm_x86_dev_get_attr, kvm_x86_dev_has_attr, vcpu_tpr_access_reporting,
+  kvm_x86_dev_get_attr, kvm_x86_dev_has_attr,
 } from './x86.ts';
 import { kvm_set_guest_paused, kvm_vm_ioctl_get_clock, kvm_vm_ioctl_set_clock } from './pvclock.ts';
 import { kvm_vcpu_get_device_attr, kvm_vcpu_get_tsc_khz, kvm_vcpu_has_device_attr, kvm_vcpu_set_device_attr, kvm_vcpu_set_tsc_khz, kvm_vm_get_tsc_khz, kvm_vm_set_tsc_khz } from './tsc.ts';
+import { vcpu_tpr_access_reporting } from './vapic.ts';
 import { irqchip_vcpu_ioctls, irqchip_vm_ioctls } from './irqchip.ts';
 
 /** What is left of the range goes back to user space even when the rest of it failed. */
@@ -144,19 +145,12 @@ export const partial_ioctls: notes = {
     KVM_ENABLE_CAP:              'the capabilities marked VM below; EINVAL for any other',
     KVM_SET_USER_MEMORY_REGION2: 'without KVM_MEM_GUEST_MEMFD (EINVAL)',
     KVM_SET_PMU_EVENT_FILTER:    'vetted and stored; guests have no counters',
-    KVM_SET_IRQCHIP:             'a line pending in a restored I/O APIC is not delivered',
-    KVM_SET_PIT2:                'KVM_PIT_FLAGS_HPET_LEGACY is stored; the timer ticks all the same',
-    KVM_REINJECT_CONTROL:        'the argument is read, not used: missed ticks always merge',
     KVM_SET_GSI_ROUTING:         'KVM_IRQ_ROUTING_HV_SINT leads nowhere; KVM_IRQ_ROUTING_XEN_EVTCHN is EINVAL',
-    KVM_IRQFD:                   "resampling: acknowledged only by the EOI of the I/O APIC's pin with the number of the line",
   },
   vcpu: {
     KVM_RUN:                     'a hardware task switch ends in KVM_EXIT_INTERNAL_ERROR',
-    KVM_GET_LAPIC:               'the ID keeps its 8-bit form with KVM_X2APIC_API_USE_32BIT_IDS',
     KVM_ENABLE_CAP:              'the capabilities marked vCPU below; EINVAL for any other',
     KVM_GET_MSRS:                'counters of the PMU read as 0',
-    KVM_TPR_ACCESS_REPORTING:    'accepted; KVM_EXIT_TPR_ACCESS never happens',
-    KVM_SET_VAPIC_ADDR:          'stored only',
     KVM_X86_SETUP_MCE:           'neither CMCI nor local machine checks',
     KVM_X86_SET_MCE:             'no CMCI is raised',
   },

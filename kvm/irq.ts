@@ -6,6 +6,7 @@
 import type { kvm_vcpu } from './kvm_host.ts';
 import { irqchip_split, lapic_in_kernel } from './kvm_host.ts';
 import type { kvm_ioapic } from './ioapic.ts';
+import type { kvm_irq_ack_notifier, kvm_irq_mask_notifier } from './irq-delivery.ts';
 import type { kvm_pic } from './i8259.ts';
 import type { kvm_pit } from './i8254.ts';
 import { kvm_apic_accept_pic_intr, kvm_apic_has_interrupt, kvm_get_apic_interrupt } from './lapic.ts';
@@ -20,6 +21,10 @@ export interface kvm_arch_irqchip {
   readonly nr_reserved_ioapic_pins: number;
   /** Where each line leads; irqchip.ts knows the entries. */
   routes: ReadonlyMap<number, readonly unknown[]>;
+  readonly ack_notifiers: Set<kvm_irq_ack_notifier>;
+  readonly mask_notifiers: Set<kvm_irq_mask_notifier>;
+  /** Not 0: an I/O APIC wants to know of the end of that vector. */
+  readonly handled_vectors: Uint8Array;
 }
 
 /** The PIC, or user space in its place, asserts INTR. */

@@ -7,7 +7,8 @@ import { EEXIST, EFAULT, EINVAL, ENOENT, ENXIO } from '../abi/errno.ts';
 import * as K from '../abi/kvm/index.ts';
 import { windowOf } from '../abi/struct.ts';
 import { copy_from_user } from '../kernel/exports.ts';
-import { deliver_msi, type route, routes } from './irq-delivery.ts';
+import { KVM_PIT_IRQ_SOURCE_ID, KVM_USERSPACE_IRQ_SOURCE_ID, deliver_msi, type kvm_irq_ack_notifier, type kvm_irq_mask_notifier, kvm_scan_ioapic, type route, routes } from './irq-delivery.ts';
+import { kvm_set_irq as kvm_set_irq_trace } from './trace-irq.ts';
 import { kvm_irqfd, release_irqfds } from './irqfd.ts';
 import { kvm_pit } from './i8254.ts';
 import { kvm_pic } from './i8259.ts';
@@ -15,6 +16,7 @@ import { IOAPIC_NUM_PINS, kvm_ioapic } from './ioapic.ts';
 import { on, raw, type row } from './ioctl-table.ts';
 import { type kvm, type kvm_vcpu, irqchip_in_kernel, irqchip_split, pic_in_kernel } from './kvm_host.ts';
 import { kvm_lapic } from './lapic.ts';
+import { kvm_lapic_set_vapic_addr } from './vapic.ts';
 import { bytesOfWords } from './words.ts';
 
 export const KVM_MAX_IRQ_ROUTES = 4096;
@@ -28,12 +30,13 @@ function default_routes(): Map<number, route[]> {
   return table;
 }
 
-/** Sets a line: how many took the interrupt, -1 when nobody could. */
-export function kvm_set_irq(vm: kvm, gsi: number, level: boolean): number {
+/** Sets what one source makes of a line: how many took the interrupt, -1 when nobody could. */
+export function kvm_set_irq(vm: kvm, gsi: number, source: number, level: boolean): number {
+  if (kvm_set_irq_trace.enabled) kvm_set_irq_trace.trace({ gsi, level: level ? 1 : 0, irq_source_id: source });
   let ret = -1;
   for (const r of routes(vm).get(gsi) ?? []) {
-    const n = r.kind === 'pic' ? vm.arch.irqchip!.vpic!.set_irq(r.pin, level)
-      : r.kind === 'ioapic' ? vm.arch.irqchip!.vioapic!.set_irq(r.pin, level)
+    const n = r.kind === 'pic' ? vm.arch.irqchip!.vpic!.set_irq(r.pin, source, level)
+      : r.kind === 'ioapic' ? vm.arch.irqchip!.vioapic!.set_irq(r.pin, source, level)
       : r.kind === 'msi' && level ? deliver_msi(vm, r.address_lo, r.address_hi, r.data) : -1;
     if (n >= 0) ret = n + Math.max(ret, 0);
   }
@@ -42,10 +45,12 @@ export function kvm_set_irq(vm: kvm, gsi: number, level: boolean): number {
 
 // ---------------------------------------------------------------- creation
 
+const nobody = () => ({ ack_notifiers: new Set<kvm_irq_ack_notifier>(), mask_notifiers: new Set<kvm_irq_mask_notifier>(), handled_vectors: new Uint8Array(256) });
+
 function kvm_vm_ioctl_create_irqchip(vm: kvm): number {
   if (irqchip_in_kernel(vm)) return -EEXIST;
   if (vm.created_vcpus > 0) return -EINVAL;
-  vm.arch.irqchip = { mode: 'kernel', vpic: new kvm_pic(vm), vioapic: new kvm_ioapic(vm), vpit: undefined, nr_reserved_ioapic_pins: 0, routes: default_routes() };
+  vm.arch.irqchip = { mode: 'kernel', vpic: new kvm_pic(vm), vioapic: new kvm_ioapic(vm), vpit: undefined, nr_reserved_ioapic_pins: 0, routes: default_routes(), ...nobody() };
   return 0;
 }
 
@@ -53,7 +58,7 @@ function kvm_vm_ioctl_create_irqchip(vm: kvm): number {
 export function kvm_setup_split_irqchip(vm: kvm, pins: bigint): number {
   if (pins > BigInt(KVM_MAX_IRQ_ROUTES)) return -EINVAL;
   if (irqchip_in_kernel(vm) || vm.created_vcpus > 0) return -EEXIST;
-  vm.arch.irqchip = { mode: 'split', vpic: undefined, vioapic: undefined, vpit: undefined, nr_reserved_ioapic_pins: Number(pins), routes: new Map() };
+  vm.arch.irqchip = { mode: 'split', vpic: undefined, vioapic: undefined, vpit: undefined, nr_reserved_ioapic_pins: Number(pins), routes: new Map(), ...nobody() };
   return 0;
 }
 
@@ -65,6 +70,7 @@ export function kvm_create_lapic(vcpu: kvm_vcpu): void {
 export function kvm_destroy_irqchip(vm: kvm): void {
   release_irqfds(vm);
   vm.arch.irqchip?.vpit?.destroy();
+  vm.arch.irqchip?.vioapic?.destroy();
   for (const vcpu of vm.vcpus) vcpu.arch.apic?.destroy();
 }
 
@@ -72,7 +78,8 @@ function create_pit(vm: kvm, flags: number): number {
   const chips = vm.arch.irqchip;
   if (chips?.vpit !== undefined) return -EEXIST;
   if (chips === undefined || !pic_in_kernel(vm)) return -ENOENT;
-  chips.vpit = new kvm_pit(vm, (flags & K.KVM_PIT_SPEAKER_DUMMY) !== 0, (level) => { kvm_set_irq(vm, 0, level); });
+  chips.vpit = new kvm_pit(vm, (flags & K.KVM_PIT_SPEAKER_DUMMY) !== 0, (level) => { kvm_set_irq(vm, 0, KVM_PIT_IRQ_SOURCE_ID, level); });
+  chips.vpit.set_reinject(true);
   return 0;
 }
 
@@ -83,10 +90,17 @@ function chip_state(vm: kvm, chip: K.kvm_irqchip, store: boolean): number {
   if (chips === undefined || chips.vpic === undefined) return -ENXIO;
   if (chip.chip_id > K.KVM_IRQCHIP_IOAPIC) return -EINVAL;
   const theirs = chip.chip_id === K.KVM_IRQCHIP_IOAPIC ? chip.chip.ioapic : chip.chip.pic;
-  const ours = chip.chip_id === K.KVM_IRQCHIP_IOAPIC ? chips.vioapic!.state : chips.vpic.pics[chip.chip_id as 0 | 1];
-  if (store) windowOf(ours).set(memberBytes(chip, theirs));
-  else memberBytes(chip, theirs).set(windowOf(ours));
-  if (store) chips.vpic.restored();
+  const bytes = memberBytes(chip, theirs);
+  if (chip.chip_id === K.KVM_IRQCHIP_IOAPIC) {
+    if (store) chips.vioapic!.set_state(bytes);
+    else chips.vioapic!.get_state(bytes);
+    return 0;
+  }
+  const ours = windowOf(chips.vpic.pics[chip.chip_id as 0 | 1]);
+  if (store) {
+    ours.set(bytes);
+    chips.vpic.restored();
+  } else bytes.set(ours);
   return 0;
 }
 /** The bytes of a member of a struct in the kernel's own memory. */
@@ -101,7 +115,7 @@ const with_pit = <T>(f: (pit: kvm_pit, arg: T) => number) => (vm: kvm, arg: T): 
 
 function irq_line(vm: kvm, line: K.kvm_irq_level): number {
   if (!irqchip_in_kernel(vm)) return -ENXIO;
-  line.status = kvm_set_irq(vm, line.irq, line.level !== 0);
+  line.status = kvm_set_irq(vm, line.irq, KVM_USERSPACE_IRQ_SOURCE_ID, line.level !== 0);
   return 0;
 }
 
@@ -146,6 +160,7 @@ function set_gsi_routing(vm: kvm, at: number): number {
     table.set(gsi, [...there, r]);
   }
   vm.arch.irqchip!.routes = table;
+  kvm_scan_ioapic(vm);
   return 0;
 }
 
@@ -164,12 +179,17 @@ export const irqchip_vm_ioctls: row<kvm>[] = [
   on (K.KVM_SET_PIT,           with_pit((pit, from) => pit.set_state(from))),
   on (K.KVM_GET_PIT2,          with_pit((pit, to) => pit.get_state(to))),
   on (K.KVM_SET_PIT2,          with_pit((pit, from) => pit.set_state(from))),
-  raw(K.KVM_REINJECT_CONTROL,  with_pit((_pit, at) => (copy_from_user(new Uint8Array(K.kvm_reinject_control.size), at) !== 0 ? -EFAULT : 0))),
+  raw(K.KVM_REINJECT_CONTROL,  with_pit((pit, at) => {
+    const control = new Uint8Array(K.kvm_reinject_control.size);
+    if (copy_from_user(control, at) !== 0) return -EFAULT;
+    pit.set_reinject(control[0] !== 0);
+    return 0;
+  })),
   raw(K.KVM_SET_GSI_ROUTING,   set_gsi_routing),
   on (K.KVM_IRQFD,             kvm_irqfd),
 ];
 export const irqchip_vcpu_ioctls: row<kvm_vcpu>[] = [
   on (K.KVM_GET_LAPIC,         (vcpu, to) => apic_of(vcpu, (apic) => apic.get_state(to))),
   on (K.KVM_SET_LAPIC,         (vcpu, from) => apic_of(vcpu, (apic) => apic.set_state(from))),
-  on (K.KVM_SET_VAPIC_ADDR,    (vcpu, va) => apic_of(vcpu, (apic) => { apic.vapic_addr = va.vapic_addr; return 0; })),
+  on (K.KVM_SET_VAPIC_ADDR,    (vcpu, va) => apic_of(vcpu, () => kvm_lapic_set_vapic_addr(vcpu, va.vapic_addr))),
 ];

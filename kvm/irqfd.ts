@@ -10,10 +10,11 @@ import { EBADF, EBUSY, EINVAL } from '../abi/errno.ts';
 import { KVM_IRQFD_FLAG_DEASSIGN, KVM_IRQFD_FLAG_RESAMPLE, type kvm_irqfd as kvm_irqfd_args } from '../abi/kvm/index.ts';
 import { POLLHUP, POLLIN } from '../abi/poll.ts';
 import { type eventfd_ctx, eventfd_ctx_fdget, eventfd_signal, wait_queue_entry } from '../kernel/exports.ts';
+import { KVM_IRQFD_RESAMPLE_IRQ_SOURCE_ID, KVM_USERSPACE_IRQ_SOURCE_ID, type kvm_irq_ack_notifier, kvm_register_irq_ack_notifier, kvm_unregister_irq_ack_notifier } from './irq-delivery.ts';
 import { kvm_set_irq } from './irqchip.ts';
 import { type kvm, irqchip_in_kernel, pic_in_kernel } from './kvm_host.ts';
 
-interface irqfd { readonly ctx: eventfd_ctx; readonly gsi: number; readonly entry: wait_queue_entry; readonly acked: ((pin: number) => void) | undefined }
+interface irqfd { readonly ctx: eventfd_ctx; readonly gsi: number; readonly entry: wait_queue_entry; readonly acked: kvm_irq_ack_notifier | undefined }
 const registered = (vm: kvm): irqfd[] => vm.irqfds as irqfd[];
 
 export function kvm_irqfd(vm: kvm, args: kvm_irqfd_args): number {
@@ -36,8 +37,8 @@ function assign(vm: kvm, args: kvm_irqfd_args): number {
   const raise = (): void => {
     if (ctx.count === 0n) return;
     ctx.count = 0n;
-    kvm_set_irq(vm, gsi, true);
-    if (again === undefined) kvm_set_irq(vm, gsi, false);
+    if (again !== undefined) kvm_set_irq(vm, gsi, KVM_IRQFD_RESAMPLE_IRQ_SOURCE_ID, true);
+    else for (const level of [true, false]) kvm_set_irq(vm, gsi, KVM_USERSPACE_IRQ_SOURCE_ID, level);
   };
   const entry = new wait_queue_entry((_entry, _mode, key) => {
     if ((key & POLLIN) !== 0) raise();
@@ -45,12 +46,11 @@ function assign(vm: kvm, args: kvm_irqfd_args): number {
     return false;
   });
   const second = again as eventfd_ctx | undefined;
-  const acked = second === undefined ? undefined : (pin: number): void => {
-    if (pin !== gsi) return;
-    kvm_set_irq(vm, gsi, false);
+  const acked = second === undefined ? undefined : { gsi, irq_acked: (): void => {
+    kvm_set_irq(vm, gsi, KVM_IRQFD_RESAMPLE_IRQ_SOURCE_ID, false);
     eventfd_signal(second);
-  };
-  if (acked !== undefined) vm.arch.irqchip!.vioapic!.ack_notifiers.add(acked);
+  } };
+  if (acked !== undefined) kvm_register_irq_ack_notifier(vm, acked);
   ctx.wqh.add(entry);
   registered(vm).push({ ctx, gsi, entry, acked });
   // It may have been signalled before anyone listened.
@@ -69,7 +69,7 @@ function remove(vm: kvm, which: (p: irqfd) => boolean): void {
   const list = registered(vm);
   for (const p of list.filter(which)) {
     p.ctx.wqh.remove(p.entry);
-    if (p.acked !== undefined) vm.arch.irqchip?.vioapic?.ack_notifiers.delete(p.acked);
+    if (p.acked !== undefined) kvm_unregister_irq_ack_notifier(vm, p.acked);
     list.splice(list.indexOf(p), 1);
   }
 }

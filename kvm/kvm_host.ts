@@ -49,6 +49,7 @@ export const KVM_REQ_CLOCK_UPDATE  = 1 << 17;
 export const KVM_REQ_GLOBAL_CLOCK_UPDATE = 1 << 18;
 export const KVM_REQ_MASTERCLOCK_UPDATE = 1 << 19;
 export const KVM_REQ_APF_READY     = 1 << 20;
+export const KVM_REQ_REPORT_TPR_ACCESS = 1 << 21;
 
 export const OUTSIDE_GUEST_MODE = 0;
 export const IN_GUEST_MODE = 1;
@@ -175,6 +176,7 @@ export class kvm_vcpu_arch {
   ia32_misc_enable_msr = 0x1800n;
   msr_ia32_power_ctl = 0n;
   smbase = 0x30000n;
+  tpr_access_reporting = false;
   tsc_offset = 0n;
   virtual_tsc_khz = 0;
   ia32_tsc_adjust_msr = 0n;
@@ -280,6 +282,8 @@ export class kvm_arch {
   hypercall_exit_enabled = 0n;
   x2apic_format = false;
   x2apic_broadcast_quirk_disabled = false;
+  /** Nanoseconds of one count of a local APIC's timer. */
+  apic_bus_cycle_ns = 1;
   n_requested_mmu_pages = 0;
   n_max_mmu_pages = 0;
   n_used_mmu_pages = 0;

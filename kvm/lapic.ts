@@ -11,21 +11,27 @@ import { KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_RUNNABLE, type kvm_lapic_state
 import { ApicBus, type ApicMessage } from '../machine/chips/apic-bus.ts';
 import { LocalApic, type LapicHost } from '../machine/chips/lapic.ts';
 import { windowOf } from '../abi/struct.ts';
-import { get_tsc, hrtimer } from '../kernel/exports.ts';
+import { get_tsc, hrtimer, ns_to_cycles } from '../kernel/exports.ts';
 import { kvm_vcpu_kick } from './block.ts';
 import { kvm_inject_nmi } from './events.ts';
 import { deliver_to_apics, kvm_ioapic_handles_vector } from './irq-delivery.ts';
 import { APIC_DEFAULT_PHYS_BASE, KVM_REQ_EVENT, KVM_REQ_IOAPIC_EOI_EXIT, type kvm_vcpu, kvm_make_request, kvm_x86 } from './kvm_host.ts';
 import { kvm_inject_smi } from './smm.ts';
-import { kvm_eoi } from './trace-irq.ts';
+import { guest_cpuid_has } from './cpuid.ts';
+import { report_tpr_access } from './vapic.ts';
+import { kvm_apic, kvm_apic_accept_irq, kvm_apic_ipi, kvm_eoi } from './trace-irq.ts';
 import { kvm_vcpu_reset } from './vcpu-create.ts';
 
-const APIC_LVR = 0x30 >> 2, APIC_LVTCMCI = 0x2f0 >> 2, APIC_LVT0 = 0x350 >> 2, APIC_ID = 0x20 >> 2, APIC_TMICT = 0x380, APIC_TMCCT = 0x390 >> 2;
+const APIC_LVR = 0x30 >> 2, APIC_LVTCMCI = 0x2f0 >> 2, APIC_LVT0 = 0x350 >> 2, APIC_ID = 0x20 >> 2, APIC_SPIV = 0xf0 >> 2, APIC_LDR = 0xd0 >> 2, APIC_TASKPRI = 0x80, APIC_TMCCT = 0x390 >> 2;
 const VERSION = 0x14, MAX_LVT = 5;
 const LVT_MASKED = 0x10000, EXTINT = 0x700;
 const DM_FIXED = 0, DM_LOWEST = 1, DM_SMI = 2, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6, DM_EXTINT = 7;
+const DIRECTED_EOI = 0x1000, LVR_DIRECTED_EOI = 1 << 24;
 const QUIRK_LINT0_REENABLED = 1n;
 const ENABLE = 0x800n, X2APIC = 0x400n;
+
+const icr_of = (m: ApicMessage, shorthand: number): number =>
+  (m.vector | (m.deliveryMode << 8) | (m.logical ? 0x800 : 0) | (m.assert ? 0x4000 : 0) | (m.level ? 0x8000 : 0) | (shorthand << 18)) >>> 0;
 
 /** The bus of one local APIC: its messages go to the vCPUs of the VM. */
 class VcpuBus extends ApicBus {
@@ -33,15 +39,9 @@ class VcpuBus extends ApicBus {
   constructor(apic: kvm_lapic) {
     super();
     this.apic = apic;
-    this.onEoi = (vector) => {
-      const { vcpu } = apic;
-      vcpu.kvm.arch.irqchip?.vioapic?.eoi(vector);
-      if (!kvm_ioapic_handles_vector(vcpu.kvm, vector)) return;
-      vcpu.arch.pending_ioapic_eoi = vector;
-      kvm_make_request(KVM_REQ_IOAPIC_EOI_EXIT, vcpu);
-    };
   }
   override send(message: ApicMessage, shorthand = 0): boolean {
+    if (kvm_apic_ipi.enabled) kvm_apic_ipi.trace({ icr_low: icr_of(message, shorthand), dest_id: message.destination });
     return deliver_to_apics(this.apic.vcpu.kvm, message, shorthand, this.apic) > 0;
   }
 }
@@ -51,10 +51,12 @@ export class kvm_lapic {
   readonly chip: LocalApic;
   init_pending = false;
   sipi_pending = false;
-  vapic_addr = 0n;
+  /** 0: none. */
+  vapic_addr = 0;
   /** The vector taken last, -1 once one was ended since: then there may be several in service. */
   highest_isr_cache = -1;
   private readonly timer: hrtimer;
+  private deadline = 0n;
 
   constructor(vcpu: kvm_vcpu) {
     this.vcpu = vcpu;
@@ -73,10 +75,25 @@ export class kvm_lapic {
       ended: (vector) => {
         this.highest_isr_cache = -1;
         if (kvm_eoi.enabled) kvm_eoi.trace({ apicid: vcpu.vcpu_id, vector });
+        if (kvm_ioapic_handles_vector(vcpu.kvm, vector)) this.send_eoi(vector);
       },
     };
-    this.chip = new LocalApic(vcpu.vcpu_id, host, new VcpuBus(this));
+    this.chip = new LocalApic(vcpu.vcpu_id, host, new VcpuBus(this), ns_to_cycles(vcpu.kvm.arch.apic_bus_cycle_ns));
   }
+
+  /** To the I/O APIC here, or in user space. */
+  private send_eoi(vector: number): void {
+    const { vcpu } = this;
+    const { vioapic } = vcpu.kvm.arch.irqchip!;
+    if (vioapic !== undefined) {
+      vioapic.eoi(this, vector, this.chip.isLevel(vector));
+      return;
+    }
+    vcpu.arch.pending_ioapic_eoi = vector;
+    kvm_make_request(KVM_REQ_IOAPIC_EOI_EXIT, vcpu);
+  }
+  /** The guest tells I/O APICs itself of ends. */
+  get directed_eoi(): boolean { return (this.chip.registers[APIC_SPIV]! & DIRECTED_EOI) !== 0; }
 
   private wake(): void {
     kvm_make_request(KVM_REQ_EVENT, this.vcpu);
@@ -99,7 +116,11 @@ export class kvm_lapic {
   }
   destroy(): void { this.timer.cancel(); }
 
-  set_version(): void { this.chip.registers[APIC_LVR] = VERSION | (MAX_LVT << 16); }
+  /** Directed EOI is for guests with an I/O APIC that has a register for it: never the one here. */
+  set_version(): void {
+    const directed = this.vcpu.kvm.arch.irqchip!.mode === 'split' && guest_cpuid_has(this.vcpu, 1, 'ecx', 21);
+    this.chip.registers[APIC_LVR] = VERSION | (MAX_LVT << 16) | (directed ? LVR_DIRECTED_EOI : 0);
+  }
   get hw_enabled(): boolean { return (this.vcpu.arch.apic_base & ENABLE) !== 0n; }
   base_changed(data: bigint): void { this.chip.x2apic = (data & (ENABLE | X2APIC)) === (ENABLE | X2APIC); }
 
@@ -107,7 +128,8 @@ export class kvm_lapic {
   accept(message: ApicMessage): number {
     switch (message.deliveryMode) {
       case DM_FIXED: case DM_LOWEST:
-        if (!this.chip.enabled) return 0;
+        if (!this.chip.enabled || !this.hw_enabled) return 0;
+        if (kvm_apic_accept_irq.enabled) kvm_apic_accept_irq.trace({ apicid: this.vcpu.vcpu_id, dm: message.deliveryMode << 8, tm: message.level ? 1 : 0, vec: message.vector });
         this.chip.accept(message.vector, message.level);
         return 1;
       case DM_NMI:
@@ -138,12 +160,10 @@ export class kvm_lapic {
   get_tpr(): number { return this.chip.taskPriority; }
 
   /** In the guest's TSC. */
-  get tscdeadline(): bigint {
-    const at = this.chip.tscDeadline;
-    return at === 0 ? 0n : BigInt.asUintN(64, BigInt(at) + this.vcpu.arch.tsc_offset);
-  }
+  get tscdeadline(): bigint { return this.chip.tscDeadline === 0 ? 0n : this.deadline; }
   set_tscdeadline(data: bigint): void {
     const at = BigInt.asIntN(64, data - this.vcpu.arch.tsc_offset);
+    this.deadline = data;
     this.chip.tscDeadline = data === 0n ? 0 : Math.max(1, Number(at));
   }
 
@@ -154,7 +174,11 @@ export class kvm_lapic {
   mmio_read(gpa: number, n: number, data: Uint8Array): boolean {
     if (!this.in_window(gpa)) return false;
     const offset = gpa - APIC_DEFAULT_PHYS_BASE;
-    const value = (offset & 15) + n > 4 || n > 4 ? 0 : this.chip.read(offset & 0xff0) >>> (8 * (offset & 3));
+    const register = offset & 0xff0;
+    if (register === APIC_TASKPRI) report_tpr_access(this.vcpu, false);
+    const word = this.chip.read(register);
+    if (kvm_apic.enabled) kvm_apic.trace({ rw: 0, reg: offset, val: BigInt(word >>> 0) });
+    const value = (offset & 15) + n > 4 || n > 4 ? 0 : word >>> (8 * (offset & 3));
     for (let i = 0; i < n; i++) data[i] = value >>> (8 * i);
     return true;
   }
@@ -162,29 +186,48 @@ export class kvm_lapic {
   mmio_write(gpa: number, n: number, data: Uint8Array): boolean {
     if (!this.in_window(gpa)) return false;
     const offset = gpa - APIC_DEFAULT_PHYS_BASE;
-    if (n === 4 && (offset & 15) === 0) this.chip.write(offset, (data[0]! | (data[1]! << 8) | (data[2]! << 16) | (data[3]! << 24)) >>> 0);
+    if (n !== 4 || (offset & 15) !== 0) return true;
+    const value = (data[0]! | (data[1]! << 8) | (data[2]! << 16) | (data[3]! << 24)) >>> 0;
+    if (kvm_apic.enabled) kvm_apic.trace({ rw: 1, reg: offset, val: BigInt(value) });
+    if (offset === APIC_TASKPRI) report_tpr_access(this.vcpu, true);
+    this.chip.write(offset, value);
     return true;
   }
-  x2apic_read(msr: number, _host: boolean): bigint | undefined { return this.chip.x2apic ? this.chip.readX2apic(msr) : undefined; }
-  x2apic_write(msr: number, data: bigint, _host: boolean): number { return this.chip.x2apic && this.chip.writeX2apic(msr, data) ? 0 : 1; }
+  x2apic_read(msr: number, _host: boolean): bigint | undefined {
+    const value = this.chip.x2apic ? this.chip.readX2apic(msr) : undefined;
+    if (value !== undefined && kvm_apic.enabled) kvm_apic.trace({ rw: 0, reg: (msr - 0x800) << 4, val: value });
+    return value;
+  }
+  x2apic_write(msr: number, data: bigint, _host: boolean): number {
+    if (!this.chip.x2apic) return 1;
+    if (kvm_apic.enabled) kvm_apic.trace({ rw: 1, reg: (msr - 0x800) << 4, val: data });
+    return this.chip.writeX2apic(msr, data) ? 0 : 1;
+  }
 
   // -------------------------------------------------------------- KVM_GET_LAPIC, KVM_SET_LAPIC
 
   get_state(to: kvm_lapic_state): number {
-    const { registers } = this.chip;
+    const { registers, id, x2apic } = this.chip;
     registers[APIC_TMCCT] = this.chip.read(0x390);
-    windowOf(to).set(new Uint8Array(registers.buffer, registers.byteOffset, 0x400));
+    const bytes = windowOf(to);
+    bytes.set(new Uint8Array(registers.buffer, registers.byteOffset, 0x400));
+    if (!x2apic) return 0;
+    const words = new Uint32Array(bytes.buffer, bytes.byteOffset, 0x100);
+    words[APIC_ID] = this.vcpu.kvm.arch.x2apic_format ? id : id << 24;
+    words[APIC_LDR] = this.chip.read(0xd0);
     return 0;
   }
   set_state(from: kvm_lapic_state): number {
     const bytes = windowOf(from);
     const words = new Uint32Array(bytes.buffer, bytes.byteOffset, 0x100);
-    if (this.chip.x2apic && words[APIC_ID] !== this.vcpu.vcpu_id && words[APIC_ID]! >>> 24 !== this.vcpu.vcpu_id) return -EINVAL;
-    const { registers } = this.chip;
+    const { registers, id, x2apic } = this.chip;
+    // In x2APIC mode the ID cannot be changed. Only user space that knows 32-bit IDs is told of a wrong one.
+    if (x2apic && this.vcpu.kvm.arch.x2apic_format && words[APIC_ID] !== id) return -EINVAL;
     registers.set(words);
+    if (x2apic) registers[APIC_ID] = id << 24;
     this.set_version();
-    this.chip.write(APIC_TMICT, registers[APIC_TMICT >> 2]!);
-    this.chip.update();
+    this.highest_isr_cache = -1;
+    this.chip.restored(words[APIC_TMCCT]!);
     kvm_make_request(KVM_REQ_EVENT, this.vcpu);
     return 0;
   }

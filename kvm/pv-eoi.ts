@@ -37,7 +37,7 @@ function put(vcpu: kvm_vcpu, value: number): boolean {
 /** Before an entry. */
 export function apic_sync_pv_eoi_to_guest(vcpu: kvm_vcpu): void {
   const apic = vcpu.arch.apic!;
-  if (!pv_eoi_enabled(vcpu) || apic.chip.anyRequested() || apic.highest_isr_cache === -1 || kvm_ioapic_handles_vector(vcpu.kvm, apic.highest_isr_cache)) return;
+  if (!pv_eoi_enabled(vcpu) || apic.chip.highestRequested() >= 0 || apic.highest_isr_cache === -1 || kvm_ioapic_handles_vector(vcpu.kvm, apic.highest_isr_cache)) return;
   if (put(vcpu, KVM_PV_EOI_ENABLED)) vcpu.arch.pv.eoi_pending = true;
 }
 

@@ -20,7 +20,7 @@ import { kvm_vcpu_block, kvm_vcpu_running, vcpu_block } from './block.ts';
 import { cr8_of, kvm_set_cr8 } from './cr.ts';
 import { kvm_check_and_inject_events, kvm_exception_pending, kvm_vcpu_ioctl_x86_get_vcpu_events, kvm_vcpu_ioctl_x86_set_vcpu_events, process_nmi } from './events.ts';
 import {
-  IN_GUEST_MODE, KVM_REQ_APF_READY, KVM_REQ_CLOCK_UPDATE, KVM_REQ_EVENT, KVM_REQ_GLOBAL_CLOCK_UPDATE, KVM_REQ_IOAPIC_EOI_EXIT, KVM_REQ_MASTERCLOCK_UPDATE, KVM_REQ_MSR_FILTER_CHANGED, KVM_REQ_NMI, KVM_REQ_SMI, KVM_REQ_STEAL_UPDATE, KVM_REQ_TLB_FLUSH, KVM_REQ_TRIPLE_FAULT, KVM_REQ_UNBLOCK, OUTSIDE_GUEST_MODE,
+  IN_GUEST_MODE, KVM_REQ_APF_READY, KVM_REQ_CLOCK_UPDATE, KVM_REQ_EVENT, KVM_REQ_GLOBAL_CLOCK_UPDATE, KVM_REQ_IOAPIC_EOI_EXIT, KVM_REQ_MASTERCLOCK_UPDATE, KVM_REQ_MSR_FILTER_CHANGED, KVM_REQ_NMI, KVM_REQ_SMI, KVM_REQ_STEAL_UPDATE, KVM_REQ_REPORT_TPR_ACCESS, KVM_REQ_TLB_FLUSH, KVM_REQ_TRIPLE_FAULT, KVM_REQ_UNBLOCK, OUTSIDE_GUEST_MODE,
   type kvm_vcpu, kvm_check_request, kvm_make_request, kvm_x86, lapic_in_kernel, pic_in_kernel,
 } from './kvm_host.ts';
 import { kvm_apic_accept_events, kvm_apic_accept_pic_intr } from './lapic.ts';
@@ -28,6 +28,7 @@ import { kvm_check_async_pf_completion } from './async_pf.ts';
 import { kvm_pv_vcpu_load } from './pv-cpuid.ts';
 import { apic_sync_pv_eoi_from_guest, apic_sync_pv_eoi_to_guest } from './pv-eoi.ts';
 import { kvm_gen_kvmclock_update, kvm_guest_time_update, kvm_update_masterclock } from './pvclock.ts';
+import { kvm_exit_tpr_access, kvm_lapic_sync_from_vapic, kvm_lapic_sync_to_vapic } from './vapic.ts';
 import { kvm_steal_time_set_preempted, record_steal_time } from './steal-time.ts';
 import { kvm_entry, kvm_exit, kvm_fpu, kvm_userspace_exit, trace_kvm_entry, trace_kvm_exit } from './trace.ts';
 import { process_smi } from './smm.ts';
@@ -109,6 +110,10 @@ function handle_requests(vcpu: kvm_vcpu): number {
     kvm_x86.flush_tlb_current(vcpu);
     vcpu.stat.tlb_flush++;
   }
+  if (kvm_check_request(KVM_REQ_REPORT_TPR_ACCESS, vcpu)) {
+    kvm_exit_tpr_access(vcpu);
+    return 0;
+  }
   if (kvm_check_request(KVM_REQ_TRIPLE_FAULT, vcpu)) {
     vcpu.run.exit_reason = KVM_EXIT_SHUTDOWN;
     vcpu.mmio_needed = false;
@@ -156,7 +161,10 @@ function vcpu_enter_guest(vcpu: kvm_vcpu): number {
     kvm_check_and_inject_events(vcpu);
     if (vcpu.kvm.vm_dead) return -EIO;
     if (wantsWindow) kvm_x86.enable_irq_window(vcpu);
-    if ((arch.pv.eoi_msr & 1n) !== 0n && arch.apic !== undefined) apic_sync_pv_eoi_to_guest(vcpu);
+    if (arch.apic !== undefined) {
+      if ((arch.pv.eoi_msr & 1n) !== 0n) apic_sync_pv_eoi_to_guest(vcpu);
+      if (arch.apic.vapic_addr !== 0) kvm_lapic_sync_to_vapic(vcpu);
+    }
   }
   const loaded = kvm_x86.load_mmu_pgd(vcpu);
   if (loaded < 0) {
@@ -191,6 +199,7 @@ function in_guest(vcpu: kvm_vcpu): number {
   kvm_x86.handle_exit_irqoff(vcpu);
   this_processor().interruptFlag = true;
   if (vcpu.arch.pv.eoi_pending) apic_sync_pv_eoi_from_guest(vcpu);
+  if (vcpu.arch.apic !== undefined && vcpu.arch.apic.vapic_addr !== 0) kvm_lapic_sync_from_vapic(vcpu);
   if (vcpu.arch.pv.tsc_always_catchup) kvm_make_request(KVM_REQ_CLOCK_UPDATE, vcpu);
   const r = kvm_x86.handle_exit(vcpu);
   if (typeof r === 'number') return r;

@@ -5,7 +5,7 @@
  */
 import { E2BIG, EBUSY, EEXIST, EFAULT, EINVAL, ENXIO } from '../abi/errno.ts';
 import {
-  KVM_X86_GRP_SYSTEM, KVM_X86_XCOMP_GUEST_SUPP, type kvm_device_attr, type kvm_interrupt, type kvm_tpr_access_ctl, type kvm_userspace_memory_region2,
+  KVM_X86_GRP_SYSTEM, KVM_X86_XCOMP_GUEST_SUPP, type kvm_device_attr, type kvm_interrupt, type kvm_userspace_memory_region2,
 } from '../abi/kvm/index.ts';
 import type { Word } from '../abi/process.ts';
 import { copy_from_user, copy_to_user } from '../kernel/exports.ts';
@@ -87,9 +87,6 @@ export function kvm_vcpu_ioctl_nmi(vcpu: kvm_vcpu): number {
 export function kvm_vcpu_ioctl_smi(vcpu: kvm_vcpu): number {
   kvm_inject_smi(vcpu);
   return 0;
-}
-export function vcpu_tpr_access_reporting(_vcpu: kvm_vcpu, tac: kvm_tpr_access_ctl): number {
-  return tac.flags !== 0 ? -EINVAL : 0;
 }
 
 /** KVM_SET_SIGNAL_MASK: eight bytes of mask, or none to give it up. */

@@ -119,13 +119,21 @@ export class LocalApic {
     return vector;
   }
 
-  /** Some vector waits in IRR, deliverable or not. */
-  anyRequested(): boolean {
-    return this.highest(R.APIC_IRR) >= 0;
+  /** Of the vectors that wait, deliverable or not, -1 none. */
+  highestRequested(): number {
+    return this.highest(R.APIC_IRR);
+  }
+  highestInService(): number {
+    return this.highest(R.APIC_ISR);
   }
 
   isRequested(vector: number): boolean {
     return this.testBit(R.APIC_IRR, vector);
+  }
+
+  /** The vector came from a level-triggered line. */
+  isLevel(vector: number): boolean {
+    return this.testBit(R.APIC_TMR, vector);
   }
 
   isInService(vector: number): boolean {
@@ -156,6 +164,16 @@ export class LocalApic {
     if (level) this.setBit(R.APIC_TMR, vector);
     else this.clearBit(R.APIC_TMR, vector);
     this.setBit(R.APIC_IRR, vector);
+    this.update();
+  }
+
+  /** After registers were copied in: the timer goes on from the count it stood at. */
+  restored(currentCount: number): void {
+    const initial = this.registers[at(R.APIC_TMICT)]!;
+    if (this.timerMode() !== R.APIC_LVT_TIMER_TSCDEADLINE) {
+      const left = currentCount !== 0 ? Math.min(currentCount, initial) : this.timerMode() === R.APIC_LVT_TIMER_PERIODIC ? initial : 0;
+      this.setDeadline(left === 0 ? Number.POSITIVE_INFINITY : this.host.now() + left * this.cyclesPerCount());
+    }
     this.update();
   }
 
