@@ -5,7 +5,7 @@
  * A fault is thrown before the instruction has changed any state; RIP still points at it. One object serves all
  * throws, for only one processor runs at a time and a fault is taken up before the next can be raised.
  */
-import type { CpuState } from './state.ts';
+import { type CpuState, STATE } from './state.ts';
 
 export const DE_VECTOR = 0, DB_VECTOR = 1, NMI_VECTOR = 2, BP_VECTOR = 3, OF_VECTOR = 4, BR_VECTOR = 5, UD_VECTOR = 6, NM_VECTOR = 7, DF_VECTOR = 8;
 export const TS_VECTOR = 10, NP_VECTOR = 11, SS_VECTOR = 12, GP_VECTOR = 13, PF_VECTOR = 14, MF_VECTOR = 16, AC_VECTOR = 17, MC_VECTOR = 18, XM_VECTOR = 19;
@@ -70,6 +70,9 @@ export function raisePageFault(_cpu: CpuState, linear: number, error: number): n
 export function raiseDebug(_cpu: CpuState, dr6: number): never {
   throw set(thrownFault, DB_VECTOR, NO_ERROR, 0, dr6, 3, 0);
 }
+
+/** What an unmasked SIMD floating-point exception is: #XM, if the system has said that it handles it (CR4.OSXMMEXCPT). */
+export const simdVector = (cpu: CpuState): number => (cpu.u32[STATE.cr4 >>> 2]! & 0x400 ? XM_VECTOR : UD_VECTOR);
 
 /** A software interrupt that someone above the instruction is to take. */
 export function raiseTrap(_cpu: CpuState, vector: number, type: 4 | 5 | 6, length: number): never {

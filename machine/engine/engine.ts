@@ -5,7 +5,7 @@
  * for what is rare: TLB misses and accesses no single host address can serve, code not yet decoded, exec rows. What
  * those throw never travels through WebAssembly: it is kept in `fault` and the emitted code leaves by a return code.
  */
-import { DE_VECTOR, Fault, GP_VECTOR, AC_VECTOR, SS_VECTOR, PFERR_FETCH, PFERR_USER, PFERR_WRITE, raise } from '../cpu/exceptions.ts';
+import { DE_VECTOR, Fault, GP_VECTOR, AC_VECTOR, SS_VECTOR, PFERR_FETCH, PFERR_USER, PFERR_WRITE, XM_VECTOR, raise, simdVector } from '../cpu/exceptions.ts';
 import { breakpointsArmed, noteAccess } from '../cpu/debug.ts';
 import { type EngineHooks, VM_EXIT } from '../cpu/hooks.ts';
 import { linearAddress, readPhysical, writePhysical } from '../cpu/memory.ts';
@@ -133,7 +133,7 @@ export class Engine implements EngineHooks {
       },
       commit: () => { this.commit(); },
       raise: (_cpu, vector) => {
-        try { raise(this.cpu, vector!); } catch (e) { this.thrown = e; }
+        try { raise(this.cpu, vector === XM_VECTOR ? simdVector(this.cpu) : vector!); } catch (e) { this.thrown = e; }
       },
       segmentSlow: (_cpu, offset, access) => {
         try {

@@ -10,7 +10,7 @@ import type { Runtime } from './runtime.ts';
 import type { Shape } from './shape.ts';
 import { TLB_MASK } from './tlb.ts';
 import { type RegisterField, Translation } from './translation.ts';
-import type { Code, I32, I64, L32, L64 } from './wasm-emitter.ts';
+import type { Code, I32, I64, L32, L64, LV } from './wasm-emitter.ts';
 
 /** What an instruction needs of the region it is part of. */
 export interface Frame {
@@ -23,6 +23,12 @@ export interface Frame {
   readonly tlbWrite: L32;
   readonly tlbTag: L64;
   register(n: number, written: boolean): L64;
+  /** Translation.unusualMxcsr(), which nothing in a region changes. */
+  unusualMxcsr(): I32;
+  /** XMM registers that a check in this block has shown to hold no denormals, as numbers of which kind. */
+  readonly ordinary: Map<number, string>;
+  /** Of kind and number of a register that the loop does not write: whether it holds a denormal. */
+  readonly invariants: ReadonlyMap<string, L32>;
   /** Goes on at an offset of the page, `count` instructions of the block having retired. */
   edge(count: number, offset: number): void;
   /** Leaves the region in front of an instruction that it cannot do. */
@@ -125,6 +131,24 @@ export class HotTranslation extends Translation {
   // ---- control
   leave(): void { this.frame.leave(this.before, this.at.start); }
   override raise(): void { this.leave(); }
+  override rarely(): void { this.leave(); }
+
+  // ---- floating point
+  override unusualMxcsr(): I32 { return this.frame.unusualMxcsr(); }
+  override isOrdinary(i: number, kind: string): boolean | L32 {
+    if (this.isMemory(i)) return false;
+    const n = this.number(this.field(i));
+    return this.frame.ordinary.get(n) === kind || (this.frame.invariants.get(`${kind}${n}`) ?? false);
+  }
+  override noteOrdinary(i: number, kind: string): void { if (!this.isMemory(i)) this.frame.ordinary.set(this.number(this.field(i)), kind); }
+  override writeV(i: number, v: LV, unaligned = false): void {
+    super.writeV(i, v, unaligned);
+    if (!this.isMemory(i)) this.frame.ordinary.delete(this.number(this.field(i)));
+  }
+  override writeImplicitV(n: number, v: LV): void {
+    super.writeImplicitV(n, v);
+    this.frame.ordinary.delete(n);
+  }
   jump(): void { this.frame.edge(this.before + 1, this.at.end + Number(this.insn.imm)); }
   jumpTo(rip: L64): void { this.frame.exitTo(this.before + 1, rip, this.shape.row.mnemonic === 'RET'); }
   repeat(): void { throw new TypeError(`${this.shape.row.mnemonic} repeats itself`); }

@@ -11,13 +11,14 @@
  * out, and each way subtracts the instructions on it. FUEL bounds a call, for V8 cannot replace the code of a running one.
  */
 import type { Insn } from '../cpu/opcode-row.ts';
+import { floatKind, holdsDenormal } from '../cpu/opcodes/ordinary.ts';
 import { STATE } from '../cpu/state.ts';
 import { HotFlags, flagUse } from './hot-flags.ts';
 import { type Frame, type HotInsn, HotTranslation } from './hot-translation.ts';
 import { ENGINE } from './layout.ts';
 import { HANDLER_PARAMS, HANDLER_RESULTS, importRuntime } from './runtime.ts';
 import type { Shape } from './shape.ts';
-import { type Code, type L32, type L64, WasmModule, i32, i64 } from './wasm-emitter.ts';
+import { type Code, type I32, type L32, type L64, WasmModule, i32, i64 } from './wasm-emitter.ts';
 
 const PAGE = 4096;
 const MAX_INSTRUCTIONS = 400;
@@ -63,6 +64,13 @@ function hotInsn(offset: number, fetch: Fetch): HotInsn | undefined {
   const use = flagUse(row.mnemonic, row.reads, row.writes, row.undefined, count);
   return { insn, shape, start: offset, end: offset + insn.length, use, leaves: mayLeave(insn, shape) };
 }
+/** XMM registers that an instruction writes: all it names but plain sources, and one that it does not name. */
+const xmmWritten = ({ insn }: HotInsn): number[] => {
+  const [first = '', second = ''] = insn.row.operands;
+  if ('GE'.includes(first[0]!) && first !== '' || /^U?COMIS|^PTEST/.test(insn.row.mnemonic)) return [];
+  if ('WU'.includes(first[0]!)) return insn.mod === 3 ? [insn.rm] : [];
+  return second === '' ? [insn.reg] : /^PCMP.STRM/.test(insn.row.mnemonic) ? [insn.reg, 0] : [insn.reg];
+};
 const STACK = new Set(['PUSH', 'POP', 'CALL', 'RET', 'LEAVE', 'DIV', 'IDIV', 'XLAT', 'JMP']);
 /** Whether it can leave the region before it has begun, but for what all of its block have in common. */
 const mayLeave = (insn: Insn, shape: Shape): boolean =>
@@ -196,6 +204,7 @@ class RegionEmitter implements Frame {
     this.rest = c.local(i32);
     this.leftAt = c.local(i32);
     this.stuck = c.local(i32);
+    this.unusual = c.local(i32);
     this.tlbRead = c.local(i32);
     this.tlbWrite = c.local(i32);
     this.tlbTag = c.local(i64);
@@ -233,7 +242,10 @@ class RegionEmitter implements Frame {
       const rip = c.add(c.get(this.ripPage), c.extendu(c.get(this.leftAt)));
       c.set(this.rip, this.wide ? rip : c.and(rip, c.const(0xffff_ffff)));
     });
-    c.insert(body, () => this.used.forEach((n) => c.set(this.registers[n]!, c.load64(c.get(cpu), STATE.gpr + 8 * n))));
+    c.insert(body, () => {
+      if (this.usesMxcsr) c.set(this.unusual, c.ne32(c.and32(c.load32(c.get(cpu), STATE['fpu.mxcsr']!), c.const32(0x7fa0)), c.const32(0x1fa0)));
+      this.used.forEach((n) => c.set(this.registers[n]!, c.load64(c.get(cpu), STATE.gpr + 8 * n)));
+    });
     for (const n of this.written) c.store64(c.get(cpu), c.get(this.registers[n]!), STATE.gpr + 8 * n);
     this.flags.storeAll();
     c.store32(c.get(cpu), c.sub32(c.add32(c.get(budget), c.get(this.rest)), c.get(this.stuck)), STATE.budget);
@@ -321,15 +333,37 @@ class RegionEmitter implements Frame {
     }
     const item = items[i]!;
     if (!isLoop(item)) { this.block(item); return; }
+    const outside = this.invariants;
+    this.invariants = this.testInvariants(item);
     this.c.loop((label) => {
       this.back.set(item.header, label);
       this.sequence(item.items, item.items.length - 1);
     });
+    this.invariants = outside;
+  }
+
+  /** Tests XMM registers that a loop reads as numbers and does not write, before it begins. */
+  private testInvariants(loop: Loop): Map<string, L32> {
+    const { c, cpu } = this;
+    const blocks = this.plan.order.filter((b) => b === loop.header || this.around.get(b)!.includes(loop));
+    const insns = blocks.flatMap((b) => b.insns).filter(({ insn }) => insn.row.attributes.has('sse'));
+    const written = new Set(insns.flatMap((i) => xmmWritten(i)));
+    const tested = new Map<string, L32>(this.invariants);
+    for (const { insn } of insns) {
+      const kind = floatKind(insn.row.mnemonic);
+      if (kind === undefined || insn.mod !== 3 || written.has(insn.rm) || tested.has(`${kind}${insn.rm}`)) continue;
+      const l = c.local(i32);
+      c.keepForever(l);
+      c.set(l, holdsDenormal(c, kind, c.loadV(c.get(cpu), STATE['fpu.xmm']! + 16 * insn.rm)));
+      tested.set(`${kind}${insn.rm}`, l);
+    }
+    return tested;
   }
 
   private block(b: Block): void {
     const { c, flags } = this;
     this.current = b;
+    this.ordinary.clear();
     flags.forget();
     if (b.header) c.if(c.lts32(c.get(this.budget), c.const32(b.need)), () => this.exit(0, b.start));
     b.insns.forEach((i, k) => {
@@ -346,6 +380,14 @@ class RegionEmitter implements Frame {
   // ---------------------------------------------------------------- Frame
 
   private readonly used = new Set<number>();
+  readonly ordinary = new Map<number, string>();
+  invariants = new Map<string, L32>();
+  private usesMxcsr = false;
+  private readonly unusual: L32;
+  unusualMxcsr(): I32 {
+    this.usesMxcsr = true;
+    return this.c.get(this.unusual);
+  }
   register(n: number, written: boolean): L64 {
     this.used.add(n);
     if (written) this.written.add(n);

@@ -97,7 +97,7 @@ export abstract class Translation {
     const { kind } = this.operands[i]!;
     return this.shape.memory && (kind === 'E' || kind === 'M' || kind === 'W' || kind === 'O');
   }
-  private field(i: number): RegisterField {
+  protected field(i: number): RegisterField {
     const { kind } = this.operands[i]!;
     return kind === 'G' || kind === 'V' || kind === 'P' ? 'reg' : kind === 'B' || kind === 'H' ? 'vvvv' : 'rm';
   }
@@ -258,6 +258,20 @@ export abstract class Translation {
     const { c } = this;
     c.if(c.eqz32(c.call32(this.runtime.simd, c.get(this.cpu), c.const32(n))), () => this.raise(XM_VECTOR));
   }
+  /**
+   * The rare way to do the instruction, calls included. Nothing may have been written before. A region leaves it to the cold tier:
+   * a call that it may make costs all its registers.
+   */
+  rarely(body: () => void): void { body(); }
+  /** Whether MXCSR keeps what WebAssembly computes from standing: not to nearest, an exception unmasked, or PE not yet set. */
+  unusualMxcsr(): I32 { return this.c.ne32(this.c.and32(this.state32(STATE['fpu.mxcsr']!), this.c.const32(0x7fa0)), this.c.const32(0x1fa0)); }
+  /**
+   * Whether the XMM operand is known to hold no denormal as a number of its kind (ps pd ss sd): true; or a local that says whether
+   * it does, tested before the loop.
+   */
+  isOrdinary(_i: number, _kind: string): boolean | L32 { return false; }
+  /** Says so, of what the XMM operand holds from now on. */
+  noteOrdinary(_i: number, _kind: string): void {}
   /** What it left, `at` bytes into its area. */
   simdResult(at: number): LV { return this.c.keepV(this.c.loadV(this.c.get(this.cpu), ENGINE.simd + at)); }
   /** #GP for an address that is not aligned comes before the segment's own faults. */

@@ -93,6 +93,8 @@ export class Code extends Bytes {
   trackLocals(): void { this.lent = new Set(); }
   /** Takes back all of them but those to keep. */
   reclaim(keep: (l: Local) => boolean): void { for (const l of this.lent ?? []) if (!keep(l)) this.release(l); }
+  /** Never takes this one back. */
+  keepForever(l: Local): void { this.lent?.delete(l); }
   /** Gives a local back for reuse. */
   release(l: Local): void {
     this.lent?.delete(l);
@@ -231,6 +233,11 @@ export class Code extends Bytes {
     this.byte(0x44);
     for (const b of new Uint8Array(new Float64Array([n]).buffer)) this.byte(b);
     return F64;
+  }
+  constF32(n: number): F32 {
+    this.byte(0x43);
+    for (const b of new Uint8Array(new Float32Array([n]).buffer)) this.byte(b);
+    return F32;
   }
   opF64(opcode: number, ..._args: Any[]): F64 { this.byte(opcode); return F64; }
   opF32(opcode: number, ..._args: Any[]): F32 { this.byte(opcode); return F32; }

@@ -13,7 +13,7 @@ import { HotTranslation } from '../../machine/engine/hot-translation.ts';
 import { RECORD_SIZE } from '../../machine/engine/record.ts';
 import { HANDLER_PARAMS, type Runtime } from '../../machine/engine/runtime.ts';
 import type { Shape } from '../../machine/engine/shape.ts';
-import { Code, i32, i64 } from '../../machine/engine/wasm-emitter.ts';
+import { type L32, Code, i32, i64 } from '../../machine/engine/wasm-emitter.ts';
 
 const BYTES = [0x01, 0xd8];                    // add eax,ebx
 const doc = readFileSync(new URL('../../docs/engine.md', import.meta.url), 'utf8');
@@ -59,7 +59,7 @@ test('the worked example inside a region', () => {
   const flags = new HotFlags(c, cpu);
   const unused = () => assert.fail('not needed here');
   const use = flagUse('ADD', '', 'oszapc', '', undefined);
-  const frame = { c, cpu, runtime, flags, ripPage: rax, tlbRead: cpu, tlbWrite: cpu, tlbTag: rax, register: (n: number) => n === 0 ? rax : rbx, edge: unused, leave: unused, exitTo: unused };
+  const frame = { c, cpu, runtime, flags, ripPage: rax, tlbRead: cpu, tlbWrite: cpu, tlbTag: rax, register: (n: number) => n === 0 ? rax : rbx, edge: unused, leave: unused, exitTo: unused, unusualMxcsr: unused, ordinary: new Map<number, string>(), invariants: new Map<string, L32>() };
   flags.begin(use);
   meaning.emit(new HotTranslation(frame, { insn, shape, start: 0, end: 2, use, leaves: false }, 0));
   assert.equal(block('The same in a region'), hex(c.bytes.slice(0, c.length)));

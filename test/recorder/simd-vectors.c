@@ -4,6 +4,7 @@
  *
  *   gcc -O1 -o simd-vectors simd-vectors.c && node --import tsx simd-forms.ts | ./simd-vectors > ../golden/simd-vectors.txt
  *   echo "ADDPS 0f58ca f 256" | ./simd-vectors --show 17
+ *   … | ./simd-vectors --group 1                       a hash a case; SIMD_GROUP=1 and SIMD_VECTORS=file make the test compare them
  *
  * Input: the lines of simd-forms.ts. The inputs of case i come from the generator below, seeded by a hash of the code bytes and i; the
  * test repeats them. Output: the line and a hash for each 16 cases; with --show N everything about case N.
@@ -98,12 +99,12 @@ static void show(const char *what, struct state *s)
 {
     printf("%s xmm0 %08x%08x%08x%08x xmm1 %08x%08x%08x%08x xmm2 %08x%08x%08x%08x\n", what, s->xmm[3], s->xmm[2], s->xmm[1], s->xmm[0], s->xmm[7], s->xmm[6], s->xmm[5], s->xmm[4], s->xmm[11], s->xmm[10], s->xmm[9], s->xmm[8]);
     printf("  mem %08x%08x%08x%08x %08x%08x%08x%08x rax %lx rbx %lx rcx %lx rdx %lx\n", s->mem[7], s->mem[6], s->mem[5], s->mem[4], s->mem[3], s->mem[2], s->mem[1], s->mem[0], s->rax, s->rbx, s->rcx, s->rdx);
-    printf("  mm1 %016lx mm2 %016lx mxcsr %04x flags %03x\n", s->mm[0], s->mm[1], s->mxcsr, s->flags);
+    printf("  mm1 %016lx mm2 %016lx mxcsr %04x flags %03x\n", s->mm[0], s->mm[1], s->mxcsr, s->flags & 0x8d5);
 }
 
 int main(int argc, char **argv)
 {
-    int shown = argc == 3 ? atoi(argv[2]) : -1;
+    int shown = argc == 3 && !strcmp(argv[1], "--show") ? atoi(argv[2]) : -1, group = argc == 3 && shown < 0 ? atoi(argv[2]) : 16;
     unsigned char *page = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     char name[64], hex[64], kind;
     int cases;
@@ -166,7 +167,7 @@ int main(int argc, char **argv)
                 mix(vector - 1);
                 mix(fault_mxcsr);
             }
-            if (i % 16 == 15) { if (shown < 0) printf("%08x", hash); hash = 0; }
+            if (i % group == group - 1) { if (shown < 0) printf("%08x", hash); hash = 0; }
         }
         if (shown < 0) printf("\n");
         fflush(stdout);

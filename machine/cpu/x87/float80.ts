@@ -29,7 +29,7 @@ export const negated = (a: Float80): Float80 => make(a.sign ^ 1, a.exponent, a.m
 
 /** Power of two that the mantissa counts in. */
 export const scaleOf = (a: Float80): number => Math.max(a.exponent, 1) - BIAS - 63;
-function bitLength(n: bigint): number {
+export function bitLength(n: bigint): number {
   if (n === 0n) return 0;
   const hex = n.toString(16);
   return 4 * hex.length - Math.clz32(Number.parseInt(hex[0]!, 16)) + 28;
@@ -56,8 +56,8 @@ function shiftRight(mantissa: bigint, drop: number, sticky: boolean, direction: 
 }
 
 /** sign × mantissa × 2^scale (and a little more if sticky) in a format of `precision` bits and the given exponent range. */
-function roundTo(sign: number, mantissa: bigint, scale: number, sticky: boolean, precision: number, direction: number, minExponent: number, maxExponent: number):
-  { mantissa: bigint; scale: number; flags: number; up: boolean; overflow: boolean } {
+export function roundTo(sign: number, mantissa: bigint, scale: number, sticky: boolean, precision: number, direction: number, minExponent: number, maxExponent: number):
+  { mantissa: bigint; scale: number; flags: number; up: boolean; overflow: boolean; tiny: boolean } {
   const length = bitLength(mantissa);
   let drop = length - precision;
   // The lowest bit may not be worth less than that of the smallest denormal.
@@ -69,11 +69,11 @@ function roundTo(sign: number, mantissa: bigint, scale: number, sticky: boolean,
   const { result, inexact, up } = shiftRight(mantissa, drop, sticky, direction, sign);
   const flags = inexact ? PE | (tiny ? UE : 0) : 0;
   const overflow = result !== 0n && bitLength(result) + scale + drop - 1 > maxExponent;
-  return { mantissa: result, scale: scale + drop, flags: overflow ? OE | PE : flags, up, overflow };
+  return { mantissa: result, scale: scale + drop, flags: overflow ? OE | PE : flags, up, overflow, tiny };
 }
 
 /** Does an overflow go to infinity, rather than to the largest finite number? */
-const overflowsToInfinity = (sign: number, direction: number) => direction === 0 || (direction === 1 && sign === 1) || (direction === 2 && sign === 0);
+export const overflowsToInfinity = (sign: number, direction: number) => direction === 0 || (direction === 1 && sign === 1) || (direction === 2 && sign === 0);
 
 export function round(sign: number, mantissa: bigint, scale: number, sticky: boolean, { precision, direction }: Rounding): Rounded {
   if (mantissa === 0n && !sticky) return { value: zero(sign), flags: 0, up: false };

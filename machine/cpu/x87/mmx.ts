@@ -9,7 +9,8 @@ import { checkAlignment, explicit, linearAddress, probeWrite, readLinear, writeL
 import type { Exec, Insn } from '../opcode-row.ts';
 import { operandAddress, readGpr, writeGpr } from '../operands.ts';
 import { type CpuState, RDI, fpu_state } from '../state.ts';
-import { FLOAT32, FLOAT64, type Float80, IE, PE, fromFormat, fromInteger, isInfinite, isNaN80, toFormat, toInteger } from './float80.ts';
+import { GP_VECTOR, raise, simdVector } from '../exceptions.ts';
+import { DOUBLE, SINGLE, begin, direction, finish, fromInteger, integerOf } from '../soft-float.ts';
 import { type X87, x87 } from './stack.ts';
 
 const OFF = fpu_state.offset;
@@ -252,44 +253,37 @@ export const fromXmm: Exec = (cpu, insn) => {
   writeMm(cpu, insn.reg, d);
 };
 
-const direction = (cpu: CpuState): number => new DataView(cpu.fpu.buffer, cpu.fpu.byteOffset).getUint32(OFF.mxcsr, true) >> 13 & 3;
-function raiseFlags(cpu: CpuState, flags: number): void {
-  const view = new DataView(cpu.fpu.buffer, cpu.fpu.byteOffset);
-  view.setUint32(OFF.mxcsr, view.getUint32(OFF.mxcsr, true) | flags, true);
+/** What is not masked is raised before the x87 state changes. */
+function finishOrRaise(cpu: CpuState): void {
+  if (!finish(cpu)) raise(cpu, simdVector(cpu));
 }
 /** CVTPI2PS and CVTPI2PD. A memory operand leaves the x87 alone in the second. */
 export const integersToFloats = (double: boolean): Exec => (cpu, insn) => {
   readSource(cpu, insn, 8);
-  if (!double || insn.mod === 3) enter(cpu);
   if (insn.mod === 3) readMm(cpu, insn.rm, s);
+  x87(cpu).wait();
+  begin(cpu);
+  const values = [0, 1].map((i) => fromInteger(BigInt(s.s32[i]!), double ? DOUBLE : SINGLE));
+  finishOrRaise(cpu);
+  if (!double || insn.mod === 3) enter(cpu);
   const to = xmm(cpu, insn.reg);
-  for (let i = 0; i < 2; i++) {
-    if (double) to.setFloat64(8 * i, s.s32[i]!, true);
-    else {
-      const { bits, flags } = toFormat(fromInteger(BigInt(s.s32[i]!)), FLOAT32, direction(cpu));
-      to.setUint32(4 * i, Number(bits), true);
-      raiseFlags(cpu, flags);
-    }
-  }
+  values.forEach((value, i) => {
+    if (double) to.setBigUint64(8 * i, value, true);
+    else to.setUint32(4 * i, Number(value), true);
+  });
 };
 /** CVTPS2PI, CVTTPS2PI, CVTPD2PI, CVTTPD2PI: out of range and NaN give 80000000h. */
 export const floatsToIntegers = (double: boolean, truncate: boolean): Exec => (cpu, insn) => {
   const size = double ? 16 : 8;
-  const values: Float80[] = [];
   const base = insn.mod === 3 ? 0 : operandAddress(cpu, insn, size);
-  for (let i = 0; i < 2; i++) {
-    const offset = i * (size / 2);
-    const bits = insn.mod !== 3 ? readLinear(cpu, base + offset, double ? 8 : 4, explicit(cpu))
-      : double ? xmm(cpu, insn.rm).getBigUint64(offset, true) : BigInt(xmm(cpu, insn.rm).getUint32(offset, true));
-    values.push(fromFormat(bits, double ? FLOAT64 : FLOAT32));
-  }
+  if (double && insn.mod !== 3 && (base & 15) !== 0) raise(cpu, GP_VECTOR);
+  const bits = [0, size / 2].map((offset) => (insn.mod !== 3 ? readLinear(cpu, base + offset, double ? 8 : 4, explicit(cpu))
+    : double ? xmm(cpu, insn.rm).getBigUint64(offset, true) : BigInt(xmm(cpu, insn.rm).getUint32(offset, true))));
+  x87(cpu).wait();
+  begin(cpu);
+  const values = bits.map((value) => integerOf(value, double ? DOUBLE : SINGLE, 32, truncate ? 3 : direction()));
+  finishOrRaise(cpu);
   enter(cpu);
-  values.forEach((value, i) => {
-    const finite = !isNaN80(value) && !isInfinite(value) && value.exponent < 16383 + 40;
-    const { value: n, inexact } = finite ? toInteger(value, truncate ? 3 : direction(cpu)) : { value: 0n, inexact: false };
-    const fits = finite && n >= -0x8000_0000n && n <= 0x7fff_ffffn;
-    d.u32[i] = fits ? Number(BigInt.asUintN(32, n)) : 0x8000_0000;
-    raiseFlags(cpu, fits ? (inexact ? PE : 0) : IE);
-  });
+  values.forEach((value, i) => { d.s32[i] = Number(value); });
   writeMm(cpu, insn.reg, d);
 };
