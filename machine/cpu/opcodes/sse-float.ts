@@ -6,12 +6,12 @@
  * simd-float.ts decides, to which every rule of MXCSR is known. The bits of a NaN, which WebAssembly leaves open, never stand.
  */
 import type { Translation } from '../../engine/translation.ts';
-import { type F64, type I32, type I64, type L32, type LV, type Local, type V128, f32, f64, i32 } from '../../engine/wasm-emitter.ts';
+import { type F64, type I32, type I64, type L32, type LV, type Local, type V128, f32, f64, } from '../../engine/wasm-emitter.ts';
 import { type Emit, type Row, emit, row } from '../opcode-row.ts';
 import { SIMD_A, SIMD_B, SIMD_EXTRA, SIMD_RESULT, simdFunction } from '../simd-call.ts';
 import { arithmeticFunction, byLane, convertFunction, convertLanes, readLane, writeLane } from '../simd-float.ts';
 import {
-  DOUBLE, type LaneOperation, type Precision, SINGLE, add, begin, compare, direction, divide, finish, fromInteger, integerOf, maximum, minimum, multiply, roundToIntegral, squareRoot, subtract,
+  DOUBLE, type LaneOperation, type Precision, SINGLE, add, begin, compare, direction, divide, finish, fromInteger, integerOf, maximum, minimum, multiply, squareRoot, subtract,
 } from '../soft-float.ts';
 import { STATE } from '../state.ts';
 import { DENORMAL, type Kind, LOWEST, SPAN, denormalLanes as denormalBits, isDouble, isScalar, strangeLanes as strangeBits } from './ordinary.ts';
@@ -25,8 +25,8 @@ type Opcodes = readonly [number, number, number, number];
 const ADD: Opcodes = [0xe4, 0xf0, 0x92, 0xa0], SUB: Opcodes = [0xe5, 0xf1, 0x93, 0xa1], MUL: Opcodes = [0xe6, 0xf2, 0x94, 0xa2], DIV: Opcodes = [0xe7, 0xf3, 0x95, 0xa3];
 const SQRT: Opcodes = [0xe3, 0xef, 0x91, 0x9f], PMIN = [0xea, 0xf6], PMAX = [0xeb, 0xf7];
 const EQ = [0x41, 0x47], NE = [0x42, 0x48], LT = [0x43, 0x49], LE = [0x45, 0x4b];
-const V_AND = 0x4e, V_OR = 0x50, V_XOR = 0x51, V_ANDNOT = 0x4f, BITSELECT = 0x52, ANY_TRUE = 0x53, V_NOT = 0x4d;
-const F64_SPLAT = 0x14, F32_SPLAT = 0x13, F32_LANE = 0x1f, F64_LANE = 0x21, F32_REPLACE = 0x20, F64_REPLACE = 0x22, I32_REPLACE = 0x1c;
+const V_AND = 0x4e, V_OR = 0x50, V_XOR = 0x51, V_ANDNOT = 0x4f, _BITSELECT = 0x52, ANY_TRUE = 0x53, V_NOT = 0x4d;
+const _F64_SPLAT = 0x14, _F32_SPLAT = 0x13, F32_LANE = 0x1f, F64_LANE = 0x21, F32_REPLACE = 0x20, F64_REPLACE = 0x22, _I32_REPLACE = 0x1c;
 const of = (opcode: readonly number[], k: Kind): number => opcode[isDouble(k) ? 1 : 0]!;
 
 const both = (low: bigint, c: Translation['c']): V128 => c.constV(low, low);
