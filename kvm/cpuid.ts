@@ -22,7 +22,7 @@ export const KVM_CPUID_FEATURES = 0x4000_0001;
 
 export interface kvm_cpuid_entry { function: number; index: number; flags: number; eax: number; ebx: number; ecx: number; edx: number }
 
-const HYPERVISOR = 2 ** 31, X2APIC = 1 << 21, TSC_DEADLINE = 1 << 24, OSXSAVE = 1 << 27, VMX = 1 << 5, MONITOR = 1 << 3, APIC = 1 << 9, PCID = 1 << 17, INVPCID = 1 << 10, PKU = 1 << 3;
+const HYPERVISOR = 2 ** 31, X2APIC = 1 << 21, TSC_DEADLINE = 1 << 24, OSXSAVE = 1 << 27, VMX = 1 << 5, MONITOR = 1 << 3, APIC = 1 << 9, PCID = 1 << 17, INVPCID = 1 << 10, PKU = 1 << 3, OSPKE = 1 << 4;
 /** The services KVM offers a guest that looks for them. */
 const PV_FEATURES = [
   K.KVM_FEATURE_CLOCKSOURCE, K.KVM_FEATURE_NOP_IO_DELAY, K.KVM_FEATURE_CLOCKSOURCE2, K.KVM_FEATURE_ASYNC_PF, K.KVM_FEATURE_STEAL_TIME, K.KVM_FEATURE_PV_EOI, K.KVM_FEATURE_PV_UNHALT,
@@ -51,8 +51,8 @@ function do_cpuid_func(fn: number): kvm_cpuid_entry[] {
     case 2: return one(r);
     case 4: return [...Array.from({ length: 8 }, (_, i) => entry(fn, i, flags, raw(i))).filter((e) => (e.eax & 0x1f) !== 0), entry(fn, [...Array(8).keys()].filter((i) => (raw(i).eax & 0x1f) !== 0).length, flags, nothing)];
     case 6: return one({ ...nothing, eax: 4 });
-    // Shadow tables know neither tagged translations nor protection keys.
-    case 7: return one(kvm_x86.tdp_enabled() ? r : { ...r, ebx: r.ebx & ~INVPCID, ecx: r.ecx & ~PKU });
+    // Shadow tables know no tagged translations; protection keys would need CR4.PKE in the host.
+    case 7: return one({ ...r, ebx: kvm_x86.tdp_enabled() ? r.ebx : r.ebx & ~INVPCID, ecx: r.ecx & ~(PKU | OSPKE) });
     case 0xd: {
       const features = Number(supported_xcr0());
       const first = entry(fn, 0, flags, { eax: features, ebx: r.ebx, ecx: r.ecx, edx: 0 });

@@ -10,16 +10,16 @@ import { readOperand, writeOperand } from './operands.ts';
 import type { Insn } from './opcode-row.ts';
 import { MAXPHYADDR, loadPdptes } from './paging.ts';
 import {
-  CS, type CpuState, EFER_LMA, EFER_LME, EFER_NX, EFER_SCE, MODE_64, MODE_SIZE, SEG_L, STATE, TR, X86_CR0_AM, X86_CR0_CD, X86_CR0_EM, X86_CR0_ET, X86_CR0_MP,
+  CS, type CpuState, EFER_LMA, EFER_LME, EFER_NX, EFER_SCE, MODE_64, MODE_SIZE, RAX, RCX, RDX, SEG_L, STATE, TR, X86_CR0_AM, X86_CR0_CD, X86_CR0_EM, X86_CR0_ET, X86_CR0_MP,
   X86_CR0_NE, X86_CR0_NW, X86_CR0_PE, X86_CR0_PG, X86_CR0_TS, X86_CR0_WP, X86_CR4_DE, X86_CR4_FSGSBASE, X86_CR4_MCE, X86_CR4_OSFXSR, X86_CR4_OSXMMEXCPT,
-  X86_CR4_OSXSAVE, X86_CR4_PAE, X86_CR4_PCE, X86_CR4_PCIDE, X86_CR4_PGE, X86_CR4_PSE, X86_CR4_SMAP, X86_CR4_SMEP, X86_CR4_TSD, X86_CR4_UMIP, X86_CR4_VMXE,
+  X86_CR4_OSXSAVE, X86_CR4_PAE, X86_CR4_PCE, X86_CR4_PCIDE, X86_CR4_PGE, X86_CR4_PKE, X86_CR4_PSE, X86_CR4_SMAP, X86_CR4_SMEP, X86_CR4_TSD, X86_CR4_UMIP, X86_CR4_VMXE,
   updateMode,
 } from './state.ts';
 
 export const CR0_BITS = X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | X86_CR0_PG;
 /** VME and PVI are not offered, nor is what CPUID does not report. */
 export const CR4_BITS = X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT
-  | X86_CR4_UMIP | X86_CR4_VMXE | X86_CR4_FSGSBASE | X86_CR4_PCIDE | X86_CR4_OSXSAVE | X86_CR4_SMEP | X86_CR4_SMAP;
+  | X86_CR4_UMIP | X86_CR4_VMXE | X86_CR4_FSGSBASE | X86_CR4_PCIDE | X86_CR4_OSXSAVE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PKE;
 export const EFER_BITS = EFER_SCE | EFER_LME | EFER_LMA | EFER_NX;
 /** x87 and SSE state. */
 const XCR0_BITS = 3n;
@@ -79,7 +79,7 @@ function setCr4(cpu: CpuState, value: bigint): void {
     if (!loadPdptes(cpu, cpu.u64[at.cr3]!)) gp(cpu);
   }
   cpu.u64[at.cr4] = value;
-  if (changed & (X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PSE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PCIDE)) cpu.engine.flushTlb(cpu, true);
+  if (changed & (X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PSE | X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_PCIDE | X86_CR4_PKE)) cpu.engine.flushTlb(cpu, true);
   updateMode(cpu);
 }
 
@@ -174,4 +174,27 @@ export function xsetbv(cpu: CpuState, insn: Insn): VmExit | undefined {
   if (cpu.gpr32[2]! !== 0) gp(cpu);
   setXcr0(cpu, (cpu.gpr[2]! & 0xffff_ffffn) << 32n | cpu.gpr[0]! & 0xffff_ffffn);
   return undefined;
+}
+
+// ---------------------------------------------------------------- RDPKRU, WRPKRU
+
+const requireKeys = (cpu: CpuState): void => {
+  if (!(cpu.u64[at.cr4]! & X86_CR4_PKE)) raise(cpu, UD_VECTOR);
+  if (cpu.gpr32[2 * RCX]! !== 0) gp(cpu);
+};
+
+export function rdpkru(cpu: CpuState): void {
+  requireKeys(cpu);
+  cpu.gpr[RAX] = BigInt(cpu.u32[STATE.pkru >>> 2]!);
+  cpu.gpr[RDX] = 0n;
+}
+
+/** Translations in the TLB have the rights of the old value in them. */
+export function wrpkru(cpu: CpuState): void {
+  requireKeys(cpu);
+  if (cpu.gpr32[2 * RDX]! !== 0) gp(cpu);
+  const value = cpu.gpr32[2 * RAX]!;
+  if (value === cpu.u32[STATE.pkru >>> 2]) return;
+  cpu.u32[STATE.pkru >>> 2] = value;
+  cpu.engine.flushTlb(cpu, true);
 }

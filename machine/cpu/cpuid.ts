@@ -18,7 +18,7 @@ const LEAF1_EDX = {
   fpu: 0, de: 2, pse: 3, tsc: 4, msr: 5, pae: 6, mce: 7, cx8: 8, apic: 9, sep: 11, mtrr: 12, pge: 13, mca: 14, cmov: 15, pat: 16, pse36: 17, clflush: 19, mmx: 23, fxsr: 24, sse: 25, sse2: 26, ss: 27,
 } as const;
 const LEAF7_EBX = { fsgsbase: 0, tsc_adjust: 1, bmi1: 3, smep: 7, bmi2: 8, erms: 9, invpcid: 10, rdseed: 18, adx: 19, smap: 20, sha: 29 } as const;
-const LEAF7_ECX = { umip: 2, rdpid: 22 } as const;
+const LEAF7_ECX = { umip: 2, pku: 3, ospke: 4, rdpid: 22 } as const;
 const LEAF7_EDX = { spec_ctrl: 26, stibp: 27, arch_capabilities: 29, ssbd: 31 } as const;
 const EXTENDED1_ECX = { lahf_lm: 0, lzcnt: 5 } as const;
 const EXTENDED1_EDX = { syscall: 11, nx: 20, pdpe1gb: 26, rdtscp: 27, lm: 29 } as const;
@@ -26,7 +26,7 @@ const EXTENDED1_EDX = { syscall: 11, nx: 20, pdpe1gb: 26, rdtscp: 27, lm: 29 } a
 const leaf1Ecx = bits(LEAF1_ECX, ['pclmulqdq', 'monitor', 'vmx', 'ssse3', 'cx16', 'pcid', 'x2apic', 'movbe', 'popcnt', 'tsc_deadline', 'aes', 'xsave', 'rdrand']);
 const leaf1Edx = bits(LEAF1_EDX, Object.keys(LEAF1_EDX) as (keyof typeof LEAF1_EDX)[]);
 const leaf7Ebx = bits(LEAF7_EBX, Object.keys(LEAF7_EBX) as (keyof typeof LEAF7_EBX)[]);
-const leaf7Ecx = bits(LEAF7_ECX, ['umip', 'rdpid']);
+const leaf7Ecx = bits(LEAF7_ECX, ['umip', 'pku', 'rdpid']);
 const leaf7Edx = bits(LEAF7_EDX, ['spec_ctrl', 'stibp', 'arch_capabilities', 'ssbd']);
 const extended1Ecx = bits(EXTENDED1_ECX, ['lahf_lm', 'lzcnt']);
 const extended1Edx = bits(EXTENDED1_EDX, Object.keys(EXTENDED1_EDX) as (keyof typeof EXTENDED1_EDX)[]);
@@ -50,7 +50,7 @@ const caches = [cache(1, 1, 8, 64), cache(2, 1, 8, 64), cache(3, 2, 4, 1024), ca
 /** Bytes of the XSAVE area: legacy region and header. */
 const XSAVE_SIZE = 576;
 
-/** The answer for a leaf and subleaf, on this processor as it stands (OSXSAVE follows CR4, APIC follows its MSR). */
+/** The answer for a leaf and subleaf, on this processor as it stands (OSXSAVE and OSPKE follow CR4, APIC follows its MSR). */
 export function cpuidLeaf(cpu: CpuState, leaf: number, subleaf: number): CpuidResult {
   const topology = Math.max(0, 32 - Math.clz32(cpu.processors - 1));
   switch (leaf) {
@@ -65,7 +65,7 @@ export function cpuidLeaf(cpu: CpuState, leaf: number, subleaf: number): CpuidRe
     case 4: return caches[subleaf] ?? row(0);
     case 5: return row(64, 64, 3, 0);
     case 6: return row(4);
-    case 7: return subleaf === 0 ? row(0, leaf7Ebx, leaf7Ecx, leaf7Edx) : row(0);
+    case 7: return subleaf === 0 ? row(0, leaf7Ebx, leaf7Ecx | (cpu.u32[STATE.cr4 >>> 2]! & 0x40_0000 ? 1 << LEAF7_ECX.ospke : 0), leaf7Edx) : row(0);
     case 0xb:
       if (subleaf === 0) return row(0, 1, 0x100, cpu.id);
       if (subleaf === 1) return row(topology, cpu.processors, 0x201, cpu.id);

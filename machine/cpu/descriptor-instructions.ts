@@ -3,7 +3,7 @@
  * registers, LxS, LAR, LSL, VERR, VERW, ARPL. SDM Vol. 2; Vol. 3 ch. 2.8, 5.10.
  */
 import { GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
-import { explicit, isCanonical, readLinear, writeLinear } from './memory.ts';
+import { explicit, isCanonical, probeWrite, readLinear, writeLinear } from './memory.ts';
 import type { Insn } from './opcode-row.ts';
 import { moveStack, operandAddress, peekStack, push, readGpr, readOperand, writeGpr, writeOperand } from './operands.ts';
 import {
@@ -47,6 +47,7 @@ const storeTable = (base: number, limit: number) => (cpu: CpuState, insn: Insn):
   intercept(cpu, insn, EXIT_REASON_GDTR_IDTR);
   const size = insn.codeSize === 8 ? 8 : 4;
   const first = operandAddress(cpu, insn, 2, true);
+  probeWrite(cpu, first, 2, explicit(cpu));
   writeLinear(cpu, operandAddress(cpu, insn, size, true, 2), size, cpu.u64[base >>> 3]! & (1n << BigInt(8 * size)) - 1n, explicit(cpu));
   writeLinear(cpu, first, 2, BigInt(cpu.u32[limit >>> 2]!), explicit(cpu));
 };

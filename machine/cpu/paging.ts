@@ -6,7 +6,7 @@
  * is described by the bits of a page fault's error code. The hard part is to change nothing before the walk is known
  * to succeed: accessed and dirty bits are set last.
  */
-import { PFERR_FETCH, PFERR_PRESENT, PFERR_RSVD, PFERR_USER, PFERR_WRITE, raisePageFault } from './exceptions.ts';
+import { PFERR_FETCH, PFERR_PK, PFERR_PRESENT, PFERR_RSVD, PFERR_USER, PFERR_WRITE, raisePageFault } from './exceptions.ts';
 import { type CpuState, STATE, X86_EFLAGS_AC } from './state.ts';
 
 export const MAXPHYADDR = 46;
@@ -85,6 +85,13 @@ function permitted(cpu: CpuState, access: number, cr0: number, cr4: number, user
   return !(access & PFERR_WRITE) || writable || !(cr0 & 0x1_0000);
 }
 
+/** PFERR_PK where PKRU forbids data accesses to user pages with this protection key, else 0 (SDM 4.6.2). */
+function keyRefusal(cpu: CpuState, key: number, access: number, cr0: number): number {
+  const rights = cpu.u32[STATE.pkru >>> 2]! >>> 2 * key;
+  const noWrite = rights & 2 && access & PFERR_WRITE && (access & PFERR_USER || cr0 & 0x1_0000);
+  return rights & 1 || noWrite ? PFERR_PK : 0;
+}
+
 function finish(cpu: CpuState, gpa: number, access: number, linear: number, pageSize: number, user: boolean, writable: boolean, global: boolean): number {
   found.guestPhysical = gpa;
   found.pageSize = pageSize;
@@ -151,7 +158,8 @@ function walk64(cpu: CpuState, linear: number, access: number, cr0: number, cr4:
     nx ||= hi < 0;
     const base = address(lo, hi);
     if (!leaf) { table = base; continue; }
-    if (!permitted(cpu, access, cr0, cr4, user, writable, nx)) fail(cpu, linear, access, PFERR_PRESENT, fetchKnown);
+    const key = user && long && cr4 & 0x40_0000 && !(access & PFERR_FETCH) ? keyRefusal(cpu, hi >>> 27 & 0xf, access, cr0) : 0;
+    if (!permitted(cpu, access, cr0, cr4, user, writable, nx) || key !== 0) fail(cpu, linear, access, PFERR_PRESENT | key, fetchKnown);
     const pageSize = level === 1 ? 4096 : level === 2 ? 0x20_0000 : 0x4000_0000;
     const page = level === 1 ? base : base - base % pageSize;
     const write = (access & PFERR_WRITE) !== 0;

@@ -32,6 +32,7 @@ export function resetCpu(cpu: CpuState): void {
   state.shadow = state.nmi_blocked = state.pending = 0;
   state.activity = ACTIVITY_ACTIVE;
   state.xcr0 = 1n;
+  state.pkru = 0;
   resetFpu(cpu.fpu);
   resetMsrs(cpu);
   if (cpu.id === 0) state.apic_base |= APIC_BASE_BSP;

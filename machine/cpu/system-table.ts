@@ -1,5 +1,5 @@
 /** Rows of the system instructions: far transfers, interrupts, privileged registers, segments, ports, VMX, state saving. */
-import { clts, lmsw, movFromCr, movToCr, smsw, xgetbv, xsetbv } from './control-registers.ts';
+import { clts, lmsw, movFromCr, movToCr, rdpkru, smsw, wrpkru, xgetbv, xsetbv } from './control-registers.ts';
 import { cpuid } from './cpuid.ts';
 import { movFromDr, movToDr } from './debug.ts';
 import {
@@ -102,6 +102,8 @@ export const systemTable: readonly Row[] = [
   row('0F 06',          'CLTS',     '',       '',          exec(clts)),
   row('NP 0F 01 D0',    'XGETBV',   '',       'straight',  exec(xgetbv)),
   row('NP 0F 01 D1',    'XSETBV',   '',       'straight',  exec(xsetbv)),
+  row('NP 0F 01 EE',    'RDPKRU',   '',       'straight',  exec(rdpkru)),
+  row('NP 0F 01 EF',    'WRPKRU',   '',       'straight',  exec(wrpkru)),
   row('0F 30',          'WRMSR',    '',       '',          exec(wrmsr)),
   row('0F 32',          'RDMSR',    '',       'straight',  exec(rdmsr)),
 

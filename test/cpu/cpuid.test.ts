@@ -48,6 +48,7 @@ const features: readonly (readonly [number, 'eax' | 'ebx' | 'ecx' | 'edx', numbe
   [7, 'ebx', 19, 'adx', ['66 0f 38 f6 c1', 'f3 0f 38 f6 c1']],
   [7, 'ebx', 20, 'smap', ['0f 01 ca', '0f 01 cb']],
   [7, 'ebx', 29, 'sha', ['0f 38 c8 c1', '0f 38 cd c1', '0f 3a cc c1 00']],
+  [7, 'ecx', 3, 'pku', ['0f 01 ee', '0f 01 ef']],
   [7, 'ecx', 22, 'rdpid', ['f3 0f c7 f8']],
   [0x8000_0001, 'ecx', 0, 'lahf', ['9f', '9e']],
   [0x8000_0001, 'ecx', 5, 'lzcnt', ['f3 0f bd c1']],

@@ -307,3 +307,31 @@ test('a return to an outer level takes inner segments away and leaves the base t
   assert.equal(verdict(t, 0x48, 0xcf), undefined);
   assert.deepEqual([t.cpu.cpl, t.cpu.selector(GS), t.cpu.segAccess(GS) & SEG_UNUSABLE, t.cpu.segBase(GS)], [3, 0, SEG_UNUSABLE, 0x1234_5678_9000n]);
 });
+
+test('protection keys refuse data accesses to user pages, with the PK bit in the error code', () => {
+  const PKE = 1n << 22n, WP = 1n << 16n;
+  const t = longCpu();
+  const access = (bytes: number[]) => { const f = t.execute(...bytes); return f && [f.vector, f.error, f.address]; };
+  const keys = (pkru: number) => { t.cpu.gpr[RAX] = BigInt(pkru); t.cpu.gpr[RCX] = t.cpu.gpr[RDX] = 0n; return verdict(t, 0x0f, 0x01, 0xef); };
+  const READ = [0x0f, 0x01, 0x14, 0x25, ...le32(0x20_0000)], WRITE = [0x0f, 0x01, 0x04, 0x25, ...le32(0x20_0000)];
+  t.write64(0x20_0000, 0xffff_0000_0000_0000n >> 48n);
+  assert.deepEqual(verdict(t, 0x0f, 0x01, 0xee), [6, -1], 'RDPKRU without CR4.PKE');
+  t.cpu.gpr[RAX] = t.cpu.state.cr4 | PKE;
+  assert.equal(verdict(t, 0x0f, 0x22, 0xe0), undefined);
+  assert.equal(cpuidLeaf(t.cpu, 7, 0).ecx & 0x18, 0x18);
+  t.write64(0x10_2000 + 8, 1n << 21n | 0x87n | 5n << 59n);
+  for (const [name, pkru, wp, read, write] of [
+    ['no refusal', 3 << 8, WP, undefined, undefined], ['write', 2 << 10, WP, undefined, [14, 0x23, 0x20_0000]],
+    ['write without WP', 2 << 10, 0n, undefined, undefined], ['access', 1 << 10, 0n, [14, 0x21, 0x20_0000], [14, 0x23, 0x20_0000]],
+  ] as const) {
+    assert.equal(keys(pkru), undefined, name);
+    t.cpu.state.cr0 = t.cpu.state.cr0 & ~WP | wp;
+    assert.deepEqual([access(READ), access(WRITE)], [read, write], name);
+  }
+  assert.equal(verdict(t, 0x0f, 0x01, 0xee), undefined);
+  assert.deepEqual([t.cpu.gpr[RAX], t.cpu.gpr[RDX]], [1024n, 0n]);
+  t.cpu.gpr[RCX] = 1n;
+  assert.deepEqual([verdict(t, 0x0f, 0x01, 0xee), verdict(t, 0x0f, 0x01, 0xef)], [[13, 0], [13, 0]]);
+  t.write64(0x10_2000 + 8, 1n << 21n | 0x83n | 5n << 59n);
+  assert.equal(access(READ), undefined, 'a supervisor page has no key');
+});

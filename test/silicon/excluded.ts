@@ -10,6 +10,7 @@ const EXCLUDED: readonly (readonly [RegExp, string])[] = [
   [/^(SYSCALL|SYSENTER|INT|INT3|INT1)$/, 'enters the kernel of the recording machine'],
   [/^(SGDT|SIDT|SLDT|STR|SMSW)$/, 'emulated by Linux under UMIP'],
   [/^(VM.*|INVEPT|INVVPID|MONITOR|MWAIT)$/, 'depends on the hypervisor the recording ran under'],
+  [/^(RDPKRU|WRPKRU)$/, 'needs CR4.PKE, which is the kernel\'s to set'],
   [/^(XSAVE|XSAVEOPT|XSAVEC|XSAVES|XRSTOR|XRSTORS)$/, 'the area depends on the components the processor has enabled'],
 ];
 
