@@ -6,6 +6,7 @@
  * "Pending" is an event not begun; "injected" one the processor was told of. What was injected comes first, for its
  * delivery has begun; a second exception meanwhile makes a double fault or, at last, a shutdown.
  */
+import { kvm_inj_exception, trace_kvm_inj_exception } from './trace.ts';
 import { EINVAL } from '../abi/errno.ts';
 import {
   KVM_VCPUEVENT_VALID_NMI_PENDING, KVM_VCPUEVENT_VALID_PAYLOAD, KVM_VCPUEVENT_VALID_SHADOW, KVM_VCPUEVENT_VALID_SIPI_VECTOR, KVM_VCPUEVENT_VALID_SMM, KVM_VCPUEVENT_VALID_TRIPLE_FAULT,
@@ -127,6 +128,11 @@ export function kvm_deliver_exception_payload(vcpu: kvm_vcpu, ex: kvm_queued_exc
 /** Faults restart the instruction and set RF; #DB by a data breakpoint or single step, #BP and #OF are traps. */
 const is_fault = (ex: kvm_queued_exception): boolean => ex.vector !== BP_VECTOR && ex.vector !== OF_VECTOR && ex.vector !== DB_VECTOR && ex.vector !== NMI_VECTOR;
 
+function inject_exception(vcpu: kvm_vcpu, reinjected: boolean): void {
+  if (kvm_inj_exception.enabled) trace_kvm_inj_exception(vcpu, reinjected);
+  kvm_x86.inject_exception(vcpu);
+}
+
 /**
  * Hands the processor the next event, and asks for a window where one must wait.
  * false: nothing was decided because an immediate exit is needed first.
@@ -135,7 +141,7 @@ export function kvm_check_and_inject_events(vcpu: kvm_vcpu): boolean {
   const { arch } = vcpu;
   const { exception: ex, interrupt } = arch;
   let injected = true;
-  if (ex.injected) kvm_x86.inject_exception(vcpu);
+  if (ex.injected) inject_exception(vcpu, true);
   else if (arch.nmi_injected) kvm_x86.inject_nmi(vcpu);
   else if (interrupt.injected) kvm_x86.inject_irq(vcpu);
   else injected = false;
@@ -149,7 +155,7 @@ export function kvm_check_and_inject_events(vcpu: kvm_vcpu): boolean {
         kvm_update_dr7(vcpu);
       }
     } else kvm_deliver_exception_payload(vcpu, ex);
-    kvm_x86.inject_exception(vcpu);
+    inject_exception(vcpu, false);
     ex.pending = false;
     ex.injected = true;
     injected = true;

@@ -7,6 +7,7 @@ import { exitReasonName } from '../abi/kvm/index.ts';
 import { EINTR } from '../abi/errno.ts';
 import * as reasons from '../machine/vmx/exit-reasons.ts';
 import { TRACE_EVENT } from '../kernel/exports.ts';
+import { VCPU_SREG_CS, X86EMUL_MODE_PROT16, X86EMUL_MODE_PROT32, X86EMUL_MODE_PROT64, X86EMUL_MODE_REAL, X86EMUL_MODE_VM86 } from './emulate/types.ts';
 import { type kvm_vcpu, kvm_x86 } from './kvm_host.ts';
 
 const hex = (value: number | bigint, digits = 0): string => `0x${value.toString(16).padStart(digits, '0')}`;
@@ -55,6 +56,23 @@ export const kvm_inj_virq = TRACE_EVENT('kvm', 'kvm_inj_virq', { vector: 'unsign
   (e) => `${e.soft ? 'Soft/INTn ' : 'IRQ '}${hex(e.vector)}${e.reinjected ? ' [reinjected]' : ''}`,
   '"%s0x%x%s", REC->soft ? "Soft/INTn " : "IRQ ", REC->vector, REC->reinjected ? " [reinjected]" : ""');
 
+const exceptionNames = Object.entries({ 0: 'DE', 1: 'DB', 3: 'BP', 4: 'OF', 5: 'BR', 6: 'UD', 7: 'NM', 8: 'DF', 10: 'TS', 11: 'NP', 12: 'SS', 13: 'GP', 14: 'PF', 16: 'MF', 17: 'AC', 18: 'MC' })
+  .map(([vector, name]) => [Number(vector), `#${name}`] as const);
+const exceptionName = new Map(exceptionNames);
+export const kvm_inj_exception = TRACE_EVENT('kvm', 'kvm_inj_exception', { exception: 'u8', has_error: 'u8', error_code: 'u32', reinjected: 'u8' },
+  (e) => `${exceptionName.get(e.exception) ?? hex(e.exception)}${e.has_error ? ` (${hex(e.error_code >>> 0)})` : ''}${e.reinjected ? ' [reinjected]' : ''}`,
+  `"%s%s%s%s%s", ${symbolic('REC->exception', exceptionNames)}, !REC->has_error ? "" : " (", !REC->has_error ? "" : __print_symbolic(REC->error_code, { }), !REC->has_error ? "" : ")", REC->reinjected ? " [reinjected]" : ""`);
+
+export const kvm_fast_mmio = TRACE_EVENT('kvm', 'kvm_fast_mmio', { gpa: 'u64' }, (e) => `fast mmio at gpa ${hex(e.gpa)}`, '"fast mmio at gpa 0x%llx", REC->gpa');
+
+/** By KVM_EMUL_INSN_F_CR0_PE 1, EFL_VM 2, CS_D 4, CS_L 8. */
+const emulationModes = [[0, 'real'], [3, 'vm16'], [1, 'prot16'], [5, 'prot32'], [9, 'prot64']] as const;
+const emulationMode = new Map<number, string>(emulationModes);
+const emulationFlags: Readonly<Record<number, number>> = { [X86EMUL_MODE_REAL]: 0, [X86EMUL_MODE_VM86]: 3, [X86EMUL_MODE_PROT16]: 1, [X86EMUL_MODE_PROT32]: 5, [X86EMUL_MODE_PROT64]: 9 };
+export const kvm_emulate_insn = TRACE_EVENT('kvm', 'kvm_emulate_insn', { rip: 'u64', csbase: 'u32', len: 'u8', insn: 'u8[15]', flags: 'u8', failed: 'u8' },
+  (e) => `${(e.csbase >>> 0).toString(16)}:${e.rip.toString(16)}:${Array.from(e.insn.subarray(0, e.len), (b) => b.toString(16).padStart(2, '0')).join(' ')} (${emulationMode.get(e.flags) ?? hex(e.flags)})${e.failed ? ' failed' : ''}`,
+  `"%x:%llx:%s (%s)%s", REC->csbase, REC->rip, __print_hex(REC->insn, REC->len), ${symbolic('REC->flags', emulationModes)}, REC->failed ? " failed" : ""`);
+
 export const kvm_fpu = TRACE_EVENT('kvm', 'kvm_fpu', { load: 'u32' }, (e) => (e.load ? 'load' : 'unload'),
   '"%s", __print_symbolic(REC->load, { 0, "unload" }, { 1, "load" })');
 
@@ -96,4 +114,18 @@ export function trace_kvm_entry(vcpu: kvm_vcpu): void {
 export function trace_kvm_exit(vcpu: kvm_vcpu): void {
   const { reason, info1, info2, intr_info, error_code } = kvm_x86.get_exit_info(vcpu);
   kvm_exit.trace({ vcpu_id: vcpu.vcpu_id, exit_reason: reason >>> 0, guest_rip: kvm_x86.get_rip(vcpu), info1, info2, intr_info, error_code });
+}
+
+export function trace_kvm_inj_exception(vcpu: kvm_vcpu, reinjected: boolean): void {
+  const { vector, has_error_code, error_code } = vcpu.arch.exception;
+  kvm_inj_exception.trace({ exception: vector, has_error: has_error_code ? 1 : 0, error_code, reinjected: reinjected ? 1 : 0 });
+}
+
+/** The instruction the emulator has fetched, at its start or when it gave up. */
+export function trace_kvm_emulate_insn(vcpu: kvm_vcpu, failed: boolean): void {
+  const { fetched, fetch_ptr, _eip, mode } = vcpu.arch.emulate_ctxt;
+  kvm_emulate_insn.trace({
+    rip: BigInt.asUintN(64, _eip - BigInt(fetch_ptr)), csbase: Number(BigInt.asUintN(32, kvm_x86.get_segment_base(vcpu, VCPU_SREG_CS))), len: fetch_ptr, insn: fetched.slice(0, 15),
+    flags: emulationFlags[mode] ?? 0, failed: failed ? 1 : 0,
+  });
 }

@@ -23,7 +23,7 @@ import { kvm_vcpu_gfn_to_memslot } from './memslots.ts';
 import { PFERR_FETCH_MASK, PFERR_WRITE_MASK, UNMAPPED_GVA, access_of_cpl, gva_to_gpa } from './mmu/mmu.ts';
 import { kvm_mmu_unprotect_gfn } from './mmu/shadow.ts';
 import { kvm_page_track_write } from './mmu/shadow-sync.ts';
-import { KVM_TRACE_MMIO_READ, KVM_TRACE_MMIO_READ_UNSATISFIED, KVM_TRACE_MMIO_WRITE, kvm_mmio } from './trace.ts';
+import { kvm_emulate_insn, KVM_TRACE_MMIO_READ, KVM_TRACE_MMIO_READ_UNSATISFIED, KVM_TRACE_MMIO_WRITE, kvm_mmio, trace_kvm_emulate_insn } from './trace.ts';
 import { emulator_leave_smm } from './smm.ts';
 import { complete_emulated_pio, emulator_pio_in, emulator_pio_out } from './pio.ts';
 
@@ -253,6 +253,7 @@ function handle_emulation_failure(vcpu: kvm_vcpu, type: number): number {
   const ctxt = vcpu.arch.emulate_ctxt;
   if ((type & EMULTYPE_ALLOW_RETRY_PF) !== 0 && kvm_mmu_unprotect_gfn(vcpu, vcpu.arch.mmu.tracked_gfn)) return 1;
   vcpu.stat.insn_emulation_fail++;
+  if (kvm_emulate_insn.enabled) trace_kvm_emulate_insn(vcpu, true);
   const tell = (): number => {
     prepare_emulation_failure_exit(vcpu, ctxt.fetched.subarray(0, ctxt.fetch_end));
     return 0;
@@ -289,6 +290,7 @@ export function x86_emulate_instruction(vcpu: kvm_vcpu, type: number): number {
       }
       return handle_emulation_failure(vcpu, type);
     }
+    if (kvm_emulate_insn.enabled) trace_kvm_emulate_insn(vcpu, false);
   }
   if (arch.emulate_regs_need_sync_from_vcpu) {
     arch.emulate_regs_need_sync_from_vcpu = false;

@@ -28,7 +28,7 @@ const scalarOf = (value: TraceRecord['values'][string] | undefined): number | bi
 function fieldOf(point: Tracepoint, name: string): { readonly text: boolean; readonly get: (record: TraceRecord) => number | bigint | string } | undefined {
   if (name === 'common_pid') return { text: false, get: (record) => record.pid };
   const type = Object.hasOwn(point.fields, name) ? point.fields[name] : undefined;
-  if (type !== undefined && !type.endsWith('[6]')) {
+  if (type !== undefined && !type.endsWith('[6]') && !type.endsWith('[15]')) {
     return { text: type === 'char[16]' || type === 'const char *', get: (record) => scalarOf(record.values[name]) };
   }
   if (name === 'CPU' || name === 'cpu') return { text: false, get: (record) => record.cpu };

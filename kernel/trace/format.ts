@@ -28,6 +28,7 @@ const layouts: Readonly<Record<FieldType, Layout>> = {
   long: scalar('long', 8, 1, '%ld'),
   'unsigned long': scalar('unsigned long', 8, 0, '0x%lx'),
   u64: scalar('u64', 8, 0, '0x%llx'),
+  'u8[15]': { before: 'u8 ', after: '[15]', size: 15, signed: 0, conversion: '%s' },
   'unsigned long[6]': { before: 'unsigned long ', after: '[6]', size: 48, signed: 0, conversion: '%lx' },
 };
 
@@ -45,7 +46,7 @@ function fieldLines(fields: readonly (readonly [name: string, layout: Layout])[]
   let at = start;
   let text = '';
   for (const [name, { before, after, size, signed }] of fields) {
-    const alignment = after === '' ? size : before === 'char ' ? 1 : 8;
+    const alignment = after === '' ? size : before === 'unsigned long ' ? 8 : 1;
     at = Math.ceil(at / alignment) * alignment;
     text += `\tfield:${before}${name}${after};\toffset:${at};\tsize:${size};\tsigned:${signed};\n`;
     at += size;

@@ -36,7 +36,7 @@ const slices: Readonly<Record<string, { readonly phase: 'B' | 'E'; readonly name
 
 type Value = TraceRecord['values'][string];
 const jsonValue = (value: Value): number | string =>
-  (typeof value === 'bigint' ? `0x${value.toString(16)}` : typeof value === 'object' ? value.map(jsonValue).join(', ') : value);
+  (typeof value === 'bigint' ? `0x${value.toString(16)}` : typeof value === 'object' ? Array.from<number | bigint, string>(value, (v) => v.toString(16)).join(' ') : value);
 
 /** Events of one record, without the array's brackets: lines to join with commas. Track: pid 0 = processors, 1 = threads. */
 export function chromeEvents(record: TraceRecord, cyclesPerUs: number): string[] {

@@ -13,7 +13,7 @@ import { TraceBuffer } from './ring-buffer.ts';
 interface FieldTypes {
   'char[16]': string; 'const char *': string;
   int: number; bool: number; s8: number; u8: number; u16: number; u32: number; 'unsigned int': number; long: number; 'unsigned long': bigint; u64: bigint;
-  'unsigned long[6]': readonly bigint[];
+  'unsigned long[6]': readonly bigint[]; 'u8[15]': Uint8Array;
   /** A parameter of a system call: a register, whatever its C type behind `word`. */
   [word: `word ${string}`]: bigint;
 }

@@ -25,7 +25,7 @@ import { kvm_mmu_invlpg } from '../mmu/shadow-sync.ts';
 import { EMULTYPE_ALLOW_RETRY_PF, EMULTYPE_PF, EMULTYPE_TRAP_UD, kvm_emulate_instruction } from '../x86-emulate.ts';
 import { kvm_emulate_hypercall as hypercall } from '../hypercall.ts';
 import { kvm_vcpu_has_events } from '../block.ts';
-import { kvm_cpuid as kvm_cpuid_trace, kvm_cr, kvm_page_fault } from '../trace.ts';
+import { kvm_fast_mmio, kvm_cpuid as kvm_cpuid_trace, kvm_cr, kvm_page_fault } from '../trace.ts';
 import { internal_error } from './internal-error.ts';
 
 const VALID = 0x8000_0000, TYPE = 0x700, VECTOR = 0xff, DELIVER_CODE = 0x800, UNBLOCK_NMI = 0x1000;
@@ -163,7 +163,10 @@ export function handle_ept_violation(vcpu: kvm_vcpu): number | MaySleep<number> 
 export function handle_ept_misconfig(vcpu: kvm_vcpu): number {
   const gpa = vcpu.vmx.hw.readNumber(F.GUEST_PHYSICAL_ADDRESS);
   const { fast_mmio_bus } = vcpu.kvm;
-  if (!fast_mmio_bus.empty && fast_mmio_bus.write(vcpu, gpa, 0, nothing) === 0) return kvm_skip_emulated_instruction(vcpu);
+  if (!fast_mmio_bus.empty && fast_mmio_bus.write(vcpu, gpa, 0, nothing) === 0) {
+    if (kvm_fast_mmio.enabled) kvm_fast_mmio.trace({ gpa: BigInt(gpa) });
+    return kvm_skip_emulated_instruction(vcpu);
+  }
   const r = handle_mmio_page_fault(vcpu, gpa);
   if (r === RET_PF_ERROR) return internal_error(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, [BigInt(vcpu.vmx.exit_reason), BigInt(vcpu.arch.last_vmentry_cpu)]);
   return after_fault(vcpu, r);

@@ -7,15 +7,15 @@ import '../../../kernel/trace/events-syscalls.ts';
 import { formatText } from '../../../kernel/trace/format.ts';
 import { type Tracepoint, tracepoints } from '../../../kernel/trace/tracepoint.ts';
 
-const sample = (point: Tracepoint): Record<string, number | bigint | string | readonly bigint[]> => Object.fromEntries(Object.entries(point.fields).map(([name, type]) =>
-  [name, type.startsWith('char') || type.startsWith('const char') ? 'x' : type === 'u64' || type === 'unsigned long' || type.startsWith('word ') ? 0n : type.endsWith('[6]') ? [0n, 0n, 0n, 0n, 0n, 0n] : 0]));
+const sample = (point: Tracepoint): Record<string, number | bigint | string | readonly bigint[] | Uint8Array> => Object.fromEntries(Object.entries(point.fields).map(([name, type]) =>
+  [name, type.startsWith('char') || type.startsWith('const char') ? 'x' : type === 'u64' || type === 'unsigned long' || type.startsWith('word ') ? 0n : type.endsWith('[15]') ? new Uint8Array(15) : type.endsWith('[6]') ? [0n, 0n, 0n, 0n, 0n, 0n] : 0]));
 
 test('a print format names only fields of its trace point, and takes as many arguments as it has conversions', () => {
   assert.ok(tracepoints().length > 15);
   for (const point of tracepoints()) {
     const print = formatText(point, 1).split('print fmt: ')[1] ?? '';
     const format = /^"([^"]*)"/.exec(print)?.[1] ?? '';
-    const rest = print.slice(format.length + 2);
+    const rest = print.slice(format.length + 2).replace(/"[^"]*"/g, `""`);
     for (const [, name = ''] of rest.matchAll(/(?:REC->|__get_str\()(\w+)/g)) assert.ok(name in point.fields, `${point.name}: ${name}`);
     let depth = 0;
     const args = [...rest].filter((c) => {
