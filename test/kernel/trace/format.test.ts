@@ -30,7 +30,7 @@ test('the words of a print format are those of the text', () => {
   for (const point of tracepoints()) {
     if (point.print_fmt === undefined) continue;
     const format = /^"([^"]*)"/.exec(point.print_fmt)?.[1] ?? '';
-    const words = format.split(/%[\d]*(?:l{0,2})[a-z]/).map((word) => word.replace(/0x$/, '').trim()).filter((word) => word !== '');
+    const words = format.split(/%#?\d*l{0,2}[a-z]/).map((word) => word.replace(/0x$/, '').trim()).filter((word) => word !== '');
     const text = point.text(sample(point) as never);
     let at = 0;
     for (const word of words) {
