@@ -31,9 +31,12 @@ export const kvm_mmu_set_spte = TRACE_EVENT('kvmmmu', 'kvm_mmu_set_spte', { gfn:
 const page = (e: { gfn: bigint; role: number; root_count: number; unsync: number }): string =>
   `sp gen 0 gfn ${hex(e.gfn)} l${e.role & 7} ${(e.role & (1 << 10)) !== 0 ? 4 : 8}-byte q${(e.role >>> 4) & 3}${(e.role & 8) !== 0 ? ' direct' : ''} ${(e.role & 0x100) !== 0 ? 'u' : '-'}${(e.role & 0x80) !== 0 ? 'w' : '-'}${(e.role & 0x40) !== 0 ? 'x' : '-'} root ${e.root_count} ${e.unsync ? 'unsync' : 'sync'}`;
 const PAGE_FIELDS = { mmu_valid_gen: 'u8', gfn: 'u64', root_count: 'u32', role: 'u32', unsync: 'u8' } as const;
-const PAGE_FMT = '"sp gen %x gfn %llx role %x root %u %s", REC->mmu_valid_gen, REC->gfn, REC->role, REC->root_count, REC->unsync ? "unsync" : "sync"';
+const PAGE_FORMAT = 'sp gen %x gfn %llx l%u %u-byte q%u%s %s%s%s root %u %s';
+const PAGE_VALUES = 'REC->mmu_valid_gen, REC->gfn, REC->role & 7, (REC->role & 0x400) ? 4 : 8, (REC->role >> 4) & 3, (REC->role & 8) ? " direct" : "", '
+  + '(REC->role & 0x100) ? "u" : "-", (REC->role & 0x80) ? "w" : "-", (REC->role & 0x40) ? "x" : "-", REC->root_count, REC->unsync ? "unsync" : "sync"';
+const PAGE_FMT = `"${PAGE_FORMAT}", ${PAGE_VALUES}`;
 
-export const kvm_mmu_get_page = TRACE_EVENT('kvmmmu', 'kvm_mmu_get_page', { ...PAGE_FIELDS, created: 'u8' }, (e) => `${page(e)} ${e.created ? 'new' : 'existing'}`, PAGE_FMT);
+export const kvm_mmu_get_page = TRACE_EVENT('kvmmmu', 'kvm_mmu_get_page', { ...PAGE_FIELDS, created: 'u8' }, (e) => `${page(e)} ${e.created ? 'new' : 'existing'}`, `"${PAGE_FORMAT} %s", ${PAGE_VALUES}, REC->created ? "new" : "existing"`);
 export const kvm_mmu_sync_page = TRACE_EVENT('kvmmmu', 'kvm_mmu_sync_page', PAGE_FIELDS, page, PAGE_FMT);
 export const kvm_mmu_unsync_page = TRACE_EVENT('kvmmmu', 'kvm_mmu_unsync_page', PAGE_FIELDS, page, PAGE_FMT);
 export const kvm_mmu_prepare_zap_page = TRACE_EVENT('kvmmmu', 'kvm_mmu_prepare_zap_page', PAGE_FIELDS, page, PAGE_FMT);
