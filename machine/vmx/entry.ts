@@ -113,7 +113,8 @@ function loadExecution(vmx: Vmx, resident: boolean): void {
   const rflags = v.read32(F.GUEST_RFLAGS);
   const modes = (rflags ^ w[W.rflags]!) & (X86_EFLAGS_VM | X86_EFLAGS_AC);
   cpu.engine.writeFlags(cpu, rflags);
-  if (!resident || modes !== 0) updateMode(cpu);
+  if (!resident || modes !== 0 || vmx.tlbFlushed) updateMode(cpu);
+  vmx.tlbFlushed = false;
 }
 
 /** Everything else. The host's state must be in the register file, for not all of it is the guest's to set. */

@@ -53,6 +53,8 @@ export class Vmx {
    */
   resident = -1;
   hostDue = false;
+  /** Since the last entry the TLB was told to forget guests: the next one must look up its tag even for the resident guest. */
+  tlbFlushed = false;
   /** The VMCS does not have all of the resident guest's state yet: saveSystemState(). */
   private systemDue = false;
   /** Fields that VMREAD and VMWRITE may go to straight away. */
@@ -272,6 +274,7 @@ export class Vmx {
     if (this.region < 0) return 'invalid';
     if (type === VMX_EPT_EXTENT_CONTEXT ? !isEptPointer(Number(pointer)) : type !== VMX_EPT_EXTENT_GLOBAL) return this.fail(VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID);
     this.processor.charge(this.costs.invept);
+    this.tlbFlushed = true;
     this.processor.machine.engine.tlb.flushGuests(this.cpu);
     return 'ok';
   }
@@ -281,6 +284,7 @@ export class Vmx {
     const named = type !== VMX_VPID_EXTENT_ALL_CONTEXT;
     if (type < 0 || type > VMX_VPID_EXTENT_SINGLE_NON_GLOBAL || (named && (vpid < 1 || vpid > 0xffff))) return this.fail(VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID);
     if (type === VMX_VPID_EXTENT_INDIVIDUAL_ADDR && BigInt.asIntN(48, linear) !== BigInt.asIntN(64, linear)) return this.fail(VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID);
+    this.tlbFlushed = true;
     this.processor.charge(this.costs.invept);
     if (named) this.processor.machine.engine.tlb.flushGuest(this.cpu, vpid);
     else this.processor.machine.engine.tlb.flushGuests(this.cpu);
