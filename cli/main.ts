@@ -2,6 +2,7 @@
  * The command line of the real host. Each command is a file of its own; every wrong use or failure of the host is one
  * line on stderr and a non-zero status (2 for usage), never a stack trace.
  */
+import './wasm-hints.ts';
 import chalk from 'chalk';
 import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';

@@ -88,7 +88,8 @@ export class CodeCache {
   constructor(ram: Ram) {
     this.ram = ram;
     this.hot = new HotTier(ram);
-    this.codePages = new Uint8Array(Math.ceil(ram.size / PAGE));
+    const pages = Math.ceil(ram.size / PAGE);
+    this.codePages = new Uint8Array(ram.memory.buffer, ram.reserve(pages), pages);
     this.covered = new Uint32Array(this.codePages.length);
     this.area = ram.reserve(AREA_BYTES, PAGE);
     this.next = this.area;

@@ -10,6 +10,8 @@
  */
 import { type Of, array, s32, struct, u32, u64, u8 } from '../../abi/struct.ts';
 
+export const RECENT_SLOTS = 64, RECENT_BYTES = 16;
+
 export const engine_state = struct('engine_state', {
   flags_res: u64,
   flags_carry: u64,
@@ -34,6 +36,15 @@ export const engine_state = struct('engine_state', {
   jump_cache: u32,
   /** Set when the inner loop left between two instructions and cpu.rip is right already. */
   boundary: u32,
+  /** What a TLB miss costs now, -1 while emitted code must not walk (tlb.ts). */
+  fill_cost: s32,
+  /** What the last look-up by a region cost. */
+  paid: s32,
+  /** Host offset of this processor's TLB arrays, and of a byte for each entry in them: see recent. */
+  tlb_arrays: u32,
+  tlb_slots: u32,
+  /** Bytes of the write that lies in the window, 0 when there is none. */
+  window_size: u32,
   /** Linear address of the access the slow path is to serve; the target of a jump to look up. */
   access_address: u64,
   /** Host offset of the TLB array for what the processor reads for itself, and, one array on, writes; breakpoints do not see those. */
@@ -45,5 +56,9 @@ export const engine_state = struct('engine_state', {
   window: array(u8, 64),
   /** Operands and results of SIMD instructions that TypeScript computes (cpu/simd-call.ts). */
   simd: array(u64, 12),
+  /** The pages that regions reached last; see tlb.ts. */
+  recent: array(u64, RECENT_SLOTS * RECENT_BYTES / 8),
+  /** Some of them are there. */
+  recent_used: u32,
 }, { align: 64 });
 export type engine_state = Of<typeof engine_state>;

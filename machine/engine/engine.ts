@@ -30,7 +30,7 @@ const MAX_BUDGET = 0x4000_0000;
 
 const BUDGET = STATE.budget >>> 2, RETIRED = STATE.retired >>> 2, RIP = STATE.rip >>> 2, MODE = STATE.mode >>> 2;
 const GRANTED = ENGINE.granted >>> 2, HELD = ENGINE.held >>> 2, CHARGED = ENGINE.charged >>> 2;
-const ADDRESS = ENGINE.access_address >>> 2, BOUNDARY = ENGINE.boundary >>> 2, RIP_PAGE = ENGINE.rip_page >>> 2;
+const ADDRESS = ENGINE.access_address >>> 2, BOUNDARY = ENGINE.boundary >>> 2, WINDOW_SIZE = ENGINE.window_size >>> 2, RIP_PAGE = ENGINE.rip_page >>> 2;
 const CS_BASE = (STATE.seg + CS * SEGMENT_SIZE) >>> 2, CS_LIMIT = (STATE.seg + CS * SEGMENT_SIZE + 8) >>> 2;
 
 export class Engine implements EngineHooks {
@@ -49,8 +49,7 @@ export class Engine implements EngineHooks {
   /** The processor that runs. */
   private cpu!: CpuState;
   private thrown: unknown;
-  /** The write that lies in the window: bytes, how many of them on the first page, and both physical addresses. */
-  private windowSize = 0;
+  /** Of the write that lies in the window: how many bytes are on the first page, and both physical addresses. */
   private windowHere = 0;
   private windowFirst = 0;
   private windowSecond = 0;
@@ -60,10 +59,11 @@ export class Engine implements EngineHooks {
     const pages = ram.memory.buffer.byteLength / 65536;
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1024 });
     const imports: WebAssembly.ModuleImports = { memory: ram.memory, table, ...this.hostImports() };
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(runtimeModule(pages)), { e: imports });
+    this.code = new CodeCache(ram);
+    const layout = { pages, ramBase: ram.base, ramSize: ram.size, codePages: this.code.codePages.byteOffset };
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(runtimeModule(layout)), { e: imports });
     Object.assign(imports, exports);
     this.runCode = exports['run'] as (cpu: number) => void;
-    this.code = new CodeCache(ram);
     this.code.handlers = new Handlers(table, pages, imports, opcodeTable[0]!);
     this.tlb = new Tlb(ram, this.code.codePages, costs);
     this.transfers = new Transfers(ram, this.tlb);
@@ -281,7 +281,7 @@ export class Engine implements EngineHooks {
     const first = this.tlb.translate(cpu, linear, write);
     if (size <= here && first < ram.size && !(write && this.code.codePages[Math.floor(first / 4096)] === 1 && this.code.covers(first, size))) {
       // The store goes to its place at once; the window keeps an older access.
-      if (write) this.windowSize = 0;
+      if (write) w[WINDOW_SIZE] = 0;
       return ram.base + first;
     }
 
@@ -293,7 +293,7 @@ export class Engine implements EngineHooks {
       if (size > here) this.readBytes(second, size - here, window + here);
     }
     if (write) {
-      this.windowSize = size;
+      w[WINDOW_SIZE] = size;
       this.windowHere = here;
       this.windowFirst = first;
       this.windowSecond = second;
@@ -307,7 +307,8 @@ export class Engine implements EngineHooks {
   }
 
   private commit(): void {
-    const { cpu, windowSize, windowHere } = this;
+    const { cpu, windowHere } = this;
+    const windowSize = cpu.u32[WINDOW_SIZE]!;
     if (windowSize === 0) return;
     const window = cpu.base + ENGINE.window;
     this.writeBytes(this.windowFirst, Math.min(windowSize, windowHere), window);

@@ -61,6 +61,16 @@ export class FlagsEmitter {
     this.setAdjust(() => this.c.const32(0));
     this.result(size, r);
   }
+  /** CF and OF (each 0 or 1) as given, ZF, SF and PF of a result, AF = 0. What the two give depends on nothing but a, b, r and constants: it may be asked later. */
+  defer(size: number, _a: L64, _b: L64, r: L64, cf: () => I64, of: () => I64): void {
+    this.setCfOf(cf, of);
+    this.setAdjust(() => this.c.const32(0));
+    this.result(size, r);
+  }
+  /** CF and OF (each 0 or 1), all others stay; by r and constants alone. */
+  deferCfOf(_r: L64, cf: () => I64, of: () => I64): void { this.setCfOf(cf, of); }
+  /** False when nobody will look at what the instruction sets. */
+  get wanted(): boolean { return true; }
 
   // ---- single flags
   /** CF as 0 or 1. */
@@ -68,6 +78,10 @@ export class FlagsEmitter {
   /** CF and OF, each 0 or 1; the other four stay. */
   setCfOf(cf: () => I64, of: () => I64): void {
     const { c } = this;
+    if (cf === of) {
+      this.setCarry(() => c.shl(cf(), c.const(63)));
+      return;
+    }
     const f = c.keep64(cf());
     this.setCarry(() => c.or(c.shl(c.get(f), c.const(63)), c.shl(c.xor(c.get(f), of()), c.const(62))));
     c.release(f);

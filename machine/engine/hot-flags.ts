@@ -1,13 +1,23 @@
 /**
- * Flags inside a region: the three words of engine-state.ts are locals, and what the last arithmetic instruction did to
- * them is emitted only where somebody looks. Until then its operands and result are kept, so a compare and the jump
- * behind it become one comparison, and flags that the next instruction overwrites cost nothing.
+ * Flags inside a region. What the last arithmetic instruction did to them is emitted only where somebody looks: until
+ * then its operands and result are kept, so a compare and the jump behind it become one comparison, and flags that nobody
+ * looks at cost nothing.
+ *
+ * What is known while code is emitted is one of three: pending (operands and result of the last instruction, in locals of
+ * its own), words (the three words of engine-state.ts are in their locals), or unknown. Where ways meet or the region is left,
+ * pending flags become three moves: `lazy` says what kind they are of and `lazyA`, `lazyB`, `lazyR` hold the numbers. Only
+ * whoever looks at unknown flags, and the region's one way out, makes words of them, by a call of the runtime.
  */
 import { type Condition, FlagsEmitter } from './flags-emitter.ts';
 import { ENGINE } from './layout.ts';
+import type { Runtime } from './runtime.ts';
 import { type Code, type I32, type I64, type L32, type L64, type Local, i32, i64 } from './wasm-emitter.ts';
 
-type Kind = 'add' | 'sub' | 'logic';
+/** The low bits of `lazy`; above them log2 of the operands' size. 0: the words are right. */
+export const LAZY_ADD = 1, LAZY_SUB = 2, LAZY_LOGIC = 3, LAZY_DEFERRED = 4, LAZY_SIZE_SHIFT = 4;
+
+type Kind = 'add' | 'sub' | 'logic' | 'deferred';
+const LAZY: Readonly<Record<Kind, number>> = { add: LAZY_ADD, sub: LAZY_SUB, logic: LAZY_LOGIC, deferred: LAZY_DEFERRED };
 interface Pending {
   readonly kind: Kind;
   readonly size: number;
@@ -18,42 +28,73 @@ interface Pending {
   readonly plain: boolean;
   /** CF when it is not the arithmetic's: INC and DEC. */
   readonly cf?: L64;
+  /** CF and OF, each 0 or 1, of what is neither: shifts, IMUL. They may ask for a, b and r. */
+  readonly deferred?: readonly [cf: () => I64, of: () => I64];
 }
+
+/** CF and OF, each 0 or 1, set over whatever the other flags are: rotates. They may ask for the local. */
+interface Overlay { readonly r: L64; readonly cf: () => I64; readonly of: () => I64 }
 
 /** Rows that set all flags they write through add, sub or logic, once and in all cases. */
 const ARITHMETIC = new Set(['ADD', 'OR', 'ADC', 'SBB', 'AND', 'SUB', 'XOR', 'CMP', 'TEST', 'INC', 'DEC', 'NEG', 'XADD', 'CMPXCHG']);
 const PLAIN = new Set(['CMP', 'SUB', 'NEG', 'DEC', 'CMPXCHG']);
 /** Of the others, those that write all six whatever they read. */
 const WRITES_ALL = new Set(['MUL', 'IMUL', 'POPCNT']);
-const SHIFTS = new Set(['SHL', 'SHR', 'SAL', 'SAR']);
+const SHIFTS = new Set(['SHL', 'SHR', 'SAL', 'SAR']), ROTATES = new Set(['ROL', 'ROR']);
 
-/** What an instruction does with the flags there were: `count` is a shift's known, masked count. */
-export interface FlagUse { readonly arithmetic: boolean; readonly plain: boolean; readonly reads: boolean; readonly writes: boolean; readonly kills: boolean }
+/** What an instruction does with the flags there were. */
+export interface FlagUse { readonly arithmetic: boolean; readonly plain: boolean; readonly defers: boolean; readonly overlays: boolean; readonly reads: boolean; readonly writes: boolean; readonly kills: boolean }
+/** `count` is a shift's known, masked count. */
 export function flagUse(mnemonic: string, reads: string, writes: string, undefinedFlags: string, count: number | undefined): FlagUse {
   const arithmetic = ARITHMETIC.has(mnemonic);
+  const shift = SHIFTS.has(mnemonic) && count !== undefined && count !== 0;
   return {
     arithmetic,
+    overlays: ROTATES.has(mnemonic) && count !== undefined && count !== 0,
+    defers: shift || mnemonic === 'IMUL' || mnemonic === 'MUL',
     plain: PLAIN.has(mnemonic),
     reads: reads !== '',
     writes: writes !== '' || undefinedFlags !== '',
-    kills: arithmetic ? mnemonic !== 'INC' && mnemonic !== 'DEC' && reads === '' : WRITES_ALL.has(mnemonic) || SHIFTS.has(mnemonic) && count !== undefined && count !== 0,
+    kills: arithmetic ? mnemonic !== 'INC' && mnemonic !== 'DEC' && reads === '' : WRITES_ALL.has(mnemonic) || shift,
   };
 }
+const NOTHING: FlagUse = { arithmetic: false, plain: false, defers: false, overlays: false, reads: false, writes: false, kills: false };
+
+/** What is known of the flags at a place. */
+export interface FlagState { readonly pending: Pending | undefined; readonly overlay: Overlay | undefined; readonly words: boolean }
+export const UNKNOWN: FlagState = { pending: undefined, overlay: undefined, words: false };
+export const WORDS: FlagState = { ...UNKNOWN, words: true };
 
 export class HotFlags extends FlagsEmitter {
+  private readonly runtime: Runtime;
   private readonly resLocal: L64;
   private readonly carryLocal: L64;
   private readonly adjustLocal: L32;
+  private readonly lazy: L32;
+  private readonly lazyA: L64;
+  private readonly lazyB: L64;
+  private readonly lazyR: L64;
   private pending: Pending | undefined;
-  private use: FlagUse = { arithmetic: false, plain: false, reads: false, writes: false, kills: false };
-  /** Whether the locals were ever set. */
+  private overlay: Overlay | undefined;
+  /** `lazy` is known to be 0. */
+  private words = true;
+  private use = NOTHING;
+  /** Nobody looks at what the instruction writes. */
+  private dead = false;
+  /** Whether the words' locals, and the lazy ones, were ever set. */
   private dirty = false;
+  private lazySet = false;
 
-  constructor(c: Code, cpu: L32) {
+  constructor(c: Code, cpu: L32, runtime: Runtime) {
     super(c, cpu);
+    this.runtime = runtime;
     this.resLocal = c.local(i64);
     this.carryLocal = c.local(i64);
     this.adjustLocal = c.local(i32);
+    this.lazy = c.local(i32);
+    this.lazyA = c.local(i64);
+    this.lazyB = c.local(i64);
+    this.lazyR = c.local(i64);
   }
 
   // ---- the region's frame
@@ -65,35 +106,82 @@ export class HotFlags extends FlagsEmitter {
   }
   storeAll(): void {
     const { c, cpu } = this;
-    if (!this.dirty) return;
-    c.store64(c.get(cpu), c.get(this.resLocal), ENGINE.flags_res);
-    c.store64(c.get(cpu), c.get(this.carryLocal), ENGINE.flags_carry);
-    c.store32(c.get(cpu), c.get(this.adjustLocal), ENGINE.flags_adjust);
+    if (this.dirty) {
+      c.store64(c.get(cpu), c.get(this.resLocal), ENGINE.flags_res);
+      c.store64(c.get(cpu), c.get(this.carryLocal), ENGINE.flags_carry);
+      c.store32(c.get(cpu), c.get(this.adjustLocal), ENGINE.flags_adjust);
+    }
+    if (this.lazySet) c.if(c.get(this.lazy), () => this.callMaterialize());
   }
-  /** Before each instruction. */
-  begin(use: FlagUse): void {
+  private callMaterialize(): void {
+    const { c } = this;
+    c.call(this.runtime.materialize, c.get(this.cpu), c.get(this.lazy), c.get(this.lazyA), c.get(this.lazyB), c.get(this.lazyR));
+  }
+
+  get state(): FlagState { return { pending: this.pending, overlay: this.overlay, words: this.words }; }
+  set state(s: FlagState) {
+    this.pending = s.pending;
+    this.overlay = s.overlay;
+    this.words = s.words;
+  }
+  /** Before each instruction, at the top level of its block. `live`: somebody may look at the flags after it. */
+  begin(use: FlagUse, live: boolean): void {
     this.use = use;
-    // One that writes all drops what is pending when it writes: until then it may leave the region.
-    if (!use.writes || use.arithmetic || use.kills) return;
+    this.dead = use.writes && !live;
+    if (use.reads) this.know();
+    if (!use.writes || this.dead || use.kills || use.overlays) return;   // one that kills drops what is pending when it writes: until then it may leave the region
+    if (use.arithmetic) {
+      this.know();
+      return;
+    }
+    this.know();
     this.materialize();
-    this.pending = undefined;
+    this.pending = this.overlay = undefined;
+    this.words = true;
   }
-  /** At the start of a block: what is known is in the locals. */
-  forget(): void { this.pending = undefined; }
-  isPending(l: Local): boolean {
-    const p = this.pending;
-    return p !== undefined && (l === p.a || l === p.b || l === p.r || l === p.cf);
+  /** Makes words of unknown flags. */
+  private know(): void {
+    const { c } = this;
+    if (this.pending || this.words) return;
+    this.words = this.dirty = true;
+    c.seldom(c.get(this.lazy), () => {
+      this.callMaterialize();
+      this.loadAll();
+      c.set(this.lazy, c.const32(0));
+    });
   }
-  /** Brings the locals up to date on the path being emitted; other paths go on with what is pending. */
-  materialize(): void {
-    const p = this.pending;
+  /** Whether a local is needed by flags in this state. */
+  static holds({ pending: p, overlay }: FlagState, l: Local): boolean { return l === overlay?.r || p !== undefined && (l === p.a || l === p.b || l === p.r || l === p.cf); }
+
+  /** Leaves the flags, on the way being emitted, where those find them who do not know what is pending. */
+  spill(): void {
+    const { c } = this;
+    const { pending: p, state } = this;
+    if (this.overlay && !p && !this.words) this.know();
+    if (p?.cf || this.overlay) {
+      this.materialize();
+      this.state = state;
+      return;
+    }
     if (!p) return;
-    this.pending = undefined;
-    if (p.kind === 'add') super.add(p.size, p.a, p.b, p.r);
-    else if (p.kind === 'sub') super.sub(p.size, p.a, p.b, p.r);
-    else super.logic(p.size, p.r);
-    if (p.cf) super.setCf(() => this.c.get(p.cf!));
-    this.pending = p;
+    this.lazySet = true;
+    c.set(this.lazy, c.const32(LAZY[p.kind] | Math.log2(p.size) << LAZY_SIZE_SHIFT));
+    if (p.kind === 'deferred') c.set(this.lazyA, this.carry());
+    else if (p.kind !== 'logic') {
+      c.set(this.lazyA, c.get(p.a));
+      c.set(this.lazyB, c.get(p.b));
+    }
+    c.set(this.lazyR, c.get(p.r));
+  }
+  /** Brings the words up to date on the way being emitted; what is known about the others stays. */
+  private materialize(): void {
+    const { c, pending: p, words } = this;
+    if (!p && !this.overlay) return;
+    if (p) c.set(this.resLocal, this.res());
+    c.set(this.carryLocal, this.carry());
+    if (p) c.set(this.adjustLocal, this.adjust());
+    this.dirty = true;
+    if (!words) c.set(this.lazy, c.const32(0));
   }
 
   // ---- the three words
@@ -101,6 +189,12 @@ export class HotFlags extends FlagsEmitter {
   override carry(): I64 {
     const { c } = this;
     const p = this.pending;
+    const both = this.overlay ? [this.overlay.cf, this.overlay.of] as const : p?.deferred;
+    if (both) {
+      const [cf, of] = both;
+      const f = c.keep64(cf());
+      return cf === of ? c.shl(c.get(f), c.const(63)) : c.or(c.shl(c.get(f), c.const(63)), c.shl(c.xor(c.get(f), of()), c.const(62)));
+    }
     if (!p) return c.get(this.carryLocal);
     if (!p.cf) return this.arithmeticCarry(p);
     const k = c.keep64(this.arithmeticCarry(p));
@@ -119,30 +213,55 @@ export class HotFlags extends FlagsEmitter {
     const { c } = this;
     const p = this.pending;
     if (!p) return c.get(this.adjustLocal);
-    return p.kind === 'logic' ? c.const32(0) : c.and32(c.wrap(c.xor(c.xor(c.get(p.a), c.get(p.b)), c.get(p.r))), c.const32(0x10));
+    return p.kind === 'logic' || p.kind === 'deferred' ? c.const32(0) : c.and32(c.wrap(c.xor(c.xor(c.get(p.a), c.get(p.b)), c.get(p.r))), c.const32(0x10));
   }
+  /** A word is about to be set, by one of those that set them all. */
   private write(): void {
+    const { c } = this;
     this.dirty = true;
-    this.pending = undefined;
+    this.pending = this.overlay = undefined;
+    if (!this.words) c.set(this.lazy, c.const32(0));
+    this.words = true;
   }
-  override setRes(v: () => I64): void { this.write(); this.c.set(this.resLocal, v()); }
-  override setCarry(v: () => I64): void { this.write(); this.c.set(this.carryLocal, v()); }
-  override setAdjust(v: () => I32): void { this.write(); this.c.set(this.adjustLocal, v()); }
+  override setRes(v: () => I64): void { if (!this.dead) { this.write(); this.c.set(this.resLocal, v()); } }
+  override setCarry(v: () => I64): void { if (!this.dead) { this.write(); this.c.set(this.carryLocal, v()); } }
+  override setAdjust(v: () => I32): void { if (!this.dead) { this.write(); this.c.set(this.adjustLocal, v()); } }
+  override setCfOf(cf: () => I64, of: () => I64): void { if (!this.dead) super.setCfOf(cf, of); }
+  override setZf(zf: () => I32): void { if (!this.dead) super.setZf(zf); }
+  override unpack(f: L32): void { if (!this.dead) super.unpack(f); }
+
+  override get wanted(): boolean { return !this.dead; }
 
   // ---- arithmetic
   private keep(kind: Kind, size: number, a: L64, b: L64, r: L64): void {
+    if (this.dead) return;
     this.pending = { kind, size, a, b, r, plain: kind === 'sub' && this.use.plain };
+    this.overlay = undefined;
   }
   override add(size: number, a: L64, b: L64, r: L64): void {
-    if (this.use.arithmetic) this.keep('add', size, a, b, r); else super.add(size, a, b, r);
+    if (this.use.arithmetic) this.keep('add', size, a, b, r); else if (!this.dead) super.add(size, a, b, r);
   }
   override sub(size: number, a: L64, b: L64, r: L64): void {
-    if (this.use.arithmetic) this.keep('sub', size, a, b, r); else super.sub(size, a, b, r);
+    if (this.use.arithmetic) this.keep('sub', size, a, b, r); else if (!this.dead) super.sub(size, a, b, r);
   }
   override logic(size: number, r: L64): void {
-    if (this.use.arithmetic) this.keep('logic', size, r, r, r); else super.logic(size, r);
+    if (this.use.arithmetic) this.keep('logic', size, r, r, r); else if (!this.dead) super.logic(size, r);
+  }
+  override defer(size: number, a: L64, b: L64, r: L64, cf: () => I64, of: () => I64): void {
+    if (this.dead) return;
+    if (!this.use.defers) {
+      super.defer(size, a, b, r, cf, of);
+      return;
+    }
+    this.pending = { kind: 'deferred', size, a, b, r, plain: false, deferred: [cf, of] };
+    this.overlay = undefined;
+  }
+  override deferCfOf(r: L64, cf: () => I64, of: () => I64): void {
+    if (this.use.overlays && !this.dead) this.overlay = { r, cf, of };
+    else if (!this.dead) super.deferCfOf(r, cf, of);
   }
   override setCf(cf: () => I64): void {
+    if (this.dead) return;
     if (this.pending && this.use.arithmetic) this.pending = { ...this.pending, cf: this.c.keep64(cf()) };
     else super.setCf(cf);
   }
@@ -150,8 +269,12 @@ export class HotFlags extends FlagsEmitter {
   // ---- conditions
   override cf(): I64 {
     const { c } = this;
+    // INC and DEC ask in order to keep it.
+    if (this.dead && !this.use.reads) return c.const(0);
+    if (this.overlay) return this.overlay.cf();
     const p = this.pending;
     if (p?.cf) return c.get(p.cf);
+    if (p?.deferred) return p.deferred[0]();
     if (p?.plain) return c.extendu(c.ltu(c.get(p.a), c.get(p.b)));
     return super.cf();
   }
@@ -163,7 +286,7 @@ export class HotFlags extends FlagsEmitter {
   override condition(cc: Condition): I32 {
     const { c } = this;
     const p = this.pending;
-    if (!p) return super.condition(cc);
+    if (!p || this.overlay) return super.condition(cc);
     const holds = this.fused(cc >> 1, p);
     if (!holds) return super.condition(cc);
     return cc & 1 ? c.eqz32(holds()) : holds();

@@ -7,7 +7,8 @@
 import type { Ram } from '../ram.ts';
 import { HANDLER_COUNT, type Handlers } from './handlers.ts';
 import { HEAT_COUNT, HEAT_FIRST, HEAT_HANDLER, HEAT_MODE, HEAT_PAGE, RECORD_SIZE, REC_HANDLER, REC_START } from './record.ts';
-import { type Fetch, emitRegion, planRegion } from './region.ts';
+import { emitRegion } from './region.ts';
+import { type Fetch, planRegion } from './region-plan.ts';
 
 /** Making a region takes as long as the cold tier needs for some 10,000 instructions. */
 const THRESHOLD = 2000;

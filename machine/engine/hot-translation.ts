@@ -4,13 +4,16 @@
  * instruction, which has changed nothing yet, and the cold tier runs it.
  */
 import { type Insn, RIP_BASE } from '../cpu/opcode-row.ts';
-import { SEGMENT_SIZE, STATE } from '../cpu/state.ts';
+import { RSP, SEGMENT_SIZE, SS, STATE } from '../cpu/state.ts';
 import type { FlagUse, HotFlags } from './hot-flags.ts';
+import { RECENT_BYTES } from './engine-state.ts';
+import { ENGINE } from './layout.ts';
+import { ACCESS_SLOT_SHIFT, ACCESS_WRITE } from './record.ts';
 import type { Runtime } from './runtime.ts';
 import type { Shape } from './shape.ts';
-import { TLB_MASK } from './tlb.ts';
+import { RECENT_ADDEND, RECENT_PAGE, STACK_SLOT, TLB_MASK } from './tlb.ts';
 import { type RegisterField, Translation } from './translation.ts';
-import type { Code, I32, I64, L32, L64, LV } from './wasm-emitter.ts';
+import { type Code, type I32, type I64, type L32, type L64, type LV, i32 } from './wasm-emitter.ts';
 
 /** What an instruction needs of the region it is part of. */
 export interface Frame {
@@ -19,9 +22,12 @@ export interface Frame {
   readonly runtime: Runtime;
   readonly flags: HotFlags;
   readonly ripPage: L64;
-  readonly tlbRead: L32;
-  readonly tlbWrite: L32;
-  readonly tlbTag: L64;
+  /** Registers whose upper halves are known to be 0. */
+  readonly clean: Set<number>;
+  /** First of a pair of slots (tlb.ts) for a memory operand that walks through memory; undefined: it may go anywhere. */
+  pointer(base: number, index: number, disp: number): number | undefined;
+  /** How deep blocks nest where every instruction of the basic block is run. */
+  readonly nesting: number;
   register(n: number, written: boolean): L64;
   /** Translation.unusualMxcsr(), which nothing in a region changes. */
   unusualMxcsr(): I32;
@@ -29,6 +35,10 @@ export interface Frame {
   readonly ordinary: Map<number, string>;
   /** Of kind and number of a register that the loop does not write: whether it holds a denormal. */
   readonly invariants: ReadonlyMap<string, L32>;
+  /** Cycles that may be charged here without coming short on any way on. */
+  spare(): I32;
+  /** A TLB miss was charged. */
+  paid(): void;
   /** Goes on at an offset of the page, `count` instructions of the block having retired. */
   edge(count: number, offset: number): void;
   /** Leaves the region in front of an instruction that it cannot do. */
@@ -56,12 +66,21 @@ export class HotTranslation extends Translation {
   }
 
   // ---- registers
-  override gpr(n: number, size: number): I64 { return this.truncate(size, this.c.get(this.frame.register(n, false))); }
+  override gpr(n: number, size: number): I64 {
+    const l = this.frame.register(n, false);
+    return size === 4 && this.frame.clean.has(n) ? this.c.get(l) : this.truncate(size, this.c.get(l));
+  }
   override setGpr(n: number, size: number, v: () => I64): void {
     const { c } = this;
+    const { clean, nesting } = this.frame;
     const l = this.frame.register(n, true);
-    if (size >= 4) c.set(l, this.truncate(size, v()));
-    else c.set(l, c.or(c.and(c.get(l), c.const(size === 1 ? -0x100 : -0x1_0000)), this.truncate(size, v())));
+    if (size < 4) {
+      c.set(l, c.or(c.and(c.get(l), c.const(size === 1 ? -0x100 : -0x1_0000)), this.truncate(size, v())));
+      return;
+    }
+    c.set(l, this.truncate(size, v()));
+    if (size === 8) clean.delete(n);
+    else if (c.nesting === nesting) clean.add(n);
   }
   private number(field: RegisterField): number {
     const { insn } = this;
@@ -108,20 +127,44 @@ export class HotTranslation extends Translation {
       v = v === undefined ? scaled : c.add(v, scaled);
     }
     if (v === undefined) return this.address(c.const(disp));
-    return this.address(disp === 0 ? v : c.add(v, c.const(disp)));
+    if (disp !== 0) return this.address(c.add(v, c.const(disp)));
+    return this.shape.addrSize === 4 && insn.index < 0 && this.frame.clean.has(insn.base) ? v : this.address(v);
   }
   protected segmentBase(): I64 { return this.state64(STATE.seg + this.insn.seg * SEGMENT_SIZE); }
   protected segmentOffset(): I32 { return this.c.const32(STATE.seg + this.insn.seg * SEGMENT_SIZE); }
 
   // ---- memory
-  override hostRead(linear: L64, size: number): L32 { return this.find(this.frame.tlbRead, linear, size); }
-  override hostWrite(linear: L64, size: number): L32 { return this.find(this.frame.tlbWrite, linear, size); }
-  private find(array: L32, linear: L64, size: number): L32 {
-    const { c } = this;
-    const entry = c.keep32(c.add32(c.and32(c.wrap(c.shru(c.get(linear), c.const(8))), c.const32(TLB_MASK)), c.get(array)));
+  override hostRead(linear: L64, size: number, seg?: number): L32 { return this.find(linear, size, seg, false); }
+  override hostWrite(linear: L64, size: number, _old: boolean, seg?: number): L32 { return this.find(linear, size, seg, true); }
+  private find(linear: L64, size: number, seg: number | undefined, write: boolean): L32 {
+    const { c, frame, insn } = this;
+    const { cpu } = frame;
+    const pair = seg === SS || insn.base === RSP && insn.index < 0 ? STACK_SLOT : frame.pointer(insn.base, insn.index, insn.disp);
+    if (pair === undefined) return this.findInTlb(linear, size, write);
+    const slot = pair + (write ? 1 : 0);
+    const recent = ENGINE.recent + slot * RECENT_BYTES;
+    const at = c.local(i32);
+    c.often(c.eq(c.and(c.get(linear), c.const(-4096 | (size - 1))), c.load64(c.get(cpu), recent + RECENT_PAGE)), () => {
+      c.set(at, c.add32(c.wrap(c.get(linear)), c.load32(c.get(cpu), recent + RECENT_ADDEND)));
+    }, () => {
+      const access = size | (write ? ACCESS_WRITE : 0) | slot << ACCESS_SLOT_SHIFT;
+      c.if(c.eqz32(c.tee(at, c.call32(frame.runtime.look, c.get(cpu), c.get(linear), c.const32(access), frame.spare()))), () => this.leave());
+      frame.paid();
+    });
+    return at;
+  }
+  private findInTlb(linear: L64, size: number, write: boolean): L32 {
+    const { c, frame } = this;
+    const { cpu } = frame;
+    const entry = c.keep32(c.add32(c.and32(c.wrap(c.shru(c.get(linear), c.const(8))), c.const32(TLB_MASK)), c.load32(c.get(cpu), write ? ENGINE.tlb_write : ENGINE.tlb_read)));
     const last = () => size === 1 ? c.get(linear) : c.add(c.get(linear), c.const(size - 1));
-    c.if(c.ne(c.or(c.and(last(), c.const(-4096)), c.get(this.frame.tlbTag)), c.load64(c.get(entry))), () => this.leave());
-    const at = c.keep32(c.add32(c.wrap(c.get(linear)), c.load32(c.get(entry), 8)));
+    const at = c.local(i32);
+    c.often(c.eq(c.or(c.and(last(), c.const(-4096)), c.load64(c.get(cpu), ENGINE.tlb_tag)), c.load64(c.get(entry))), () => {
+      c.set(at, c.add32(c.wrap(c.get(linear)), c.load32(c.get(entry), 8)));
+    }, () => {
+      c.if(c.eqz32(c.tee(at, c.call32(frame.runtime.miss, c.get(cpu), c.get(linear), c.const32(size | (write ? ACCESS_WRITE : 0)), frame.spare()))), () => this.leave());
+      frame.paid();
+    });
     c.release(entry);
     return at;
   }

@@ -25,6 +25,8 @@ export const HEAT_COUNT = 0, HEAT_HANDLER = 4, HEAT_PAGE = 8, HEAT_MODE = 12, HE
 export const ACCESS_WRITE = 0x100;
 /** The old value is wanted too: a write that reads first. */
 export const ACCESS_MODIFY = 0x200;
+/** From bit 16: the slot of the access (tlb.ts). */
+export const ACCESS_SLOT_SHIFT = 16;
 /** By which segment a fault is reported: bits 12 to 14 its number, if bit 11 is set; else the record's. */
 export const ACCESS_SEGMENT = 0x800;
 export const accessSegment = (seg: number): number => ACCESS_SEGMENT | seg << 12;

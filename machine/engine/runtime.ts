@@ -3,10 +3,12 @@
  * inner loop, jumps through the jump cache, segment checks, wide multiplication.
  */
 import { MODE_64, MODE_LONG, MODE_SIZE, CS, SEGMENT_SIZE, STATE } from '../cpu/state.ts';
+import { LAZY_DEFERRED, LAZY_SIZE_SHIFT, LAZY_SUB } from './hot-flags.ts';
 import { ENGINE } from './layout.ts';
 import { emitInterrupt, emitReturn } from './transfers-emitter.ts';
 import { ACCESS_WRITE, REC_HANDLER, REC_START } from './record.ts';
 import { JUMP_ENTRIES, JUMP_ENTRY_SHIFT } from './tlb.ts';
+import { FILL, LOOK, type MemoryLayout, fillFunctions } from './walker.ts';
 import { type Code, type Func, type I64, type L32, type L64, type ValueType, WasmModule, i32, i64 } from './wasm-emitter.ts';
 
 /** What TypeScript provides. Host addresses and records are i32; 0 means that the instruction must leave. */
@@ -49,6 +51,14 @@ const WASM_IMPORTS = {
   interrupt: [[i32, i32], [i32]],
   return32: [[i32, i32], [i32]],
   return64: [[i32, i32], [i32]],
+  /** (cpu, linear, access, spare) A TLB miss: host address, or 0 (walker.ts). */
+  fill: FILL,
+  /** The same for a region, which has not found the page in its slot. */
+  look: LOOK,
+  /** For one that has not found it in the TLB. */
+  miss: LOOK,
+  /** (cpu, lazy, a, b, r) Makes the three words of the flags a region left lazy. */
+  materialize: [[i32, i32, i64, i64, i64], []],
   /** (a, b) High half of the unsigned product. */
   mulHigh: [[i64, i64], [i64]],
 } as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>;
@@ -75,8 +85,8 @@ export const HANDLER_PARAMS: readonly ValueType[] = [i32, i32];
 export const HANDLER_RESULTS: readonly ValueType[] = [i32];
 
 /** The module behind WASM_IMPORTS, and `run`. */
-export function runtimeModule(memoryPages: number): Uint8Array<ArrayBuffer> {
-  const module = new WasmModule(memoryPages, true);
+export function runtimeModule(layout: MemoryLayout): Uint8Array<ArrayBuffer> {
+  const module = new WasmModule(layout.pages, true);
   const host = Object.fromEntries(Object.entries(HOST_IMPORTS).map(([name, [params, results]]) => [name, module.importFunction(name, params, results)])) as Record<keyof typeof HOST_IMPORTS, Func>;
   const handler = module.type(HANDLER_PARAMS, HANDLER_RESULTS);
   // Exported again, so that only this module has a way out to TypeScript: a WebAssembly import costs the handlers' modules less.
@@ -84,6 +94,7 @@ export function runtimeModule(memoryPages: number): Uint8Array<ArrayBuffer> {
     module.function(name, params, results, (c) => c.call(host[name as keyof typeof HOST_IMPORTS], ...params.map((type, i) => c.get(c.param(i, type)))));
   }
 
+  const fill = fillFunctions(module, layout);
   const jumpTo = module.function('jumpTo', WASM_IMPORTS.jumpTo[0], WASM_IMPORTS.jumpTo[1], (c) => jumpThroughCache(c, host.lookup));
   // (cpu) Runs from RIP until the budget is used up or a handler leaves, and stores RIP.
   module.function('run', [i32], [], (c) => {
@@ -109,8 +120,10 @@ export function runtimeModule(memoryPages: number): Uint8Array<ArrayBuffer> {
 
   module.function('access', WASM_IMPORTS.access[0], WASM_IMPORTS.access[1], (c) => {
     const cpu = c.param(0, i32);
-    c.store64(c.get(cpu), c.get(c.param(2, i64)), ENGINE.access_address);
-    c.call32(host.hostAccess, c.get(cpu), c.get(c.param(1, i32)), c.get(c.param(3, i32)));
+    const linear = c.param(2, i64), access = c.param(3, i32), at = c.local(i32);
+    c.if(c.tee(at, c.call32(fill, c.get(cpu), c.get(linear), c.get(access), c.const32(0x7fff_ffff))), () => c.return(c.get(at)));
+    c.store64(c.get(cpu), c.get(linear), ENGINE.access_address);
+    c.call32(host.hostAccess, c.get(cpu), c.get(c.param(1, i32)), c.get(access));
   });
 
   module.function('handle', WASM_IMPORTS.handle[0], WASM_IMPORTS.handle[1], (c) => {
@@ -126,6 +139,7 @@ export function runtimeModule(memoryPages: number): Uint8Array<ArrayBuffer> {
   });
   module.function('return32', WASM_IMPORTS.return32[0], WASM_IMPORTS.return32[1], (c) => emitReturn(c, false));
   module.function('return64', WASM_IMPORTS.return64[0], WASM_IMPORTS.return64[1], (c) => emitReturn(c, true));
+  module.function('materialize', WASM_IMPORTS.materialize[0], WASM_IMPORTS.materialize[1], (c) => materializeFlags(c));
   module.function('mulHigh', WASM_IMPORTS.mulHigh[0], WASM_IMPORTS.mulHigh[1], (c) => mulHigh(c));
   return module.finish();
 }
@@ -178,6 +192,27 @@ function jumpThroughCache(c: Code, lookup: Func): void {
 }
 const isMode64 = (c: Code, cpu: L32) => c.eq32(c.and32(c.load32(c.get(cpu), STATE.mode), c.const32(MODE_SIZE)), c.const32(MODE_64));
 const pageOffset = (c: Code, record: L32): I64 => c.extendu(c.load32_16u(c.get(record), REC_START));
+
+/** What FlagsEmitter's add, sub and logic store, for a kind and size known only now (hot-flags.ts). */
+function materializeFlags(c: Code): void {
+  const cpu = c.param(0, i32), lazy = c.param(1, i32), a = c.param(2, i64), b = c.param(3, i64), r = c.param(4, i64);
+  const kind = c.keep32(c.and32(c.get(lazy), c.const32(7)));
+  // 56, 48, 32 or 0: what is left of 64 bits beside the operands'.
+  const rest = c.keep64(c.extendu(c.sub32(c.const32(64), c.shl32(c.const32(8), c.shru32(c.get(lazy), c.const32(LAZY_SIZE_SHIFT))))));
+  c.store64(c.get(cpu), c.shrs(c.shl(c.get(r), c.get(rest)), c.get(rest)), ENGINE.flags_res);
+  const arithmetic = () => c.les32(c.get(kind), c.const32(LAZY_SUB));
+  const carries = c.keep64(c.xor(c.xor(c.get(a), c.get(b)), c.get(r)));
+  c.store32(c.get(cpu), c.select(c.and32(c.wrap(c.get(carries)), c.const32(0x10)), c.const32(0), arithmetic()), ENGINE.flags_adjust);
+  c.if(arithmetic(), () => {
+    c.if(c.ne(c.get(rest), c.const(0)), () => c.set(carries, c.shl(c.get(carries), c.sub(c.get(rest), c.const(1)))), () => {
+      // For r = a - b the borrows are those of b + r = a.
+      c.if(c.eq32(c.get(kind), c.const32(LAZY_SUB)), () => {
+        c.set(carries, c.or(c.and(c.xor(c.get(a), c.const(-1)), c.get(b)), c.and(c.or(c.xor(c.get(a), c.const(-1)), c.get(b)), c.get(r))));
+      }, () => c.set(carries, c.or(c.and(c.get(a), c.get(b)), c.and(c.or(c.get(a), c.get(b)), c.xor(c.get(r), c.const(-1))))));
+    });
+  }, () => c.set(carries, c.select(c.get(a), c.const(0), c.eq32(c.get(kind), c.const32(LAZY_DEFERRED)))));
+  c.store64(c.get(cpu), c.get(carries), ENGINE.flags_carry);
+}
 
 function mulHigh(c: Code): void {
   const a = c.param(0, i64), b = c.param(1, i64);

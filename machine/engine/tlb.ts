@@ -7,6 +7,8 @@
  * belongs to (bits 1 to 11, never 0) and bit 0 set when emitted code must not use the entry though it is valid: devices,
  * and for writes pages that hold translated code. Flushing an address space is giving it a new number.
  *
+ * Regions look first among the pages they reached last: slots for reads and for writes, of the stack and of pointers that walk through memory in a loop, holds {u64 linear page, u32 addend}; an aligned access in that page hits. What stands there also stands in the TLB: whatever takes an entry away takes the slot away, whose number (from 1, SLOTS_MANY: of several) is in the entry's byte of tlb_slots.
+ *
  * An access hits if (address + size - 1) & ~0xfff, with the number, equals the tag: one compare also sends accesses
  * that cross a page to the slow path. While alignment checks or data breakpoints are armed the pointers lead to an
  * array that is always empty. Only this file knows any of that besides Translation.host.
@@ -16,6 +18,7 @@ import { walk } from '../cpu/paging.ts';
 import { type CpuState, MODE_ALIGN, MODE_USER, STATE } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
 import { charge } from './stop.ts';
+import { RECENT_BYTES, RECENT_SLOTS } from './engine-state.ts';
 import { ENGINE } from './layout.ts';
 
 export const TLB_ENTRIES = 1024;
@@ -27,6 +30,8 @@ export const JUMP_ENTRY_SHIFT = 5;
 const MAX_TAG = 0x7ff;
 
 const TLB_READ = ENGINE.tlb_read >>> 2, TLB_WRITE = ENGINE.tlb_write >>> 2, TLB_TAG = ENGINE.tlb_tag >>> 2;
+const FILL_COST = ENGINE.fill_cost >>> 2;
+const RECENT_USED = ENGINE.recent_used >>> 2;
 const JUMP_TAG = ENGINE.jump_tag >>> 2, JUMP_CACHE = ENGINE.jump_cache >>> 2;
 const MODE = STATE.mode >>> 2, IN_GUEST = STATE.in_guest >>> 2, VPID = STATE.vpid >>> 2, EPTP = STATE.ept_pointer >>> 2;
 const CR0 = STATE.cr0 >>> 2, DR7 = (STATE.dr >>> 2) + 14;
@@ -35,6 +40,13 @@ const CR0 = STATE.cr0 >>> 2, DR7 = (STATE.dr >>> 2) + 14;
 interface Context { tag: number; eptLow: number; eptHigh: number }
 
 interface Arrays { readonly at: number; nextTag: number; jumpEpoch: number; readonly contexts: Map<number, Context> }
+
+export const RECENT_PAGE = 0, RECENT_ADDEND = 8;
+/** Stands in place of a page where there is none: no page, nor address with its offset's low four bits kept, is equal to it. */
+export const RECENT_NONE = 0x800;
+export const SLOTS_MANY = 255;
+/** The first two slots are the stack's; of each two the second is for writes. */
+export const STACK_SLOT = 0;
 
 export interface TlbCosts { readonly pageWalk: number; readonly nestedPageWalk: number }
 
@@ -58,11 +70,15 @@ export class Tlb {
   }
 
   attach(cpu: CpuState): void {
-    const at = this.ram.reserve(4 * ARRAY_BYTES, 4096);
+    const at = this.ram.reserve(4 * ARRAY_BYTES + 4 * TLB_ENTRIES, 4096);
+    cpu.u32[ENGINE.tlb_arrays >>> 2] = at;
+    cpu.u32[ENGINE.tlb_slots >>> 2] = at + 4 * ARRAY_BYTES;
     this.arrays[cpu.id] = { at, nextTag: 1, jumpEpoch: 1, contexts: new Map() };
     this.processors[cpu.id] = cpu;
     cpu.u32[ENGINE.tlb_system >>> 2] = at;
     cpu.u32[JUMP_CACHE] = this.ram.reserve(JUMP_ENTRIES << JUMP_ENTRY_SHIFT, 4096);
+    cpu.u32[RECENT_USED] = 1;
+    this.forgetRecent(cpu);
     this.select(cpu);
   }
 
@@ -72,13 +88,16 @@ export class Tlb {
     const a = this.arrays[cpu.id]!;
     const mode = w[MODE]!;
     const tag = this.context(a, w).tag << 1;
-    w[TLB_TAG] = tag;
     w[JUMP_TAG] = tag | mode << 12;
     w[JUMP_TAG + 1] = a.jumpEpoch;
     const watched = (mode & MODE_ALIGN) !== 0 || (w[DR7]! & 0xff) !== 0;
     const read = mode & MODE_USER ? a.at + 2 * ARRAY_BYTES : a.at;
-    w[TLB_READ] = watched ? this.empty : read;
+    const readArray = watched ? this.empty : read;
+    if (w[TLB_TAG] !== tag || w[TLB_READ] !== readArray) this.forgetRecent(cpu);
+    w[TLB_TAG] = tag;
+    w[TLB_READ] = readArray;
     w[TLB_WRITE] = watched ? this.empty : read + ARRAY_BYTES;
+    w[FILL_COST] = watched ? -1 : this.cost(w);
   }
 
   private context(a: Arrays, w: Uint32Array): Context {
@@ -98,6 +117,7 @@ export class Tlb {
   private newTag(a: Arrays): number {
     if (a.nextTag > MAX_TAG) {
       this.u32.fill(0, a.at >>> 2, (a.at + 4 * ARRAY_BYTES) >>> 2);
+      this.processors.forEach((cpu) => this.forgetRecent(cpu));
       a.jumpEpoch++;
       a.nextTag = 1;
       for (const c of a.contexts.values()) c.tag = a.nextTag++;
@@ -139,7 +159,14 @@ export class Tlb {
   flushPage(cpu: CpuState, linear: number): void {
     const a = this.arrays[cpu.id]!;
     for (let i = 0; i < 4; i++) this.u32[(a.at + i * ARRAY_BYTES + this.index(linear)) >>> 2] = 0;
+    this.forgetRecent(cpu);
     this.clearJumps(cpu);
+  }
+  private forgetRecent(cpu: CpuState): void {
+    const w = cpu.u32;
+    if (w[RECENT_USED] === 0) return;
+    w[RECENT_USED] = 0;
+    for (let i = 0; i < RECENT_SLOTS; i++) w[(ENGINE.recent + i * RECENT_BYTES + RECENT_PAGE) >>> 2] = RECENT_NONE;
   }
 
   private index(linear: number): number {
@@ -162,12 +189,11 @@ export class Tlb {
     if ((u32[at]! & ~1) >>> 0 === tagLow && u32[at + 1] === tagHigh) page = u32[at + 3]!;
     else {
       const physical = walk(cpu, linear, (write ? PFERR_WRITE : 0) | (user ? PFERR_USER : 0));
-      const nested = w[EPTP] !== 0 || w[EPTP + 1] !== 0;
-      if ((w[CR0]! | 0) < 0) charge(cpu, nested ? this.costs.nestedPageWalk : this.costs.pageWalk);
-      else if (nested) charge(cpu, this.costs.pageWalk);
+      charge(cpu, this.cost(w));
       page = Math.floor(physical / 4096);
     }
     const slow = page * 4096 >= this.ram.size || (write && this.codePages[page] !== 0);
+    this.forgetRecent(cpu);
     u32[at] = slow ? tagLow | 1 : tagLow;
     u32[at + 1] = tagHigh;
     u32[at + 2] = this.ram.base + page * 4096 - (low & ~0xfff);
@@ -184,8 +210,15 @@ export class Tlb {
     return (low + u32[at + 2]!) >>> 0;
   }
 
+  /** Of a walk, by its dimensions. */
+  private cost(w: Uint32Array): number {
+    const nested = w[EPTP] !== 0 || w[EPTP + 1] !== 0;
+    return (w[CR0]! | 0) < 0 ? nested ? this.costs.nestedPageWalk : this.costs.pageWalk : nested ? this.costs.pageWalk : 0;
+  }
+
   /** From now on writes to this page go through the slow path: it holds translated code. */
   codeAppeared(page: number): void {
+    for (const cpu of this.processors) if (cpu) this.forgetRecent(cpu);
     for (const a of this.arrays) {
       if (!a) continue;
       for (let array = 1; array < 4; array += 2) {

@@ -73,6 +73,7 @@ export class Code extends Bytes {
   private readonly params: readonly ValueType[];
   private readonly free = new Map<ValueType, Local[]>();
   private lent: Set<Local> | undefined;
+  localsSize = 0;
   /** Nesting of blocks, for branches. */
   private depth = 0;
 
@@ -114,6 +115,8 @@ export class Code extends Bytes {
     const tail = this.bytes.slice(at, this.length);
     this.length = at;
     emit();
+    const by = this.length - at;
+    for (const h of this.hints) if (h.at >= at) h.at += by;
     for (const b of tail) this.byte(b);
   }
 
@@ -122,6 +125,7 @@ export class Code extends Bytes {
   block(body: (label: number) => void): void { this.byte(0x02); this.byte(0x40); body(++this.depth); this.depth--; this.byte(0x0b); }
   /** As block, but a branch to the label starts over. */
   loop(body: (label: number) => void): void { this.byte(0x03); this.byte(0x40); body(++this.depth); this.depth--; this.byte(0x0b); }
+  get nesting(): number { return this.depth; }
   br(label: number): void { this.byte(0x0c); this.u(this.depth - label); }
   brIf(label: number, _condition: I32): void { this.byte(0x0d); this.u(this.depth - label); }
   if(_condition: I32, then: () => void, otherwise?: () => void): void {
@@ -131,6 +135,16 @@ export class Code extends Bytes {
     if (otherwise) { this.byte(0x05); otherwise(); }
     this.depth--;
     this.byte(0x0b);
+  }
+  readonly hints: { at: number; likely: boolean }[] = [];
+  /** An if that is nearly never, or nearly always, taken. */
+  seldom(condition: I32, then: () => void): void {
+    this.hints.push({ at: this.length, likely: false });
+    this.if(condition, then);
+  }
+  often(condition: I32, then: () => void, otherwise?: () => void): void {
+    this.hints.push({ at: this.length, likely: true });
+    this.if(condition, then, otherwise);
   }
   /** An if with a value. */
   choose<T extends ValueType>(type: T, _condition: I32, then: () => MarkOf<T>, otherwise: () => MarkOf<T>): MarkOf<T> {
@@ -163,6 +177,7 @@ export class Code extends Bytes {
   /** Zero-extended load of 1, 2, 4 or 8 bytes. */
   loadSized(size: number, _a: I32, offset = 0): I64 { this.memory(size === 1 ? 0x31 : size === 2 ? 0x33 : size === 4 ? 0x35 : 0x29, offset); return I64; }
   store32(_a: I32, _v: I32, offset = 0): void { this.memory(0x36, offset); }
+  store32_8(_a: I32, _v: I32, offset = 0): void { this.memory(0x3a, offset); }
   store64(_a: I32, _v: I64, offset = 0): void { this.memory(0x37, offset); }
   storeSized(size: number, _a: I32, _v: I64, offset = 0): void { this.memory(size === 1 ? 0x3c : size === 2 ? 0x3d : size === 4 ? 0x3e : 0x37, offset); }
   memoryCopy(_to: I32, _from: I32, _n: I32): void { this.byte(0xfc); this.u(10); this.byte(0); this.byte(0); }
@@ -202,6 +217,7 @@ export class Code extends Bytes {
   ltu(_a: I64, _b: I64): I32 { return this.op32(0x54); }
   gts(_a: I64, _b: I64): I32 { return this.op32(0x55); }
   gtu(_a: I64, _b: I64): I32 { return this.op32(0x56); }
+  geu(_a: I64, _b: I64): I32 { return this.op32(0x5a); }
   clz(_a: I64): I64 { return this.op64(0x79); }
   ctz(_a: I64): I64 { return this.op64(0x7a); }
   popcnt(_a: I64): I64 { return this.op64(0x7b); }
@@ -275,6 +291,7 @@ export class Code extends Bytes {
     const head = new Bytes();
     head.u(this.locals.length);
     for (const type of this.locals) { head.u(1); head.byte(type); }
+    this.localsSize = head.length;
     into.u(head.length + this.length + 1);
     into.append(head);
     into.append(this);
@@ -344,7 +361,21 @@ export class WasmModule {
     section(3, this.functions.length, (s) => { for (const f of this.functions) s.u(f.type); });
     const exported = this.functions.map((f, i) => ({ name: f.name, index: this.functionImports + i })).filter((f) => f.name !== undefined);
     section(7, exported.length, (s) => { for (const f of exported) { s.name(f.name!); s.byte(0); s.u(f.index); } });
-    section(10, this.functions.length, (s) => { for (const f of this.functions) f.code.finish(s); });
+    const code = new Bytes();
+    for (const f of this.functions) f.code.finish(code);
+    const hinted = this.functions.map((f, i) => ({ i, code: f.code })).filter((f) => f.code.hints.length > 0);
+    if (hinted.length > 0) {
+      const s = new Bytes();
+      s.name('metadata.code.branch_hint');
+      s.u(hinted.length);
+      for (const { i, code: { hints, localsSize } } of hinted) {
+        s.u(this.functionImports + i);
+        s.u(hints.length);
+        for (const h of hints.sort((a, b) => a.at - b.at)) { s.u(h.at + localsSize); s.u(1); s.byte(h.likely ? 1 : 0); }
+      }
+      out.byte(0); out.u(s.length); out.append(s);
+    }
+    section(10, this.functions.length, (s) => s.append(code));
     return out.bytes.slice(0, out.length);
   }
 }

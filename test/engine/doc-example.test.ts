@@ -56,11 +56,15 @@ test('the worked example inside a region', () => {
   const c = new Code(HANDLER_PARAMS);
   const cpu = c.param(0, i32);
   const rax = c.local(i64), rbx = c.local(i64);
-  const flags = new HotFlags(c, cpu);
+  const flags = new HotFlags(c, cpu, runtime);
   const unused = () => assert.fail('not needed here');
   const use = flagUse('ADD', '', 'oszapc', '', undefined);
-  const frame = { c, cpu, runtime, flags, ripPage: rax, tlbRead: cpu, tlbWrite: cpu, tlbTag: rax, register: (n: number) => n === 0 ? rax : rbx, edge: unused, leave: unused, exitTo: unused, unusualMxcsr: unused, ordinary: new Map<number, string>(), invariants: new Map<string, L32>() };
-  flags.begin(use);
+  const frame = {
+    c, cpu, runtime, flags, ripPage: rax, clean: new Set<number>(), nesting: 0, register: (n: number) => n === 0 ? rax : rbx,
+    edge: unused, leave: unused, exitTo: unused, spare: unused, paid: unused, pointer: unused,
+    unusualMxcsr: unused, ordinary: new Map<number, string>(), invariants: new Map<string, L32>(),
+  };
+  flags.begin(use, true);
   meaning.emit(new HotTranslation(frame, { insn, shape, start: 0, end: 2, use, leaves: false }, 0));
   assert.equal(block('The same in a region'), hex(c.bytes.slice(0, c.length)));
   assert.equal(STATE.gpr, 0);

@@ -6,13 +6,9 @@ import { type Emit, type Row, emit, row } from '../opcode-row.ts';
 
 const DE_VECTOR = 0;
 
-/** CF = OF = the product does not fit; SF and PF of its low half, ZF and AF as silicon leaves them: of the low half, and 0. */
-function productFlags(t: Translation, size: number, low: L64, overflow: () => I64): void {
-  const { c, flags } = t;
-  const cf = c.keep64(overflow());
-  flags.setCfOf(() => c.get(cf), () => c.get(cf));
-  flags.setAdjust(() => c.const32(0));
-  flags.result(size, low);
+/** CF = OF = the product does not fit, by low, a and b; SF and PF of its low half, ZF and AF as silicon leaves them: of the low half, and 0. */
+function productFlags(t: Translation, size: number, low: L64, overflow: () => I64, a = low, b = low): void {
+  t.flags.defer(size, a, b, low, overflow, overflow);
 }
 
 /** MUL and IMUL of the accumulator: the product goes to AX or rDX:rAX. */
@@ -37,7 +33,7 @@ const multiply = (signed: boolean): Emit => (t) => {
   }
   productFlags(t, size, low, () => c.extendu(signed
     ? c.ne(c.extend(size, c.get(high)), c.shrs(c.extend(size, c.get(low)), c.const(63)))
-    : c.ne(t.truncate(size, c.get(high)), c.const(0))));
+    : c.ne(t.truncate(size, c.get(high)), c.const(0))), high);
 };
 /** High half of the signed product from that of the unsigned one. */
 const signedHigh = ({ c }: Translation, high: L64, a: L64, b: L64): I64 =>
@@ -48,19 +44,14 @@ const imul = (first: number, second: number): Emit => (t) => {
   const { c } = t;
   const { size } = t;
   const a = t.read(first), b = t.read(second);
-  const low = c.local(i64), high = c.local(i64);
-  if (size === 8) {
-    c.set(low, c.mul(c.get(a), c.get(b)));
-    c.set(high, c.call64(t.runtime.mulHigh, c.get(a), c.get(b)));
-    c.set(high, signedHigh(t, high, a, b));
-  } else {
-    for (const v of [a, b]) c.set(v, c.extend(size, c.get(v)));
-    c.set(low, c.mul(c.get(a), c.get(b)));
-  }
+  if (size < 8) for (const v of [a, b]) c.set(v, c.extend(size, c.get(v)));
+  const low = c.keep64(c.mul(c.get(a), c.get(b)));
   t.write(0, low);
-  productFlags(t, size, low, () => c.extendu(size === 8
-    ? c.ne(c.get(high), c.shrs(c.get(low), c.const(63)))
-    : c.ne(c.extend(size, c.get(low)), c.get(low))));
+  productFlags(t, size, low, () => {
+    if (size < 8) return c.extendu(c.ne(c.extend(size, c.get(low)), c.get(low)));
+    const high = c.keep64(c.call64(t.runtime.mulHigh, c.get(a), c.get(b)));
+    return c.extendu(c.ne(signedHigh(t, high, a, b), c.shrs(c.get(low), c.const(63))));
+  }, a, b);
 };
 
 /** DIV and IDIV. A quotient that does not fit raises #DE, as does a divisor of 0; no flag is defined, none is changed. */

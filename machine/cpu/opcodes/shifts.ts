@@ -30,29 +30,23 @@ const shl: Emit = (t) => shifting(t, 1, (a, n, size) => {
   const bits = 8 * size;
   const r = c.keep64(c.shl(c.get(a), c.get(n)));
   // The last bit shifted out is bit size - n of the operand; beyond the operand's width it is 0.
-  const cf = c.keep64(size === 8 ? c.and(c.shru(c.get(a), c.sub(c.const(64), c.get(n))), c.const(1)) : bit(t, r, bits));
+  const cf = () => size === 8 ? c.and(c.shru(c.get(a), c.sub(c.const(64), c.get(n))), c.const(1)) : bit(t, r, bits);
   t.write(0, r);
-  t.flags.setCfOf(() => c.get(cf), () => c.xor(bit(t, r, bits - 1), c.get(cf)));
-  adjustZero(t);
-  t.flags.result(size, r);
+  t.flags.defer(size, a, n, r, cf, () => c.xor(bit(t, r, bits - 1), cf()));
 });
 const shr: Emit = (t) => shifting(t, 1, (a, n, size) => {
   const { c } = t;
   const r = c.keep64(c.shru(c.get(a), c.get(n)));
   t.write(0, r);
-  t.flags.setCfOf(() => c.and(c.shru(c.get(a), c.sub(c.get(n), c.const(1))), c.const(1)),
+  t.flags.defer(size, a, n, r, () => c.and(c.shru(c.get(a), c.sub(c.get(n), c.const(1))), c.const(1)),
     () => c.xor(bit(t, r, 8 * size - 1), bit(t, r, 8 * size - 2)));
-  adjustZero(t);
-  t.flags.result(size, r);
 });
 const sar: Emit = (t) => shifting(t, 1, (a, n, size) => {
   const { c } = t;
   const wide = c.keep64(c.extend(size, c.get(a)));
   const r = c.keep64(c.shrs(c.get(wide), c.get(n)));
   t.write(0, r);
-  t.flags.setCfOf(() => c.and(c.shrs(c.get(wide), c.sub(c.get(n), c.const(1))), c.const(1)), () => c.const(0));
-  adjustZero(t);
-  t.flags.result(size, r);
+  t.flags.defer(size, wide, n, r, () => c.and(c.shrs(c.get(wide), c.sub(c.get(n), c.const(1))), c.const(1)), () => c.const(0));
 });
 
 /** ROL and ROR turn by the count modulo the width; CF is the bit that came around last, the other flags stay. */
@@ -69,8 +63,8 @@ const rotate = (left: boolean): Emit => (t) => shifting(t, 1, (a, n, size) => {
       : c.or(c.shru(c.get(a), c.get(k)), c.shl(c.get(a), other()))));
   }
   t.write(0, r);
-  if (left) t.flags.setCfOf(() => c.and(c.get(r), c.const(1)), () => c.xor(bit(t, r, bits - 1), c.and(c.get(r), c.const(1))));
-  else t.flags.setCfOf(() => bit(t, r, bits - 1), () => c.xor(bit(t, r, bits - 1), bit(t, r, bits - 2)));
+  if (left) t.flags.deferCfOf(r, () => c.and(c.get(r), c.const(1)), () => c.xor(bit(t, r, bits - 1), c.and(c.get(r), c.const(1))));
+  else t.flags.deferCfOf(r, () => bit(t, r, bits - 1), () => c.xor(bit(t, r, bits - 1), bit(t, r, bits - 2)));
 });
 
 /** RCL and RCR turn the operand with CF as one more bit. One step at a time: counts above 1 are rare. */
