@@ -10,7 +10,7 @@
  */
 import { type Of, array, s32, struct, u32, u64, u8 } from '../../abi/struct.ts';
 
-export const RECENT_SLOTS = 64, RECENT_BYTES = 16;
+export const RECENT_SLOTS = 32, RECENT_BYTES = 16;
 
 export const engine_state = struct('engine_state', {
   flags_res: u64,

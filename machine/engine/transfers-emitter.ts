@@ -16,6 +16,7 @@ import {
   T_STACK_AT, T_TR_ACCESS, T_TSS_AT,
 } from './transfers.ts';
 import { type Code, type I32, type I64, type L32, type L64, i32, i64 } from './wasm-emitter.ts';
+import { emitForget } from './walker.ts';
 
 /** With one of these in RFLAGS, or in an image to load, the exec row runs. */
 const UNUSUAL = X86_EFLAGS_TF | X86_EFLAGS_NT | X86_EFLAGS_RF | X86_EFLAGS_VM | X86_EFLAGS_AC | X86_EFLAGS_VIF | X86_EFLAGS_VIP;
@@ -97,6 +98,7 @@ class TransferEmitter {
     c.if(c.ne32(this.state32(STATE.mode), this.field32(T_NEW_MODE)), () => {
       this.set32(STATE.mode, () => this.field32(T_NEW_MODE));
       this.set32(ENGINE.jump_tag, () => c.or32(c.wrap(this.state64(ENGINE.tlb_tag)), c.shl32(this.field32(T_NEW_MODE), c.const32(12))));
+      this.c.if(this.c.ne32(this.state32(ENGINE.tlb_read), this.array(() => this.field32(T_NEW_MODE))), () => emitForget(this.c, this.cpu));
       this.set32(ENGINE.tlb_read, () => this.array(() => this.field32(T_NEW_MODE)));
       this.set32(ENGINE.tlb_write, () => c.add32(this.state32(ENGINE.tlb_read), c.const32(ARRAY_BYTES)));
     });

@@ -186,6 +186,14 @@ function guestWalk(c: Code, layout: MemoryLayout, ept: Func): void {
   c.get(page);
 }
 
+/** No page is a recent one any more. */
+export function emitForget(c: Code, cpu: L32): void {
+  c.if(c.load32(c.get(cpu), ENGINE.recent_used), () => {
+    c.store32(c.get(cpu), c.const32(0), ENGINE.recent_used);
+    for (let i = 0; i < RECENT_SLOTS; i++) c.store64(c.get(cpu), c.const(RECENT_NONE), ENGINE.recent + i * RECENT_BYTES + RECENT_PAGE);
+  });
+}
+
 /** Address of an entry's byte in tlb_slots. */
 const slotOf = (c: Code, cpu: L32, entry: L32): I32 =>
   c.add32(c.load32(c.get(cpu), ENGINE.tlb_slots), c.shru32(c.sub32(c.get(entry), c.load32(c.get(cpu), ENGINE.tlb_arrays)), c.const32(4)));
@@ -240,16 +248,8 @@ function fill(c: Code, layout: MemoryLayout, guest: Func, ept: Func): void {
   // What stood there is no longer to be found among the recent pages.
   const slot = c.keep32(c.load32_8u(slotOf(c, cpu, entry)));
   c.if(c.get(slot), () => {
-    const i = c.local(i32);
-    c.if(c.eq32(c.get(slot), c.const32(SLOTS_MANY)), () => {
-      c.set(i, c.add32(c.get(cpu), c.const32(ENGINE.recent + RECENT_SLOTS * RECENT_BYTES)));
-      c.loop((again) => {
-        c.set(i, c.sub32(c.get(i), c.const32(RECENT_BYTES)));
-        c.store64(c.get(i), c.const(RECENT_NONE), RECENT_PAGE);
-        c.brIf(again, c.ne32(c.get(i), c.add32(c.get(cpu), c.const32(ENGINE.recent))));
-      });
-    }, () => {
-      c.set(i, c.add32(c.get(cpu), c.mul32(c.sub32(c.get(slot), c.const32(1)), c.const32(RECENT_BYTES))));
+    c.if(c.eq32(c.get(slot), c.const32(SLOTS_MANY)), () => emitForget(c, cpu), () => {
+      const i = c.keep32(c.add32(c.get(cpu), c.mul32(c.sub32(c.get(slot), c.const32(1)), c.const32(RECENT_BYTES))));
       c.if(c.eq(c.load64(c.get(i), ENGINE.recent + RECENT_PAGE), c.and(c.load64(c.get(entry)), c.const(-4096))),
         () => c.store64(c.get(i), c.const(RECENT_NONE), ENGINE.recent + RECENT_PAGE));
     });
