@@ -144,7 +144,8 @@ export class HotFlags extends FlagsEmitter {
     const { c } = this;
     if (this.pending || this.words) return;
     this.words = this.dirty = true;
-    c.seldom(c.get(this.lazy), () => {
+    c.if(c.get(this.lazy), () => {
+      c.seldom();
       this.callMaterialize();
       this.loadAll();
       c.set(this.lazy, c.const32(0));

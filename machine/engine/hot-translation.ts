@@ -144,9 +144,10 @@ export class HotTranslation extends Translation {
     const slot = pair + (write ? 1 : 0);
     const recent = ENGINE.recent + slot * RECENT_BYTES;
     const at = c.local(i32);
-    c.often(c.eq(c.and(c.get(linear), c.const(-4096 | (size - 1))), c.load64(c.get(cpu), recent + RECENT_PAGE)), () => {
+    c.if(c.eq(c.and(c.get(linear), c.const(-4096 | (size - 1))), c.load64(c.get(cpu), recent + RECENT_PAGE)), () => {
       c.set(at, c.add32(c.wrap(c.get(linear)), c.load32(c.get(cpu), recent + RECENT_ADDEND)));
     }, () => {
+      c.seldom();
       const access = size | (write ? ACCESS_WRITE : 0) | slot << ACCESS_SLOT_SHIFT;
       c.if(c.eqz32(c.tee(at, c.call32(frame.runtime.look, c.get(cpu), c.get(linear), c.const32(access), frame.spare()))), () => this.leave());
       frame.paid();
@@ -159,9 +160,10 @@ export class HotTranslation extends Translation {
     const entry = c.keep32(c.add32(c.and32(c.wrap(c.shru(c.get(linear), c.const(8))), c.const32(TLB_MASK)), c.load32(c.get(cpu), write ? ENGINE.tlb_write : ENGINE.tlb_read)));
     const last = () => size === 1 ? c.get(linear) : c.add(c.get(linear), c.const(size - 1));
     const at = c.local(i32);
-    c.often(c.eq(c.or(c.and(last(), c.const(-4096)), c.load64(c.get(cpu), ENGINE.tlb_tag)), c.load64(c.get(entry))), () => {
+    c.if(c.eq(c.or(c.and(last(), c.const(-4096)), c.load64(c.get(cpu), ENGINE.tlb_tag)), c.load64(c.get(entry))), () => {
       c.set(at, c.add32(c.wrap(c.get(linear)), c.load32(c.get(entry), 8)));
     }, () => {
+      c.seldom();
       c.if(c.eqz32(c.tee(at, c.call32(frame.runtime.miss, c.get(cpu), c.get(linear), c.const32(size | (write ? ACCESS_WRITE : 0)), frame.spare()))), () => this.leave());
       frame.paid();
     });

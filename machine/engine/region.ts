@@ -231,13 +231,17 @@ class RegionEmitter implements Frame {
       this.exit(count, offset);
       return;
     }
-    if (t.header) c.seldom(c.lts32(c.get(this.budget), c.const32(count + t.need)), () => this.exit(count, offset));
+    if (t.header) c.if(c.lts32(c.get(this.budget), c.const32(count + t.need)), () => {
+      c.seldom();
+      this.exit(count, offset);
+    });
     if (t.ways === 1 && !t.header && t !== this.plan.entry) this.arrived.set(t, { flags: flags.state, clean: new Set(this.clean) });
     else if (t.liveIn) flags.spill();
     this.count(count);
     c.br(t.index <= this.current.index ? this.back.get(t)! : this.forward.get(t)!);
   }
   leave(count: number, offset: number): void {
+    this.c.seldom();
     // The record there is the region itself: the cold tier's handler must be called from here.
     if (offset === this.plan.entry.start) this.c.set(this.stuck, this.c.const32(1));
     this.exit(count, offset);

@@ -73,7 +73,8 @@ export class Code extends Bytes {
   private readonly params: readonly ValueType[];
   private readonly free = new Map<ValueType, Local[]>();
   private lent: Set<Local> | undefined;
-  localsSize = 0;
+  /** Bytes of the declaration of locals, once finished. */
+  private localsSize = 0;
   /** Nesting of blocks, for branches. */
   private depth = 0;
 
@@ -129,23 +130,30 @@ export class Code extends Bytes {
   br(label: number): void { this.byte(0x0c); this.u(this.depth - label); }
   brIf(label: number, _condition: I32): void { this.byte(0x0d); this.u(this.depth - label); }
   if(_condition: I32, then: () => void, otherwise?: () => void): void {
+    const hint = { at: this.length, likely: false };
+    const outside = this.isSeldom;
     this.byte(0x04); this.byte(0x40);
     this.depth++;
+    this.isSeldom = false;
     then();
-    if (otherwise) { this.byte(0x05); otherwise(); }
+    let hinted = this.isSeldom;
+    if (otherwise) {
+      this.isSeldom = false;
+      this.byte(0x05);
+      otherwise();
+      hint.likely = this.isSeldom;
+      hinted ||= this.isSeldom;
+    }
+    if (hinted) this.hints.push(hint);
+    this.isSeldom = outside;
     this.depth--;
     this.byte(0x0b);
   }
-  readonly hints: { at: number; likely: boolean }[] = [];
-  /** An if that is nearly never, or nearly always, taken. */
-  seldom(condition: I32, then: () => void): void {
-    this.hints.push({ at: this.length, likely: false });
-    this.if(condition, then);
-  }
-  often(condition: I32, then: () => void, otherwise?: () => void): void {
-    this.hints.push({ at: this.length, likely: true });
-    this.if(condition, then, otherwise);
-  }
+  /** Said inside an if: the way being emitted is seldom gone. */
+  seldom(): void { this.isSeldom = true; }
+  private isSeldom = false;
+  /** Where ifs stand that are nearly always, or nearly never, true. */
+  private readonly hints: { at: number; likely: boolean }[] = [];
   /** An if with a value. */
   choose<T extends ValueType>(type: T, _condition: I32, then: () => MarkOf<T>, otherwise: () => MarkOf<T>): MarkOf<T> {
     this.byte(0x04); this.byte(type);
@@ -286,6 +294,18 @@ export class Code extends Bytes {
   opReplace(opcode: number, lane: number, _a: V128, _v: Any): V128 { this.v(opcode); this.byte(lane); return V128; }
   replace64(lane: number, _a: V128, _v: I64): V128 { this.v(0x1e); this.byte(lane); return V128; }
 
+  get isHinted(): boolean { return this.hints.length > 0; }
+  /** The entry of the custom section metadata.code.branch_hint (the branch hinting proposal); after finish(). */
+  branchHints(index: number, into: Bytes): void {
+    into.u(index);
+    into.u(this.hints.length);
+    for (const { at, likely } of this.hints.sort((a, b) => a.at - b.at)) {
+      into.u(at + this.localsSize);
+      into.u(1);
+      into.byte(likely ? 1 : 0);
+    }
+  }
+
   /** The entry of the code section: size, locals, code. */
   finish(into: Bytes): void {
     const head = new Bytes();
@@ -341,8 +361,9 @@ export class WasmModule {
   finish(): Uint8Array<ArrayBuffer> {
     const out = new Bytes();
     for (const b of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) out.byte(b);
-    const section = (id: number, count: number, write: (s: Bytes) => void) => {
+    const section = (id: number, count: number, write: (s: Bytes) => void, name?: string) => {
       const s = new Bytes();
+      if (name !== undefined) s.name(name);
       s.u(count);
       write(s);
       out.byte(id); out.u(s.length); out.append(s);
@@ -363,18 +384,8 @@ export class WasmModule {
     section(7, exported.length, (s) => { for (const f of exported) { s.name(f.name!); s.byte(0); s.u(f.index); } });
     const code = new Bytes();
     for (const f of this.functions) f.code.finish(code);
-    const hinted = this.functions.map((f, i) => ({ i, code: f.code })).filter((f) => f.code.hints.length > 0);
-    if (hinted.length > 0) {
-      const s = new Bytes();
-      s.name('metadata.code.branch_hint');
-      s.u(hinted.length);
-      for (const { i, code: { hints, localsSize } } of hinted) {
-        s.u(this.functionImports + i);
-        s.u(hints.length);
-        for (const h of hints.sort((a, b) => a.at - b.at)) { s.u(h.at + localsSize); s.u(1); s.byte(h.likely ? 1 : 0); }
-      }
-      out.byte(0); out.u(s.length); out.append(s);
-    }
+    const hinted = this.functions.map((f, i) => ({ index: this.functionImports + i, code: f.code })).filter((f) => f.code.isHinted);
+    if (hinted.length > 0) section(0, hinted.length, (s) => hinted.forEach((f) => f.code.branchHints(f.index, s)), 'metadata.code.branch_hint');
     section(10, this.functions.length, (s) => s.append(code));
     return out.bytes.slice(0, out.length);
   }
