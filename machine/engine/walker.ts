@@ -3,7 +3,7 @@
  * same. SDM Vol. 3 ch. 4 and 29.3; cpu/paging.ts and vmx/ept.ts are the whole of it.
  *
  * It takes the plain case and changes nothing otherwise: all entries present, accessed, for a write dirty, the access permitted, the
- * page ordinary memory without translated code. All else (faults, exits, flags to set, SMAP, devices) is for tlb.ts.
+ * page ordinary memory without translated code. All else (faults, exits, flags to set, SMAP, protection keys, devices) is for tlb.ts.
  */
 import { MAXPHYADDR } from '../cpu/paging.ts';
 import { MODE_64, MODE_SIZE, MODE_USER, STATE } from '../cpu/state.ts';
@@ -15,7 +15,7 @@ import { RECENT_ADDEND, RECENT_NONE, RECENT_PAGE, SLOTS_MANY, TLB_MASK } from '.
 import { type Code, type Func, type I32, type I64, type L32, type L64, type WasmModule, i32, i64 } from './wasm-emitter.ts';
 
 const P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80;
-const CR0_WP = 1 << 16, CR4_PSE = 1 << 4, CR4_PAE = 1 << 5, CR4_SMAP = 1 << 21, EFER_LMA = 1 << 10, EFER_NXE = 1 << 11;
+const CR0_WP = 1 << 16, CR4_PSE = 1 << 4, CR4_PAE = 1 << 5, CR4_SMAP = 1 << 21, CR4_PKE = 1 << 22, EFER_LMA = 1 << 10, EFER_NXE = 1 << 11;
 const EPT_READ = 1, EPT_WRITE = 2, EPT_RWX = 7, EPT_A = 1 << 8, EPT_D = 1 << 9, EPTP_AD = 1 << 6;
 const ADDRESS = (1n << BigInt(MAXPHYADDR)) - 0x1000n;
 /** Bits 51:MAXPHYADDR. */
@@ -177,6 +177,8 @@ function guestWalk(c: Code, layout: MemoryLayout, ept: Func): void {
     w.giveUpIf(c.ne(c.and(c.and(c.get(entry), c.get(offset)), c.const(0x3fff_e000)), c.const(0)));
     c.set(page, c.or(c.and(c.and(c.get(entry), c.const(ADDRESS)), c.xor(c.get(offset), c.const(-1))), c.and(c.get(linear), c.get(offset))));
   });
+  // Protection keys are for paging.ts.
+  w.giveUpIf(c.and32(w.has(w.cr(4), CR4_PKE), w.has(c.get(rights), U)));
   c.if(c.and32(c.load32(c.get(cpu), STATE.mode), c.const32(MODE_USER)), () => {
     w.giveUpIf(c.or32(w.lacks(c.get(rights), U), c.and32(c.get(write), w.lacks(c.get(rights), W))));
   }, () => {
