@@ -8,7 +8,7 @@
  * to a vCPU.
  */
 import { ENOMEM } from '../../abi/errno.ts';
-import { HPAGE_PMD_NR, PAGE_SIZE, __get_free_zeroed, put_page } from '../../kernel/exports.ts';
+import { PAGE_SIZE, __get_free_zeroed, put_page } from '../../kernel/exports.ts';
 import type { kvm } from '../kvm_host.ts';
 import { kvm_mmu_split_huge_page } from './trace.ts';
 
@@ -213,16 +213,23 @@ export function kvm_tdp_mmu_wrprot(kvm: kvm, as_id: number, first: number, end: 
 
 /** Gives up the small entries of a range in favour of large ones, which come back by faults, where `may_be_large` says so. */
 export function kvm_tdp_mmu_zap_collapsible(kvm: kvm, as_id: number, first: number, end: number, may_be_large: (gfn: number) => boolean): boolean {
+  const root = kvm.arch.tdp_roots[as_id]!;
+  return root !== 0 && collapse(kvm, root, PT64_ROOT_4LEVEL, 0, first, end, may_be_large);
+}
+function collapse(kvm: kvm, table: number, level: number, base: number, first: number, end: number, may_be_large: (gfn: number) => boolean): boolean {
   const words = kvm.mem.u32;
+  const span = 512 ** (level - 1);
   let present = false;
-  for (let gfn = first - (first % HPAGE_PMD_NR); gfn < end; gfn += HPAGE_PMD_NR) {
-    const at = tdp_lookup(kvm, as_id, gfn);
-    if (at === 0 || found_level !== PG_LEVEL_4K || !may_be_large(gfn)) continue;
-    const parent = tdp_entry(kvm, as_id, gfn, PG_LEVEL_2M);
-    const table = words[parent]! >>> 12;
-    present = zap_table(kvm, table, PG_LEVEL_4K) || present;
-    free_table(kvm, table);
-    words[parent] = words[parent + 1] = 0;
+  for (let i = Math.max(0, Math.floor((first - base) / span)); i <= Math.min(511, Math.floor((end - 1 - base) / span)); i++) {
+    const at = word_of(kvm, table, i);
+    const low = words[at]!;
+    if ((low & TABLE) === 0 || is_leaf(low, level)) continue;
+    if (level > PG_LEVEL_2M) present = collapse(kvm, low >>> 12, level - 1, base + i * span, first, end, may_be_large) || present;
+    else if (may_be_large(base + i * span)) {
+      present = zap_table(kvm, low >>> 12, PG_LEVEL_4K) || present;
+      free_table(kvm, low >>> 12);
+      words[at] = words[at + 1] = 0;
+    }
   }
   return present;
 }
