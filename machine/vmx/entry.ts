@@ -3,29 +3,81 @@
  */
 import * as C from './controls.ts';
 import * as F from './fields.ts';
-import { DEBUG_ENABLED_BREAKPOINT, DEBUG_SINGLE_STEP, loadHost, note, WORDS as W } from './exit.ts';
+import { DEBUG_ENABLED_BREAKPOINT, DEBUG_SINGLE_STEP, V, loadHost, note, WORDS as W } from './exit.ts';
 import { EXIT_REASON_INVALID_STATE, EXIT_REASON_MSR_LOAD_FAIL, VMX_EXIT_REASONS_FAILED_VMENTRY } from './exit-reasons.ts';
 import { ENTRY_FAIL_PDPTE, ENTRY_GOOD, GUEST_INTR_STATE_MOV_SS, GUEST_INTR_STATE_NMI, GUEST_INTR_STATE_STI, checkGuest, usesPdptes } from './guest-checks.ts';
 import { checkEntry, secondaryControls, INTR_INFO_VALID_MASK } from './entry-checks.ts';
+import { isCanonicalHigh } from '../cpu/memory.ts';
 import { loadPdptes } from '../cpu/paging.ts';
 import {
   EVENT_INTERRUPT, EVENT_INTERRUPT_WINDOW, EVENT_MTF, EVENT_NMI, EVENT_NMI_WINDOW, EVENT_SHADOW, EVENT_TRAP, RSP, X86_EFLAGS_AC, X86_EFLAGS_VM, updateMode,
 } from '../cpu/state.ts';
 import { loadMsrs } from './msr-lists.ts';
-import { CLEAN_CONTROLS, CLEAN_GUEST, CLEAN_HOST, SEGMENT_WORDS, type Vmcs } from './vmcs.ts';
+import { CLEAN_ALL, CLEAN_CONTROLS, CLEAN_GUEST, CLEAN_HOST, CLEAN_LOADS_ALL, SEGMENT_WORDS, type Vmcs } from './vmcs.ts';
 import type { Vmx } from './vmx.ts';
 
 const DR6_TRAPS = 0xf, DR6_BS = 0x4000;
 /** TLB tag of guests that have no VPID: emptied on every entry. Real VPIDs have 16 bits. */
 const NO_VPID = 0x1_0000;
+const CLEAN_CHECKED = CLEAN_CONTROLS | CLEAN_HOST | CLEAN_GUEST;
 
 /**
  * Enters the guest, or fails with an exit: the caller sees which by vmx.inGuest. Returns 0, or the VM-instruction error
  * with nothing changed.
  */
 export function enter(vmx: Vmx): number {
+  const { vmcs: v } = vmx;
+  if (vmx.resident !== v.address || v.clean !== CLEAN_ALL || !isPlain(vmx)) return enterWithChecks(vmx);
+  vmx.processor.charge(vmx.costs.vmEntry);
+  vmx.cpuBased = v.u32[v.word + V.cpuBased]!;
+  vmx.resident = -1;
+  vmx.hostDue = false;
+  resume(vmx);
+  vmx.setSystemDue(false);
+  vmx.injection = 0;
+  return 0;
+}
+
+/**
+ * Whether there is nothing left to check: no event, no window, no shadow of the TPR, and what a guest that just exited
+ * and had its RIP moved looks like.
+ */
+function isPlain(vmx: Vmx): boolean {
+  const { u32, word } = vmx.vmcs;
+  const unusual = C.CPU_BASED_NMI_WINDOW_EXITING | C.CPU_BASED_INTR_WINDOW_EXITING | C.CPU_BASED_TPR_SHADOW | C.CPU_BASED_MONITOR_TRAP_FLAG;
+  const events = (u32[word + V.entryIntrInfo]! & INTR_INFO_VALID_MASK) | (u32[word + V.cpuBased]! & unusual)
+    | u32[word + V.interruptibility]! | u32[word + V.activity]! | u32[word + V.pendingDebug]! | u32[word + V.pendingDebug + 1]!;
+  const high = u32[word + V.rip + 1]!;
+  return events === 0 && !vmx.tlbFlushed && u32[word + V.rflags] === vmx.exitFlags && u32[word + V.rflags + 1] === 0
+    && (high === 0 || (high === vmx.exitRipHigh && isCanonicalHigh(high)))
+    && (vmx.pinBased & C.PIN_BASED_VMX_PREEMPTION_TIMER) === 0 && (vmx.secondary & ALWAYS_PLAIN) === ALWAYS_PLAIN;
+}
+const ALWAYS_PLAIN = C.SECONDARY_EXEC_ENABLE_EPT | C.SECONDARY_EXEC_ENABLE_VPID;
+
+/** What is left to load for a guest whose registers are all there: RIP and RSP, which software moves. */
+function resume(vmx: Vmx): void {
+  const { cpu } = vmx;
+  const { u32, word } = vmx.vmcs;
+  const w = cpu.u32;
+  w[W.gpr + 2 * RSP] = u32[word + V.rsp]!;
+  w[W.gpr + 2 * RSP + 1] = u32[word + V.rsp + 1]!;
+  w[W.rip] = u32[word + V.rip]!;
+  w[W.rip + 1] = u32[word + V.rip + 1]!;
+  w[W.shadow] = w[W.nmiBlocked] = w[W.activity] = 0;
+  w[W.inGuest] = 1;
+  if ((vmx.cpuBased & C.CPU_BASED_USE_TSC_OFFSETTING) !== 0) {
+    w[W.tscOffset] = u32[word + V.tscOffset]!;
+    w[W.tscOffset + 1] = u32[word + V.tscOffset + 1]!;
+  }
+  w[W.pending] = w[W.pending]! & (EVENT_INTERRUPT | EVENT_NMI);
+  vmx.pendingDebug = 0;
+  vmx.preemptionDeadline = Number.POSITIVE_INFINITY;
+}
+
+/** The whole way: checks what was written, loads what is not there. */
+function enterWithChecks(vmx: Vmx): number {
   const { vmcs: v, cpu } = vmx;
-  const resident = vmx.resident === v.address && v.clean === (CLEAN_CONTROLS | CLEAN_HOST | CLEAN_GUEST) && loadsAll(v);
+  const resident = vmx.resident === v.address && (v.clean & CLEAN_CHECKED) === CLEAN_CHECKED && loadsAll(v);
   if (!resident) vmx.saveSystemState();
   const error = checkEntry(v, vmx.ram);
   if (error !== 0) return error;
@@ -42,6 +94,7 @@ export function enter(vmx: Vmx): number {
     vmx.loadHostState();
     loadGuest(vmx);
   }
+  if (loadsAll(v)) v.clean |= CLEAN_LOADS_ALL;
   vmx.resident = -1;
   vmx.hostDue = false;
   loadExecution(vmx, resident);

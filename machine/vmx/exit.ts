@@ -12,6 +12,7 @@ import { INTR_INFO_DELIVER_CODE_MASK, INTR_INFO_VALID_MASK } from './entry-check
 import { DB_VECTOR } from '../cpu/exceptions.ts';
 import { ACTIVITY_ACTIVE, EVENT_INTERRUPT, EVENT_NMI, EVENT_TRAP, RSP, SEGMENT_SIZE, STATE, TR, CS, SS, DS, ES, FS, GS, LDTR, SEG_UNUSABLE, SHADOW_MOV_SS, X86_EFLAGS_TF, updateMode } from '../cpu/state.ts';
 import { loadMsrs, storeMsrs } from './msr-lists.ts';
+import { wordOf } from './vmcs.ts';
 import type { Vmx } from './vmx.ts';
 
 const W = {
@@ -29,13 +30,24 @@ export { W as WORDS };
 /** Bits of the pending debug exceptions beside B0 to B3. */
 export const DEBUG_ENABLED_BREAKPOINT = 1 << 12, DEBUG_SINGLE_STEP = 1 << 14;
 
+/** Words of the VMCS that every exit, and every entry, touches. */
+export const V = {
+  exitReason: wordOf(F.VM_EXIT_REASON), qualification: wordOf(F.EXIT_QUALIFICATION), exitLength: wordOf(F.VM_EXIT_INSTRUCTION_LEN), exitIntrInfo: wordOf(F.VM_EXIT_INTR_INFO),
+  vectoring: wordOf(F.IDT_VECTORING_INFO_FIELD), entryIntrInfo: wordOf(F.VM_ENTRY_INTR_INFO_FIELD), entryControls: wordOf(F.VM_ENTRY_CONTROLS), exitControls: wordOf(F.VM_EXIT_CONTROLS),
+  exitStores: wordOf(F.VM_EXIT_MSR_STORE_COUNT), exitLoads: wordOf(F.VM_EXIT_MSR_LOAD_COUNT), cpuBased: wordOf(F.CPU_BASED_VM_EXEC_CONTROL), tscOffset: wordOf(F.TSC_OFFSET),
+  cr0: wordOf(F.GUEST_CR0), cr3: wordOf(F.GUEST_CR3), rsp: wordOf(F.GUEST_RSP), rip: wordOf(F.GUEST_RIP), rflags: wordOf(F.GUEST_RFLAGS),
+  interruptibility: wordOf(F.GUEST_INTERRUPTIBILITY_INFO), activity: wordOf(F.GUEST_ACTIVITY_STATE), pendingDebug: wordOf(F.GUEST_PENDING_DBG_EXCEPTIONS),
+  preemptionTimer: wordOf(F.VMX_PREEMPTION_TIMER_VALUE),
+} as const;
+
 /** Reports an exit. `length` is that of the instruction that made it, 0 if none did. */
 export function note(vmx: Vmx, reason: number, qualification: number, length: number): void {
-  const v = vmx.vmcs;
-  v.store32(F.VM_EXIT_REASON, reason);
-  v.storeNumber(F.EXIT_QUALIFICATION, qualification);
-  v.store32(F.VM_EXIT_INSTRUCTION_LEN, length);
-  v.store32(F.VM_EXIT_INTR_INFO, 0);
+  const { u32, word } = vmx.vmcs;
+  u32[word + V.exitReason] = reason;
+  u32[word + V.qualification] = qualification;
+  u32[word + V.qualification + 1] = Math.floor(qualification / 0x1_0000_0000);
+  u32[word + V.exitLength] = length;
+  u32[word + V.exitIntrInfo] = 0;
   vmx.noted = true;
 }
 
@@ -52,46 +64,55 @@ export function noteEvent(vmx: Vmx, reason: number, vector: number, type: number
 /** The second half: afterwards the processor is in root operation, with the host's state. */
 export function complete(vmx: Vmx): void {
   const { vmcs: v, cpu } = vmx;
-  v.store32(F.IDT_VECTORING_INFO_FIELD, vmx.vectoring);
+  const { u32, word } = v;
+  u32[word + V.vectoring] = vmx.vectoring;
   if (vmx.vectoring !== 0) {
     v.store32(F.IDT_VECTORING_ERROR_CODE, vmx.vectoringError);
     if (vmx.vectoringLength !== 0) v.store32(F.VM_EXIT_INSTRUCTION_LEN, vmx.vectoringLength);
     vmx.vectoring = 0;
   }
-  v.store32(F.VM_ENTRY_INTR_INFO_FIELD, v.read32(F.VM_ENTRY_INTR_INFO_FIELD) & ~INTR_INFO_VALID_MASK);
+  u32[word + V.entryIntrInfo] = u32[word + V.entryIntrInfo]! & ~INTR_INFO_VALID_MASK;
   vmx.noted = false;
   cpu.nmiUnblocked = false;
-  saveExecution(vmx);
+  saveExecution(vmx, u32, word);
   vmx.setSystemDue(true);
-  storeMsrs(vmx, F.VM_EXIT_MSR_STORE_COUNT, F.VM_EXIT_MSR_STORE_ADDR);
+  if (u32[word + V.exitStores] !== 0) storeMsrs(vmx, F.VM_EXIT_MSR_STORE_COUNT, F.VM_EXIT_MSR_STORE_ADDR);
   cpu.u32[W.inGuest] = 0;
   vmx.resident = v.address;
   vmx.hostDue = true;
-  if (v.read32(F.VM_EXIT_MSR_LOAD_COUNT) !== 0) {
+  if (u32[word + V.exitLoads] !== 0) {
     vmx.loadHostState();
     loadMsrs(vmx, F.VM_EXIT_MSR_LOAD_COUNT, F.VM_EXIT_MSR_LOAD_ADDR);
   }
-  vmx.processor.charge(vmx.costs.vmExit);
-  cpu.u32[W.pending] = (vmx.processor.lapic.pendingVector() >= 0 ? EVENT_INTERRUPT : 0) | (vmx.processor.nmiPending ? EVENT_NMI : 0);
+  const p = vmx.processor;
+  p.charge(vmx.costs.vmExit);
+  cpu.u32[W.pending] = (p.lapic.pendingVector() >= 0 ? EVENT_INTERRUPT : 0) | (p.nmiPending ? EVENT_NMI : 0);
 }
 
 /** What most handlers of an exit look at, and what the next entry loads in any case. */
-function saveExecution(vmx: Vmx): void {
-  const { vmcs: v, cpu } = vmx;
+function saveExecution(vmx: Vmx, u32: Uint32Array, word: number): void {
+  const { cpu } = vmx;
   const w = cpu.u32;
-  saveSegments(vmx, CS, SS);
-  v.copyFrom(F.GUEST_CR0, w, W.cr0);
-  v.copyFrom(F.GUEST_CR3, w, W.cr3);
-  v.copyFrom(F.GUEST_RSP, w, W.gpr + 2 * RSP);
-  v.copyFrom(F.GUEST_RIP, w, W.rip);
-  v.store32(F.GUEST_RFLAGS, cpu.engine.readFlags(cpu));
-  const entry = v.read32(F.VM_ENTRY_CONTROLS);
-  v.store32(F.VM_ENTRY_CONTROLS, (w[W.efer]! & 0x400) !== 0 ? entry | C.VM_ENTRY_IA32E_MODE : entry & ~C.VM_ENTRY_IA32E_MODE);
-  v.store32(F.GUEST_INTERRUPTIBILITY_INFO, w[W.shadow]! | (w[W.nmiBlocked] !== 0 ? GUEST_INTR_STATE_NMI : 0));
-  v.store32(F.GUEST_ACTIVITY_STATE, w[W.activity]!);
-  v.storeNumber(F.GUEST_PENDING_DBG_EXCEPTIONS, pendingDebug(vmx));
-  if ((v.read32(F.VM_EXIT_CONTROLS) & C.VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) !== 0) {
-    v.store32(F.VMX_PREEMPTION_TIMER_VALUE, Math.max(0, Math.ceil((vmx.preemptionDeadline - vmx.processor.clock) / (1 << C.PREEMPTION_TIMER_RATE))));
+  saveSegment(u32, vmx.vmcs.segments, w, CS);
+  saveSegment(u32, vmx.vmcs.segments, w, SS);
+  u32[word + V.cr0] = w[W.cr0]!;
+  u32[word + V.cr0 + 1] = w[W.cr0 + 1]!;
+  u32[word + V.cr3] = w[W.cr3]!;
+  u32[word + V.cr3 + 1] = w[W.cr3 + 1]!;
+  u32[word + V.rsp] = w[W.gpr + 2 * RSP]!;
+  u32[word + V.rsp + 1] = w[W.gpr + 2 * RSP + 1]!;
+  u32[word + V.rip] = w[W.rip]!;
+  u32[word + V.rip + 1] = w[W.rip + 1]!;
+  vmx.exitFlags = u32[word + V.rflags] = cpu.engine.readFlags(cpu);
+  vmx.exitRipHigh = w[W.rip + 1]!;
+  const entry = u32[word + V.entryControls]!;
+  u32[word + V.entryControls] = (w[W.efer]! & 0x400) !== 0 ? entry | C.VM_ENTRY_IA32E_MODE : entry & ~C.VM_ENTRY_IA32E_MODE;
+  u32[word + V.interruptibility] = w[W.shadow]! | (w[W.nmiBlocked] !== 0 ? GUEST_INTR_STATE_NMI : 0);
+  u32[word + V.activity] = w[W.activity]!;
+  u32[word + V.pendingDebug] = (w[W.shadow]! & SHADOW_MOV_SS) !== 0 ? pendingDebug(vmx) : 0;
+  u32[word + V.pendingDebug + 1] = 0;
+  if ((u32[word + V.exitControls]! & C.VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) !== 0) {
+    u32[word + V.preemptionTimer] = Math.max(0, Math.ceil((vmx.preemptionDeadline - vmx.processor.clock) / (1 << C.PREEMPTION_TIMER_RATE)));
   }
 }
 
@@ -101,10 +122,19 @@ function saveExecution(vmx: Vmx): void {
  */
 function pendingDebug({ vmcs: v, cpu }: Vmx): number {
   const w = cpu.u32;
-  if ((w[W.shadow]! & SHADOW_MOV_SS) === 0) return 0;
   if (v.read32(F.VM_EXIT_REASON) === EXIT_REASON_EXCEPTION_NMI && (v.read32(F.VM_EXIT_INTR_INFO) & 0xff) === DB_VECTOR) return 0;
   const hits = (w[W.pending]! & EVENT_TRAP) !== 0 ? cpu.debugHits & 0xf : 0;
   return hits | (hits !== 0 ? DEBUG_ENABLED_BREAKPOINT : 0) | ((w[W.rflags]! & X86_EFLAGS_TF) !== 0 ? DEBUG_SINGLE_STEP : 0);
+}
+
+/** One segment register, word by word: a loop takes three times as long. */
+function saveSegment(u32: Uint32Array, segments: number, w: Uint32Array, seg: number): void {
+  const to = segments + seg * SEGMENT_STRIDE, from = W.seg + seg * SEGMENT_STRIDE;
+  u32[to] = w[from]!;
+  u32[to + 1] = w[from + 1]!;
+  u32[to + 2] = w[from + 2]!;
+  u32[to + 3] = w[from + 3]!;
+  u32[to + 4] = w[from + 4]!;
 }
 
 /** Moves segment registers `first` to `last` into the VMCS. */

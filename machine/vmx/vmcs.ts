@@ -21,6 +21,9 @@ const FIRST_FREE = SEGMENTS + 8 * SEGMENT_SIZE;
 export const CLEAN_CONTROLS = 1;
 export const CLEAN_HOST = 2;
 export const CLEAN_GUEST = 4;
+/** Not a check: an entry is known to load, from the VMCS alone, all that the exit before it would have replaced by the host's. */
+export const CLEAN_LOADS_ALL = 8;
+export const CLEAN_ALL = CLEAN_CONTROLS | CLEAN_HOST | CLEAN_GUEST | CLEAN_LOADS_ALL;
 
 export const widthOf = (field: number): 2 | 8 | 4 => ([2, 8, 4, 8] as const)[(field >> 13) & 3]!;
 /** Whole 64-bit and natural-width fields: bit 13 of the encoding, unless bit 0 asks for the high half alone. */
@@ -64,7 +67,7 @@ for (const field of fieldNames.keys()) {
   if ((field & 0x6000) === 0x2000) WORD[field | 1] = WORD[field]! + 1;
   if (((field >> 10) & 3) === 2 && !SAVED_AT_ONCE.has(field)) SAVED_LATE[field] = 1;
   if (ALWAYS_CHECKED.has(field) || UNCHECKED.has(field)) continue;
-  DIRTIES[field] = [CLEAN_CONTROLS | CLEAN_HOST | CLEAN_GUEST, 0, CLEAN_GUEST, CLEAN_HOST][(field >> 10) & 3]!;
+  DIRTIES[field] = [CLEAN_ALL, 0, CLEAN_GUEST, CLEAN_HOST][(field >> 10) & 3]!;
 }
 
 function take(): number {
@@ -81,17 +84,21 @@ function segmentOffset(field: number): number | undefined {
   return undefined;
 }
 
-/** All fields, and those that hold their value although the rest is still to be saved: 1 by encoding. */
-export const ALL_FIELDS = WORD.map((word) => (word !== 0 ? 1 : 0));
-export const SAVED_FIELDS = WORD.map((word, field) => (word !== 0 && SAVED_LATE[field & ~1] === 0 ? 1 : 0));
+/** Word by encoding of all fields, and of those that hold their value although the rest is still to be saved; 0 for the others. */
+export const ALL_FIELDS = WORD;
+export const SAVED_FIELDS = WORD.map((word, field) => (SAVED_LATE[field & ~1] === 0 ? word : 0));
 export const NO_FIELDS = new Uint16Array(WORD.length);
+
+/** Word of a field in its VMCS: for entry and exit, which touch two dozen of them each time. */
+export const wordOf = (field: number): number => WORD[field]!;
 
 /** The current VMCS of a processor. Until `load` it must not be touched. */
 export class Vmcs {
   /** Physical address, -1 when there is no current VMCS. */
   address = -1;
-  private word = 0;
-  private readonly u32: Uint32Array;
+  /** Index of its first word in all of memory, which `u32` is. */
+  word = 0;
+  readonly u32: Uint32Array;
   private readonly ram: Ram;
 
   constructor(ram: Ram) {

@@ -57,6 +57,9 @@ export class Vmx {
   tlbFlushed = false;
   /** The VMCS does not have all of the resident guest's state yet: saveSystemState(). */
   private systemDue = false;
+  /** RFLAGS and the high half of RIP as the last exit saved them. */
+  exitFlags = 0;
+  exitRipHigh = 0;
   /** Fields that VMREAD and VMWRITE may go to straight away. */
   private ready = NO_FIELDS;
   /** An exit has been reported and awaits completion. */
@@ -155,6 +158,8 @@ export class Vmx {
 
   /** VMREAD of the low 32 bits. A field that does not exist reads as 0 and leaves its error. */
   read32(field: number): number {
+    const at = this.ready[field]!;
+    if (at > 0) return this.vmcs.u32[this.vmcs.word + at]!;
     return this.exists(field) ? this.vmcs.read32(field) : 0;
   }
 
@@ -169,6 +174,8 @@ export class Vmx {
 
   /** High half of a field of 64 bits or natural width. */
   readHigh(field: number): number {
+    const at = this.ready[field]!;
+    if (at > 0) return this.vmcs.u32[this.vmcs.word + at + 1]!;
     return this.exists(field) ? this.vmcs.readHigh(field) : 0;
   }
 
@@ -194,8 +201,8 @@ export class Vmx {
   }
 
   private exists(field: number): boolean {
-    if (this.ready[field] === 1) return true;
-    if (this.vmcs.address >= 0 && ALL_FIELDS[field] === 1) {
+    if (this.ready[field]! > 0) return true;
+    if (this.vmcs.address >= 0 && ALL_FIELDS[field]! > 0) {
       this.saveSystemState();
       return true;
     }

@@ -1,0 +1,252 @@
+/**
+ * What exits of each kind cost, to the guest in virtual cycles and to the host in CPU time; how long an interrupt takes
+ * from user space into the guest; creating VMs; dirty logging. A program of the booted system drives its /dev/kvm with
+ * guests of a few instructions in flat protected mode, so that nothing but KVM and the processor is in the figures.
+ */
+import * as K from '../abi/kvm/index.ts';
+import type { Program, Sys } from '../abi/process.ts';
+import { addressOf } from '../abi/struct.ts';
+import { CLOCK_MONOTONIC, timespec } from '../abi/time.ts';
+import { __NR_clock_gettime, __NR_ioctl, __NR_mmap } from '../abi/syscalls.ts';
+import { _start, alloc, close, ioctl, open, storeBytes, syscall, view } from '../userland/libc.ts';
+import { bootSystem } from '../system/boot.ts';
+
+/** One kind of event: how often it happened, and what each took. */
+export interface ExitCost { readonly name: string; readonly count: number; /** Virtual cycles each. */ readonly cycles: number; /** Nanoseconds of host CPU time each. */ readonly host: number }
+
+interface Guest { readonly vm: number; readonly vcpu: number; readonly run: K.kvm_run; readonly memory: number; readonly regs: K.kvm_regs }
+
+const MiB = 1 << 20;
+const MEMORY = 64 * MiB;
+const CODE = 0x1000, HANDLER = 0x1020, TIMER_HANDLER = 0x1080, GDT = 0x3000, IDT = 0x4000, STACK = 0x9000;
+const MMIO_CODE = 'bf000000f0'; // mov edi, 0xf0000000
+
+/** The loops, EBP times each, in 32-bit code; a HLT ends them. */
+const CODES = {
+  cpuid: '31c00fa24d75f9f4',                        // xor eax,eax; cpuid; dec ebp; jnz
+  rdmsr: 'b9a00100000f324d75fbf4',                  // mov ecx,1a0h; rdmsr; dec ebp; jnz
+  vmcall: '31c0480f01c14d75f7f4',                   // xor eax,eax; dec eax; vmcall; dec ebp; jnz
+  ept: 'bf00004000892f81c7001000004d75f5f4',        // mov [edi],ebp; add edi,4096; dec ebp; jnz
+  pio: 'ba80000000ee4d75fcf4',                      // mov edx,80h; out dx,al; dec ebp; jnz
+  mmioWrite: `${MMIO_CODE}89074d75fbf4`,            // mov [edi],eax; dec ebp; jnz
+  mmioRead: `${MMIO_CODE}8b074d75fbf4`,             // mov eax,[edi]; dec ebp; jnz
+  // sti; hlt; jmp hlt. At HANDLER: out 80h,al; iret
+  interrupt: `fbf4ebfd${'90'.repeat(28)}e680cf`,
+  // x2APIC on, its timer at vector 40h; a timer of 5 us, hlt, dec ebp, jnz; out 80h,al. At TIMER_HANDLER: EOI; iret
+  halt: 'b91b0000000f320d000c00000f30b90f080000b8ff01000031d20f30b93e08000031c00f30b932080000b8400000000f30fbb938080000b8c409000031d20f30f44d75eee680',
+  timerHandler: '51b90b08000031c031d20f3059cf',
+  // Eratosthenes over 4 MiB of bytes with factors below 2048
+  sieve: 'bf00004000b900004000b001f3aabe0200000080be000040000074168d3c3681ff00004000730bc687000040000001f7ebed4681fe0008000072d84d75c2f4',
+} as const;
+
+const bytes = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex, 'hex'));
+
+class Meter {
+  readonly costs: ExitCost[] = [];
+  private at!: timespec;
+  private cycles = 0;
+  private host: NodeJS.CpuUsage = { user: 0, system: 0 };
+
+  /** The clock of this machine runs at 1 GHz: nanoseconds are cycles. */
+  private *now(): Sys<number> {
+    this.at ??= yield* alloc(timespec);
+    yield* syscall(__NR_clock_gettime, CLOCK_MONOTONIC, addressOf(this.at));
+    return Number(this.at.tv_sec) * 1e9 + Number(this.at.tv_nsec);
+  }
+  *start(): Sys {
+    this.cycles = yield* this.now();
+    this.host = process.cpuUsage();
+  }
+  *stop(name: string, count: number): Sys<ExitCost> {
+    const { user, system } = process.cpuUsage(this.host);
+    const cost = { name, count, cycles: ((yield* this.now()) - this.cycles) / count, host: (user + system) * 1000 / count };
+    this.costs.push(cost);
+    return cost;
+  }
+}
+
+function* mapped(size: number, fd = -1): Sys<number> {
+  return yield* syscall(__NR_mmap, 0, size, 3, fd < 0 ? 0x22 : 1, fd, 0);
+}
+
+/** A VM with one vCPU in flat protected mode at CODE. */
+function* create(kvm: number, code: string, memory: number, slotFlags = 0, irqchip = false): Sys<Guest> {
+  const vm = yield* ioctl(kvm, K.KVM_CREATE_VM, 0);
+  if (irqchip) yield* ioctl(vm, K.KVM_CREATE_IRQCHIP, 0);
+  const slot = yield* alloc(K.kvm_userspace_memory_region);
+  slot.slot = 0;
+  slot.flags = slotFlags;
+  slot.guest_phys_addr = 0n;
+  slot.memory_size = BigInt(MEMORY);
+  slot.userspace_addr = BigInt(memory);
+  yield* ioctl(vm, K.KVM_SET_USER_MEMORY_REGION, slot);
+  const vcpu = yield* ioctl(vm, K.KVM_CREATE_VCPU, 0);
+  if (irqchip) {
+    // Without CPUID a guest has no x2APIC.
+    const cpuid = yield* mapped(8192);
+    storeBytes(cpuid, Uint8Array.of(128, 0, 0, 0));
+    yield* syscall(__NR_ioctl, kvm, K.KVM_GET_SUPPORTED_CPUID.nr, cpuid);
+    yield* syscall(__NR_ioctl, vcpu, K.KVM_SET_CPUID2.nr, cpuid);
+  }
+  const size = yield* ioctl(kvm, K.KVM_GET_VCPU_MMAP_SIZE, 0);
+  const page = yield* mapped(size, vcpu);
+  const run = view(K.kvm_run, page);
+  storeBytes(memory + CODE, bytes(code));
+  const sregs = yield* alloc(K.kvm_sregs);
+  yield* ioctl(vcpu, K.KVM_GET_SREGS, sregs);
+  sregs.cr0 |= 1n;
+  for (const s of [sregs.cs, sregs.ds, sregs.es, sregs.ss, sregs.fs, sregs.gs]) {
+    s.base = 0n;
+    s.limit = 0xffff_ffff;
+    s.selector = 16;
+    s.type = 3;
+    s.s = s.db = s.g = s.present = 1;
+  }
+  sregs.cs.selector = 8;
+  sregs.cs.type = 11;
+  sregs.gdt.base = BigInt(GDT);
+  sregs.gdt.limit = 23;
+  sregs.idt.base = BigInt(IDT);
+  sregs.idt.limit = 0x7ff;
+  yield* ioctl(vcpu, K.KVM_SET_SREGS, sregs);
+  storeBytes(memory + GDT, bytes(`${'00'.repeat(8)}ffff0000009bcf00ffff00000093cf00`));
+  const regs = yield* alloc(K.kvm_regs);
+  regs.rip = BigInt(CODE);
+  regs.rsp = BigInt(STACK);
+  regs.rflags = 2n;
+  return { vm, vcpu, run, memory, regs };
+}
+
+function gate(g: Guest, vector: number, handler: number): void {
+  storeBytes(g.memory + IDT + 8 * vector, Uint8Array.of(handler & 0xff, handler >> 8, 8, 0, 0, 0x8e, 0, 0));
+}
+
+/** Runs the guest from its start, `count` turns of its loop, until it halts or, if asked, leaves by its last OUT. */
+function* loop(g: Guest, count: number, last = K.KVM_EXIT_HLT): Sys {
+  g.regs.rip = BigInt(CODE);
+  g.regs.rbp = BigInt(count);
+  yield* ioctl(g.vcpu, K.KVM_SET_REGS, g.regs);
+  for (;;) {
+    yield* ioctl(g.vcpu, K.KVM_RUN, 0);
+    const reason = g.run.exit_reason;
+    if (reason === last) return;
+    if (reason !== K.KVM_EXIT_IO && reason !== K.KVM_EXIT_MMIO) throw new Error(`exit ${reason} in the midst of a measurement`);
+  }
+}
+
+function* destroy(g: Guest): Sys {
+  yield* close(g.vcpu);
+  yield* close(g.vm);
+}
+
+/** What is left of a loop once its exits are taken out is a few cycles a turn; it is not subtracted. */
+function* exits(kvm: number, memory: number, meter: Meter): Sys {
+  const kinds = [
+    ['CPUID (kernel)', CODES.cpuid, 200_000], ['RDMSR (kernel)', CODES.rdmsr, 200_000], ['VMCALL (kernel)', CODES.vmcall, 200_000],
+    ['OUT (user space)', CODES.pio, 200_000], ['MMIO write (user space)', CODES.mmioWrite, 50_000], ['MMIO read (user space)', CODES.mmioRead, 50_000],
+  ] as const;
+  for (const [name, code, count] of kinds) {
+    const g = yield* create(kvm, code, memory);
+    yield* loop(g, 2000);
+    yield* meter.start();
+    yield* loop(g, count);
+    yield* meter.stop(name, count);
+    yield* destroy(g);
+  }
+  const pages = (MEMORY - 4 * MiB) / 4096;
+  for (const name of ['EPT violation, new page', 'EPT violation, page there']) {
+    const g = yield* create(kvm, CODES.ept, memory);
+    yield* meter.start();
+    yield* loop(g, pages);
+    yield* meter.stop(name, pages);
+    yield* destroy(g);
+  }
+}
+
+/** A halt that an APIC timer of 5 µs ends: with polling the thread never sleeps. */
+function* halts(kvm: number, memory: number, meter: Meter): Sys {
+  const g = yield* create(kvm, CODES.halt, memory, 0, true);
+  storeBytes(memory + TIMER_HANDLER, bytes(CODES.timerHandler));
+  gate(g, 0x40, TIMER_HANDLER);
+  yield* loop(g, 100, K.KVM_EXIT_IO);
+  yield* meter.start();
+  yield* loop(g, 20_000, K.KVM_EXIT_IO);
+  yield* meter.stop('HLT until a timer of 5 us (kernel)', 20_000);
+  yield* destroy(g);
+}
+
+/** From KVM_INTERRUPT to the first instruction of the handler, which is an OUT. */
+function* interrupts(kvm: number, memory: number, meter: Meter): Sys {
+  const g = yield* create(kvm, CODES.interrupt, memory);
+  gate(g, 0x40, HANDLER);
+  yield* loop(g, 0);
+  const irq = yield* alloc(K.kvm_interrupt);
+  irq.irq = 0x40;
+  const count = 50_000;
+  yield* meter.start();
+  for (let i = 0; i < count; i++) {
+    yield* ioctl(g.vcpu, K.KVM_INTERRUPT, irq);
+    yield* ioctl(g.vcpu, K.KVM_RUN, 0);
+    if (g.run.exit_reason !== K.KVM_EXIT_IO) throw new Error(`exit ${g.run.exit_reason} instead of the handler's OUT`);
+    yield* ioctl(g.vcpu, K.KVM_RUN, 0);
+  }
+  yield* meter.stop('interrupt injected, handled, halted', count);
+  yield* destroy(g);
+}
+
+function* machines(kvm: number, memory: number, meter: Meter): Sys {
+  const count = 300;
+  yield* meter.start();
+  for (let i = 0; i < count; i++) yield* destroy(yield* create(kvm, CODES.cpuid, memory));
+  yield* meter.stop('VM made, set up and destroyed', count);
+}
+
+/** The same sieve without a log, and with one that is fetched, and thereby begun anew, after each round. */
+function* sieves(kvm: number, memory: number, meter: Meter): Sys {
+  const rounds = 3;
+  for (const [name, flags] of [['sieve of 4 MiB, no dirty log', 0], ['sieve of 4 MiB, dirty log fetched each round', K.KVM_MEM_LOG_DIRTY_PAGES]] as const) {
+    const g = yield* create(kvm, CODES.sieve, memory, flags);
+    const bitmap = yield* mapped(MEMORY / 4096 / 8);
+    const log = yield* alloc(K.kvm_dirty_log);
+    log.slot = 0;
+    log.dirty_bitmap = BigInt(bitmap);
+    yield* loop(g, 1);
+    yield* meter.start();
+    for (let i = 0; i < rounds; i++) {
+      yield* loop(g, 1);
+      if (flags !== 0) yield* ioctl(g.vm, K.KVM_GET_DIRTY_LOG, log);
+    }
+    yield* meter.stop(name, rounds);
+    yield* destroy(g);
+  }
+}
+
+/** Everything, in one booted machine. */
+export function timeExits(): readonly ExitCost[] {
+  const meter = new Meter();
+  let output = '', done = false;
+  const program: Program = {
+    name: 'exits',
+    main: _start(function* (): Sys<number> {
+      const kvm = yield* open('/dev/kvm', 2);
+      const memory = yield* mapped(MEMORY);
+      yield* exits(kvm, memory, meter);
+      yield* interrupts(kvm, memory, meter);
+      yield* halts(kvm, memory, meter);
+      yield* machines(kvm, memory, meter);
+      yield* sieves(kvm, memory, meter);
+      done = true;
+      return 0;
+    }),
+  };
+  const { machine } = bootSystem({
+    machine: {
+      cpus: 2, memory: 256 * MiB, seed: 1,
+      platform: { console: { isTerminal: false, size: () => ({ cols: 80, rows: 24 }), read: () => 'eof', write: (b) => { output += Buffer.from(b).toString(); } }, startDate: 0n },
+    },
+    quiet: true, programs: [program], init: ['--', '/bin/exits'],
+  });
+  const state = machine.run(Number.MAX_SAFE_INTEGER);
+  if (!done) throw new Error(`the program did not end: ${state} ${output}`);
+  return meter.costs;
+}
