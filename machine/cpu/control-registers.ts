@@ -56,8 +56,14 @@ function setCr0(cpu: CpuState, value: bigint): void {
 /** Loads CR3 with no check of its own: what MOV to CR3 and a task switch share. */
 export function loadCr3(cpu: CpuState, value: bigint, keep = false): void {
   if (paged(cpu.u64[at.cr0]!) && cpu.u64[at.cr4]! & X86_CR4_PAE && !cpu.longMode && !loadPdptes(cpu, value)) gp(cpu);
+  // User pages that STAC opened to ring 0 stay with the address space that is left.
+  if (cpu.smapOpen) {
+    cpu.smapOpen = false;
+    cpu.engine.flushTlb(cpu, false);
+  }
   cpu.u64[at.cr3] = value;
-  if (!keep) cpu.engine.flushTlb(cpu, false);
+  if (keep) cpu.engine.modeChanged(cpu);
+  else cpu.engine.flushTlb(cpu, false);
 }
 
 function setCr3(cpu: CpuState, value: bigint): void {
@@ -65,8 +71,7 @@ function setCr3(cpu: CpuState, value: bigint): void {
   const keep = pcid && value >> 63n !== 0n;
   if (pcid) value &= ~(1n << 63n);
   if (cpu.longMode ? value >> BigInt(MAXPHYADDR) !== 0n : value >> 32n !== 0n) gp(cpu);
-  // The TLB holds one address space at a time, so "keep this PCID's translations" keeps none.
-  loadCr3(cpu, value, keep && value === cpu.u64[at.cr3]!);
+  loadCr3(cpu, value, keep);
 }
 
 function setCr4(cpu: CpuState, value: bigint): void {

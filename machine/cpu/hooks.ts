@@ -78,8 +78,10 @@ export interface EngineHooks {
   writeFlags(cpu: CpuState, flags: number): void;
   /** walk() for a data access, through the TLB. */
   translate(cpu: CpuState, linear: number, access: number): number;
-  /** Drops translations of the current address space; global ones too if asked. */
+  /** Drops translations of the current address space, or with `global` those of all PCIDs and global ones too. */
   flushTlb(cpu: CpuState, global: boolean): void;
+  /** Drops those of one PCID but global ones. */
+  flushPcid(cpu: CpuState, pcid: number): void;
   flushPage(cpu: CpuState, linear: number): void;
   /** updateMode() ran: privilege level, mode bits or the kind of paging may differ. */
   modeChanged(cpu: CpuState): void;
@@ -95,6 +97,7 @@ export const noEngine: EngineHooks = {
   writeFlags: (cpu, flags) => { cpu.u32[STATE.rflags >>> 2] = flags; },
   translate: walk,
   flushTlb: () => {},
+  flushPcid: () => {},
   flushPage: () => {},
   modeChanged: () => {},
   stopSoon: () => {},

@@ -95,7 +95,8 @@ export function invpcid(cpu: CpuState, insn: Insn): void {
   const linear = readLinear(cpu, operandAddress(cpu, insn, 8, false, 8), 8, explicit(cpu));
   if (type > 3n || low >> 12n !== 0n || (type <= 1n && low !== 0n && !cr4(cpu, X86_CR4_PCIDE)) || (type === 0n && !isCanonical(linear))) raise(cpu, GP_VECTOR);
   if (type === 0n) cpu.engine.flushPage(cpu, toLinear(linear));
-  else cpu.engine.flushTlb(cpu, type === 2n);
+  else if (type === 1n) cpu.engine.flushPcid(cpu, Number(low));
+  else cpu.engine.flushTlb(cpu, true);
 }
 
 const cacheControl = (reason: number) => (cpu: CpuState, insn: Insn): VmExit | undefined => {

@@ -248,7 +248,7 @@ export function updateMode(cpu: CpuState): void {
   }
   if (cpu.smapOpen && !(rflags & X86_EFLAGS_AC)) {
     cpu.smapOpen = false;
-    cpu.engine.flushTlb(cpu, true);
+    cpu.engine.flushTlb(cpu, false);
   }
   w[STATE.mode >>> 2] = mode;
   cpu.engine.modeChanged(cpu);

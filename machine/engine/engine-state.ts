@@ -38,6 +38,11 @@ export const engine_state = struct('engine_state', {
   boundary: u32,
   /** What a TLB miss costs now, -1 while emitted code must not walk (tlb.ts). */
   fill_cost: s32,
+  /** Number of the present VPID's global translations; what the last walk in WebAssembly found (walker.ts). */
+  globals: u32,
+  leaf: u32,
+  /** All that walks have found so far, or-ed: bit 4 is in the shifts of large pages only. */
+  leaves: u32,
   /** What the last look-up by a region cost. */
   paid: s32,
   /** Host offset of this processor's TLB arrays, and of a byte for each entry in them: see recent. */

@@ -117,7 +117,8 @@ export class Engine implements EngineHooks {
   // ---------------------------------------------------------------- EngineHooks
   readFlags(cpu: CpuState): number { return readFlags(cpu); }
   writeFlags(cpu: CpuState, flags: number): void { writeFlags(cpu, flags); }
-  flushTlb(cpu: CpuState): void { this.tlb.flush(cpu); }
+  flushTlb(cpu: CpuState, global = true): void { this.tlb.flush(cpu, global); }
+  flushPcid(cpu: CpuState, pcid: number): void { this.tlb.flushPcid(cpu, pcid); }
   translate(cpu: CpuState, linear: number, access: number): number { return this.tlb.translate(cpu, linear, (access & PFERR_WRITE) !== 0, (access & PFERR_USER) !== 0); }
   flushPage(cpu: CpuState, linear: number): void { this.tlb.flushPage(cpu, linear); }
   modeChanged(cpu: CpuState): void { this.tlb.select(cpu); }

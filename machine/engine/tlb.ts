@@ -4,8 +4,12 @@
  * Per processor four arrays (read and write, supervisor and user) of 1024 entries, direct-mapped by the low ten bits of
  * the page number. An entry is 16 bytes: u64 tag, u32 addend (host address - linear address, modulo 2^32), u32
  * physical page number. A tag is the linear page address with, in its low bits, the number of the address space it
- * belongs to (bits 1 to 11, never 0) and bit 0 set when emitted code must not use the entry though it is valid: devices,
+ * belongs to (bits 1 to 11, never 0: one for each VPID and PCID) and bit 0 set when emitted code must not use the entry though it is valid: devices,
  * and for writes pages that hold translated code. Flushing an address space is giving it a new number.
+ *
+ * Each entry has three bytes more (tlb_slots): see the next paragraph; the size of its page as a shift; and for a global
+ * translation the number of its VPID's globals. A miss where another address space of the same VPID has left a global
+ * translation of that very page takes it over: no walk, no charge.
  *
  * Regions look first among the pages they reached last: slots for reads and for writes, of the stack and of pointers that walk through memory in a loop, holds {u64 linear page, u32 addend}; an aligned access in that page hits. What stands there also stands in the TLB: whatever takes an entry away takes the slot away, whose number (from 1, SLOTS_MANY: of several) is in the entry's byte of tlb_slots.
  *
@@ -14,7 +18,7 @@
  * array that is always empty. Only this file knows any of that besides Translation.host.
  */
 import { PFERR_USER, PFERR_WRITE } from '../cpu/exceptions.ts';
-import { walk } from '../cpu/paging.ts';
+import { found, walk } from '../cpu/paging.ts';
 import { type CpuState, MODE_ALIGN, MODE_USER, STATE } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
 import { charge } from './stop.ts';
@@ -34,12 +38,28 @@ const FILL_COST = ENGINE.fill_cost >>> 2;
 const RECENT_USED = ENGINE.recent_used >>> 2;
 const JUMP_TAG = ENGINE.jump_tag >>> 2, JUMP_CACHE = ENGINE.jump_cache >>> 2;
 const MODE = STATE.mode >>> 2, IN_GUEST = STATE.in_guest >>> 2, VPID = STATE.vpid >>> 2, EPTP = STATE.ept_pointer >>> 2;
+const CR3 = STATE.cr3 >>> 2, CR4 = STATE.cr4 >>> 2, CR4_PCIDE = 1 << 17, PCIDS = 4096;
+const SLOTS = ENGINE.tlb_slots >>> 2, GLOBALS = ENGINE.globals >>> 2, LEAVES = ENGINE.leaves >>> 2, LARGE = 16;
+/** Sizes of pages as the walk tells them; without paging there are none. */
+const SHIFTS: Readonly<Record<number, number>> = { 0x1000: 12, 0x20_0000: 21, 0x40_0000: 22, 0x4000_0000: 30 };
 const CR0 = STATE.cr0 >>> 2, DR7 = (STATE.dr >>> 2) + 14;
 
-/** An address space that has translations: the host's (vpid 0) or a guest's. */
-interface Context { tag: number; eptLow: number; eptHigh: number }
+/** An address space that has translations, found by VPID and PCID. */
+interface Context { tag: number; readonly space: Space }
+/** The host (vpid 0) or a guest: address spaces that share global translations, and what EPT gave them. */
+interface Space { globals: number; eptLow: number; eptHigh: number }
 
-interface Arrays { readonly at: number; nextTag: number; jumpEpoch: number; readonly contexts: Map<number, Context> }
+interface Arrays {
+  readonly at: number;
+  nextTag: number;
+  nextGlobals: number;
+  jumpEpoch: number;
+  readonly contexts: Map<number, Context>;
+  readonly spaces: Map<number, Space>;
+}
+/** Places of the further bytes of an entry, counted from its byte in tlb_slots. */
+export const SHIFT_OF = 4 * TLB_ENTRIES, GLOBALS_OF = 8 * TLB_ENTRIES;
+const MAX_GLOBALS = 255;
 
 export const RECENT_PAGE = 0, RECENT_ADDEND = 8;
 /** Stands in place of a page where there is none: no page, nor address with its offset's low four bits kept, is equal to it. */
@@ -51,6 +71,7 @@ export const STACK_SLOT = 0;
 export interface TlbCosts { readonly pageWalk: number; readonly nestedPageWalk: number }
 
 export class Tlb {
+  private readonly u8: Uint8Array;
   private readonly u32: Uint32Array;
   private readonly ram: Ram;
   private readonly costs: TlbCosts;
@@ -63,6 +84,7 @@ export class Tlb {
 
   constructor(ram: Ram, codePages: Uint8Array, costs: TlbCosts) {
     this.ram = ram;
+    this.u8 = ram.mem.u8;
     this.u32 = ram.mem.u32;
     this.costs = costs;
     this.codePages = codePages;
@@ -70,10 +92,10 @@ export class Tlb {
   }
 
   attach(cpu: CpuState): void {
-    const at = this.ram.reserve(4 * ARRAY_BYTES + 4 * TLB_ENTRIES, 4096);
+    const at = this.ram.reserve(4 * ARRAY_BYTES + 12 * TLB_ENTRIES, 4096);
     cpu.u32[ENGINE.tlb_arrays >>> 2] = at;
     cpu.u32[ENGINE.tlb_slots >>> 2] = at + 4 * ARRAY_BYTES;
-    this.arrays[cpu.id] = { at, nextTag: 1, jumpEpoch: 1, contexts: new Map() };
+    this.arrays[cpu.id] = { at, nextTag: 1, nextGlobals: 1, jumpEpoch: 1, contexts: new Map(), spaces: new Map() };
     this.processors[cpu.id] = cpu;
     cpu.u32[ENGINE.tlb_system >>> 2] = at;
     cpu.u32[JUMP_CACHE] = this.ram.reserve(JUMP_ENTRIES << JUMP_ENTRY_SHIFT, 4096);
@@ -87,7 +109,9 @@ export class Tlb {
     const w = cpu.u32;
     const a = this.arrays[cpu.id]!;
     const mode = w[MODE]!;
-    const tag = this.context(a, w).tag << 1;
+    const context = this.context(a, w);
+    const tag = context.tag << 1;
+    w[GLOBALS] = context.space.globals;
     w[JUMP_TAG] = tag | mode << 12;
     w[JUMP_TAG + 1] = a.jumpEpoch;
     const watched = (mode & MODE_ALIGN) !== 0 || (w[DR7]! & 0xff) !== 0;
@@ -102,27 +126,50 @@ export class Tlb {
 
   private context(a: Arrays, w: Uint32Array): Context {
     const guest = w[IN_GUEST] !== 0;
-    const key = guest ? w[VPID]! : 0;
-    const eptLow = guest ? w[EPTP]! : 0, eptHigh = guest ? w[EPTP + 1]! : 0;
+    const vpid = guest ? w[VPID]! : 0;
+    const key = vpid * PCIDS + (w[CR4]! & CR4_PCIDE ? w[CR3]! & (PCIDS - 1) : 0);
     let c = a.contexts.get(key);
-    if (!c) a.contexts.set(key, c = { tag: this.newTag(a), eptLow, eptHigh });
-    else if (c.eptLow !== eptLow || c.eptHigh !== eptHigh) {
-      c.tag = this.newTag(a);
-      c.eptLow = eptLow;
-      c.eptHigh = eptHigh;
+    if (!c) {
+      let space = a.spaces.get(vpid);
+      if (!space) a.spaces.set(vpid, space = { globals: this.newGlobals(a), eptLow: 0, eptHigh: 0 });
+      c = { tag: this.newTag(a), space };
+      a.contexts.set(key, c);
     }
-    return c;
+    const eptLow = guest ? w[EPTP]! : 0, eptHigh = guest ? w[EPTP + 1]! : 0;
+    const { space } = c;
+    if (space.eptLow === eptLow && space.eptHigh === eptHigh) return c;
+    this.dropSpace(a, vpid);
+    space.eptLow = eptLow;
+    space.eptHigh = eptHigh;
+    return this.context(a, w);
   }
 
+  /** Forgets all that a VPID has: its address spaces and, if asked, what they share. */
+  private dropSpace(a: Arrays, vpid: number, globals = true): void {
+    for (const key of a.contexts.keys()) if (Math.floor(key / PCIDS) === vpid) a.contexts.delete(key);
+    const space = a.spaces.get(vpid);
+    if (space && globals) space.globals = this.newGlobals(a);
+  }
+
+  /** Numbers are given out once; when they run out everything is dropped. */
   private newTag(a: Arrays): number {
     if (a.nextTag > MAX_TAG) {
       this.u32.fill(0, a.at >>> 2, (a.at + 4 * ARRAY_BYTES) >>> 2);
       this.processors.forEach((cpu) => this.forgetRecent(cpu));
       a.jumpEpoch++;
       a.nextTag = 1;
-      for (const c of a.contexts.values()) c.tag = a.nextTag++;
+      a.contexts.clear();
     }
     return a.nextTag++;
+  }
+
+  private newGlobals(a: Arrays): number {
+    if (a.nextGlobals > MAX_GLOBALS) {
+      this.u8.fill(0, a.at + 4 * ARRAY_BYTES + GLOBALS_OF, a.at + 4 * ARRAY_BYTES + GLOBALS_OF + 4 * TLB_ENTRIES);
+      a.nextGlobals = 1;
+      for (const space of a.spaces.values()) space.globals = a.nextGlobals++;
+    }
+    return a.nextGlobals++;
   }
 
   /** Forgets where jumps lead, on one processor: entries carry the number of their epoch. */
@@ -134,33 +181,52 @@ export class Tlb {
     for (const cpu of this.processors) if (cpu) this.clearJumps(cpu);
   }
 
-  /** Drops all translations of the present address space. */
-  flush(cpu: CpuState): void {
+  /** Drops the translations of the present address space but the global ones, or with those all of its VPID. */
+  flush(cpu: CpuState, global = true): void {
     const a = this.arrays[cpu.id]!;
-    const c = this.context(a, cpu.u32);
-    c.tag = this.newTag(a);
+    const w = cpu.u32;
+    if (global) this.dropSpace(a, w[IN_GUEST] !== 0 ? w[VPID]! : 0);
+    else this.context(a, w).tag = this.newTag(a);
+    this.select(cpu);
+  }
+
+  /** Drops those of one PCID of the present VPID but the global ones: INVPCID. */
+  flushPcid(cpu: CpuState, pcid: number): void {
+    const w = cpu.u32;
+    this.arrays[cpu.id]!.contexts.delete((w[IN_GUEST] !== 0 ? w[VPID]! : 0) * PCIDS + pcid);
     this.select(cpu);
   }
 
   /** Drops those of one guest (INVVPID), or of all guests (INVEPT). */
-  flushGuest(cpu: CpuState, vpid: number): void {
-    const a = this.arrays[cpu.id]!;
-    const c = a.contexts.get(vpid);
-    if (c) c.tag = this.newTag(a);
+  flushGuest(cpu: CpuState, vpid: number, global = true): void {
+    this.dropSpace(this.arrays[cpu.id]!, vpid, global);
     this.select(cpu);
   }
   flushGuests(cpu: CpuState): void {
     const a = this.arrays[cpu.id]!;
-    for (const [vpid, c] of a.contexts) if (vpid !== 0) c.tag = this.newTag(a);
+    for (const vpid of a.spaces.keys()) if (vpid !== 0) this.dropSpace(a, vpid);
     this.select(cpu);
   }
 
-  /** INVLPG. */
+  /** INVLPG, and INVPCID and INVVPID of one address: whatever address space the page is in, and all of a large page. */
   flushPage(cpu: CpuState, linear: number): void {
     const a = this.arrays[cpu.id]!;
-    for (let i = 0; i < 4; i++) this.u32[(a.at + i * ARRAY_BYTES + this.index(linear)) >>> 2] = 0;
+    if (cpu.u32[LEAVES]! & LARGE) this.flushAround(a, linear);
+    else for (let i = 0; i < 4; i++) this.u32[(a.at + i * ARRAY_BYTES + this.index(linear)) >>> 2] = 0;
     this.forgetRecent(cpu);
     this.clearJumps(cpu);
+  }
+  /** Drops the entries of every page that a linear address lies in, by their sizes. */
+  private flushAround({ at }: Arrays, linear: number): void {
+    const { u8, u32 } = this;
+    const shifts = at + 4 * ARRAY_BYTES + SHIFT_OF;
+    for (let i = 0; i < 4 * TLB_ENTRIES; i++) {
+      const shift = u8[shifts + i]!;
+      if (shift === 0) continue;
+      const entry = (at >>> 2) + 4 * i;
+      const there = (u32[entry + 1]! | 0) * 0x1_0000_0000 + u32[entry]!;
+      if (Math.floor(there / 2 ** shift) === Math.floor(linear / 2 ** shift)) u32[entry] = u8[shifts + i] = 0;
+    }
   }
   private forgetRecent(cpu: CpuState): void {
     const w = cpu.u32;
@@ -179,18 +245,26 @@ export class Tlb {
    */
   translate(cpu: CpuState, linear: number, write: boolean, user = (cpu.u32[MODE]! & MODE_USER) !== 0): number {
     const w = cpu.u32;
-    const { u32 } = this;
+    const { u8, u32 } = this;
     const array = this.arrays[cpu.id]!.at + (user ? 2 * ARRAY_BYTES : 0) + (write ? ARRAY_BYTES : 0);
     const at = (array + this.index(linear)) >>> 2;
     const low = linear >>> 0;
     const tagLow = ((low & ~0xfff) | w[TLB_TAG]!) >>> 0, tagHigh = Math.floor(linear / 0x1_0000_0000) >>> 0;
     let page: number;
     if (u32[at] === tagLow && u32[at + 1] === tagHigh) return u32[at + 3]! * 4096 + (low & 0xfff);
+    const further = w[SLOTS]! + (at - (w[ENGINE.tlb_arrays >>> 2]! >>> 2) >>> 2);
+    const global = u8[further + GLOBALS_OF]!;
     if ((u32[at]! & ~1) >>> 0 === tagLow && u32[at + 1] === tagHigh) page = u32[at + 3]!;
+    else if (global !== 0 && global === w[GLOBALS] && ((u32[at]! ^ low) >>> 12) === 0 && u32[at + 1] === tagHigh && u32[at] !== 0) page = u32[at + 3]!;
     else {
       const physical = walk(cpu, linear, (write ? PFERR_WRITE : 0) | (user ? PFERR_USER : 0));
       charge(cpu, this.cost(w));
       page = Math.floor(physical / 4096);
+      const shift = SHIFTS[found.pageSize] ?? 12;
+      u8[further + SHIFT_OF] = shift;
+      w[LEAVES] = w[LEAVES]! | shift;
+      // What ring 0 may touch of ring 3's pages changes with RFLAGS.AC and PKRU, so those are never shared.
+      u8[further + GLOBALS_OF] = found.global && !found.user ? w[GLOBALS]! : 0;
     }
     const slow = page * 4096 >= this.ram.size || (write && this.codePages[page] !== 0);
     this.forgetRecent(cpu);

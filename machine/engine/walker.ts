@@ -11,10 +11,11 @@ import { MEMORY_TYPES } from '../vmx/ept.ts';
 import { ENGINE } from './layout.ts';
 import { ACCESS_SLOT_SHIFT, ACCESS_WRITE } from './record.ts';
 import { RECENT_BYTES, RECENT_SLOTS } from './engine-state.ts';
-import { RECENT_ADDEND, RECENT_NONE, RECENT_PAGE, SLOTS_MANY, TLB_MASK } from './tlb.ts';
+import { GLOBALS_OF, RECENT_ADDEND, RECENT_NONE, RECENT_PAGE, SHIFT_OF, SLOTS_MANY, TLB_MASK } from './tlb.ts';
 import { type Code, type Func, type I32, type I64, type L32, type L64, type WasmModule, i32, i64 } from './wasm-emitter.ts';
 
-const P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80;
+const P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80, G = 0x100;
+const CR4_PGE = 1 << 7, LEAF_GLOBAL = 0x100;
 const CR0_WP = 1 << 16, CR4_PSE = 1 << 4, CR4_PAE = 1 << 5, CR4_SMAP = 1 << 21, CR4_PKE = 1 << 22, EFER_LMA = 1 << 10, EFER_NXE = 1 << 11;
 const EPT_READ = 1, EPT_WRITE = 2, EPT_RWX = 7, EPT_A = 1 << 8, EPT_D = 1 << 9, EPTP_AD = 1 << 6;
 const ADDRESS = (1n << BigInt(MAXPHYADDR)) - 0x1000n;
@@ -111,6 +112,7 @@ function guestWalk(c: Code, layout: MemoryLayout, ept: Func): void {
   const linear = c.param(1, i64), write = c.param(2, i32);
   const table = c.local(i64), shift = c.local(i64), at = c.local(i64), entry = c.local(i64), reserved = c.local(i64);
   const rights = c.keep64(c.const(-1)), page = c.local(i64);
+  c.set(shift, c.const(12));
   const efer = () => c.load64(c.get(cpu), STATE.efer);
   const nested = c.keep32(c.ne(c.load64(c.get(cpu), STATE.ept_pointer), c.const(0)));
   // With accessed flags in the second dimension, walking the first counts as writing.
@@ -133,6 +135,7 @@ function guestWalk(c: Code, layout: MemoryLayout, ept: Func): void {
       c.if(c.and32(w.has(c.get(entry), PS), w.has(w.cr(4), CR4_PSE)), () => {
         w.giveUpIf(w.has(c.get(entry), 1 << 21));
         dirtyIfWritten();
+        c.set(shift, c.const(22));
         c.set(page, c.or(c.or(c.shl(c.and(c.shru(c.get(entry), c.const(13)), c.const(0xff)), c.const(32)), c.and(c.get(entry), c.const(0xffc0_0000))), c.and(c.get(linear), c.const(0x3f_ffff))));
         c.br(walked);
       });
@@ -185,6 +188,9 @@ function guestWalk(c: Code, layout: MemoryLayout, ept: Func): void {
     w.giveUpIf(c.and32(w.has(c.get(rights), U), w.has(w.cr(4), CR4_SMAP)));
     w.giveUpIf(c.and32(c.and32(c.get(write), w.lacks(c.get(rights), W)), w.has(w.cr(0), CR0_WP)));
   });
+  // Shift of the page's size, and LEAF_GLOBAL for a translation that is shared: not of a user page, see tlb.ts.
+  const global = () => c.and32(c.and32(w.has(c.get(entry), G), w.has(w.cr(4), CR4_PGE)), w.lacks(c.get(rights), U));
+  c.store32(c.get(cpu), c.or32(c.wrap(c.get(shift)), c.select(c.const32(LEAF_GLOBAL), c.const32(0), global())), ENGINE.leaf);
   c.get(page);
 }
 
@@ -239,7 +245,11 @@ function fill(c: Code, layout: MemoryLayout, guest: Func, ept: Func): void {
   const tag = c.keep64(c.or(c.and(c.get(linear), c.const(-4096)), c.load64(c.get(cpu), ENGINE.tlb_tag)));
   // Known already: a device, or a page that holds code.
   giveUpIf(c.eq(c.or(c.load64(c.get(entry)), c.const(1)), c.or(c.get(tag), c.const(1))));
+  // A global translation of another address space: perhaps of this page.
+  const globals = c.keep32(c.load32_8u(slotOf(c, cpu, entry), GLOBALS_OF));
+  giveUpIf(c.and32(c.eq32(c.get(globals), c.load32(c.get(cpu), ENGINE.globals)), c.eqz(c.shru(c.xor(c.load64(c.get(entry)), c.get(tag)), c.const(12)))));
   const physical = c.keep64(c.get(linear));
+  c.store32(c.get(cpu), c.const32(12), ENGINE.leaf);
   c.if(c.lts32(c.wrap(c.load64(c.get(cpu), STATE.cr0)), c.const32(0)), () => c.set(physical, c.call64(guest, c.get(cpu), c.get(linear), c.get(write))));
   giveUpIf(c.eq(c.get(physical), c.const(-1)));
   c.if(c.ne(c.load64(c.get(cpu), STATE.ept_pointer), c.const(0)),
@@ -257,6 +267,9 @@ function fill(c: Code, layout: MemoryLayout, guest: Func, ept: Func): void {
     });
     c.store32_8(slotOf(c, cpu, entry), c.const32(0));
   });
+  c.store32_8(slotOf(c, cpu, entry), c.load32(c.get(cpu), ENGINE.leaf), SHIFT_OF);
+  c.store32(c.get(cpu), c.or32(c.load32(c.get(cpu), ENGINE.leaves), c.load32(c.get(cpu), ENGINE.leaf)), ENGINE.leaves);
+  c.store32_8(slotOf(c, cpu, entry), c.select(c.load32(c.get(cpu), ENGINE.globals), c.const32(0), c.and32(c.load32(c.get(cpu), ENGINE.leaf), c.const32(LEAF_GLOBAL))), GLOBALS_OF);
   c.store64(c.get(entry), c.get(tag));
   const host = c.keep32(c.add32(c.wrap(c.get(physical)), c.const32(layout.ramBase)));
   c.store32(c.get(entry), c.sub32(c.get(host), c.wrap(c.get(linear))), 8);

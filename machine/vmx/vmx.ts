@@ -293,8 +293,10 @@ export class Vmx {
     if (type === VMX_VPID_EXTENT_INDIVIDUAL_ADDR && BigInt.asIntN(48, linear) !== BigInt.asIntN(64, linear)) return this.fail(VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID);
     this.tlbFlushed = true;
     this.processor.charge(this.costs.invept);
-    if (named) this.processor.machine.engine.tlb.flushGuest(this.cpu, vpid);
-    else this.processor.machine.engine.tlb.flushGuests(this.cpu);
+    const { tlb } = this.processor.machine.engine;
+    if (type === VMX_VPID_EXTENT_INDIVIDUAL_ADDR) tlb.flushPage(this.cpu, Number(BigInt.asIntN(64, linear)));
+    else if (named) tlb.flushGuest(this.cpu, vpid, type === VMX_VPID_EXTENT_SINGLE_CONTEXT);
+    else tlb.flushGuests(this.cpu);
     return 'ok';
   }
 

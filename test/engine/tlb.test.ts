@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BareMachine } from '../../bench/bare-machine.ts';
 import { PF_VECTOR } from '../../machine/cpu/exceptions.ts';
-import { CS, RAX, RDI, RSP, SS, updateMode } from '../../machine/cpu/state.ts';
+import { CS, RAX, RBX, RDI, RSP, SS, updateMode } from '../../machine/cpu/state.ts';
 import { STOP_FAULT, STOP_LIMIT } from '../../machine/engine/stop.ts';
 
 const CODE = 0x1000, PT = 0x10_0000, WALK = 30;
@@ -104,4 +104,57 @@ test('pages with translated code and devices cost no walk either once they are k
   assert.equal(again(m), WALK);
   assert.equal(again(m), 0);
   assert.deepEqual(written, ['fee00800 8 1234', 'fee00800 8 1234']);
+});
+
+const PCIDE = 1n << 17n, PGE = 1n << 7n, KEEP = 1n << 63n, GLOBAL = 0x100;
+/** MOV CR3, RBX; MOV RAX, [RDI]: what the load is charged in the address space that RBX names. */
+const LOAD_IN_RBX = '0f 22 db 48 8b 07';
+const load = (m: BareMachine, cr3: bigint): number => {
+  m.cpu.gpr[RBX] = cr3;
+  // Each PCID has a page of its own: two of the same number would share an entry.
+  m.cpu.gpr[RDI] = BigInt(DATA) + ((cr3 & 2n) << 11n);
+  return again(m, 2);
+};
+function tagged(rights = 7, bits = PCIDE): BareMachine {
+  const m = machine(LOAD_IN_RBX, 0x20_0000, rights);
+  m.ram.mem.u64[(m.ram.base + PT + 0x3008) >>> 3] = 0x20_1007n;
+  m.cpu.state.cr4 |= bits;
+  updateMode(m.cpu);
+  return m;
+}
+
+test('with PCIDs each address space keeps its translations, and a load of CR3 without bit 63 drops its own', () => {
+  const m = tagged();
+  const one = BigInt(PT) | 1n, two = BigInt(PT) | 2n;
+  assert.deepEqual([load(m, one), load(m, two), load(m, one | KEEP), load(m, two | KEEP)], [WALK, WALK, 0, 0]);
+  assert.deepEqual([load(m, one), load(m, two | KEEP)], [WALK, 0]);
+  m.engine.flushPcid(m.cpu, 1);
+  assert.deepEqual([load(m, two | KEEP), load(m, one | KEEP)], [0, WALK]);
+  m.engine.flushTlb(m.cpu, true);
+  assert.deepEqual([load(m, two | KEEP), load(m, one | KEEP)], [WALK, WALK]);
+  m.engine.flushPage(m.cpu, DATA);
+  assert.deepEqual([load(m, one | KEEP), load(m, two | KEEP)], [WALK, 0]);
+});
+
+test('a global translation of a supervisor page outlives loads of CR3, not INVLPG and not a change of CR4.PGE', () => {
+  const m = tagged(3 | GLOBAL, PGE);
+  const { u64 } = m.ram.mem;
+  assert.deepEqual([load(m, BigInt(PT)), load(m, BigInt(PT)), load(m, BigInt(PT))], [WALK, 0, 0]);
+  m.engine.flushPage(m.cpu, DATA);
+  assert.deepEqual([load(m, BigInt(PT)), load(m, BigInt(PT))], [WALK, 0]);
+  m.engine.flushTlb(m.cpu, true);
+  assert.equal(load(m, BigInt(PT)), WALK);
+  u64[(m.ram.base + PT + 0x3000) >>> 3] = 0x20_0003n;
+  m.engine.flushTlb(m.cpu, true);
+  assert.deepEqual([load(m, BigInt(PT)), load(m, BigInt(PT))], [WALK, WALK], 'without G it does not');
+});
+
+test('INVLPG drops every part of a large page', () => {
+  const m = machine('48 8b 07');
+  m.ram.mem.u64[(m.ram.base + PT + 0x2000 + 2 * 8) >>> 3] = 0x60_0087n;
+  assert.equal(again(m), WALK);
+  m.engine.flushPage(m.cpu, DATA + 0x1f_f000);
+  assert.equal(again(m), WALK);
+  m.engine.flushPage(m.cpu, DATA + 0x20_0000);
+  assert.equal(again(m), 0);
 });
