@@ -53,7 +53,8 @@ export function checkSegment(cpu: CpuState, seg: number, first: number, size: nu
   const last = first + size - 1;
   if (!(type & TYPE_CODE) && type & TYPE_EXPAND_DOWN) {
     if (first <= limit || last > (access & SEG_DB ? 0xffff_ffff : 0xffff)) raise(cpu, vector);
-  } else if (last > limit) raise(cpu, vector);
+  // A segment of 4 GiB has no end: an access over it goes on at 0.
+  } else if (last > limit && limit !== 0xffff_ffff) raise(cpu, vector);
 }
 
 // ---------------------------------------------------------------- physical

@@ -7,7 +7,7 @@
  * A case is entered by returning from a signal handler whose context was replaced by the case's registers, in 64-bit code
  * or, by way of the selectors, in 32- or 16-bit code. All other bytes of the code pages are INT3, so that whatever the
  * instruction does, a signal comes next and brings the registers, the x87 and SSE state, vector, error code and address.
- * A case may ask for RFLAGS.TF, which ends it after one instruction however long that is. A timer ends what does not end.
+ * A case may ask for RFLAGS.TF, which ends it after one instruction however long that is. A timer of its own time ends what does not end.
  * Instructions under test that make a system call are stopped by a seccomp filter: only this program's own are let through.
  */
 #define _GNU_SOURCE
@@ -148,7 +148,7 @@ __attribute__((used)) static void on_signal(int sig, siginfo_t *info, void *cont
   (void)info;
   ucontext_t *u = context;
   if (running) {
-    if (sig == SIGALRM) u->uc_mcontext.gregs[REG_TRAPNO] = TIMED_OUT;
+    if (sig == SIGVTALRM) u->uc_mcontext.gregs[REG_TRAPNO] = TIMED_OUT;
     if (sig == SIGSYS) u->uc_mcontext.gregs[REG_TRAPNO] = SYSTEM_CALL;
     note(u);
   }
@@ -159,7 +159,7 @@ __attribute__((used)) static void on_signal(int sig, siginfo_t *info, void *cont
   }
   prepare(u, &tests[current++]);
   struct itimerval limit = { .it_value = { 0, 20000 } };
-  syscall(SYS_setitimer, ITIMER_REAL, &limit, 0);
+  syscall(SYS_setitimer, ITIMER_VIRTUAL, &limit, 0);
 }
 
 /*
@@ -229,7 +229,7 @@ int main(void)
   sigaltstack(&stack, 0);
   struct sigaction action = { .sa_sigaction = entry, .sa_flags = SA_SIGINFO | SA_ONSTACK };
   sigfillset(&action.sa_mask);
-  int caught[] = { SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGBUS, SIGSYS, SIGALRM };
+  int caught[] = { SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGBUS, SIGSYS, SIGVTALRM };
   for (unsigned i = 0; i < sizeof caught / sizeof *caught; i++) sigaction(caught[i], &action, 0);
   confine();
   raise(SIGTRAP);

@@ -4,7 +4,8 @@
  *   npm run -s silicon -- --count 1000000 --seed 7     fresh random instructions, compared in both tiers
  *   npm run -s silicon -- --form REGEX                 only forms whose name matches
  *   npm run -s silicon -- --form REGEX --case 17       shows one case of the vectors, silicon's answer and the machine's
- *   npm run -s silicon -- --record                     records the committed vectors
+ *   npm run -s silicon -- --record                     records vectors of forms that have none; with --form of those again, with
+ *                                                      --form . of all
  */
 import { type Summary, freshInstructions } from './fresh.ts';
 import { describe, differences, normalize } from './compare.ts';
@@ -12,7 +13,7 @@ import { type Form, forms } from './forms.ts';
 import { ANSWER, Answer, CASE, type Case, FS_BASE, FXSAVE, GS_BASE } from './layout.ts';
 import { MachineUnderTest } from './machine.ts';
 import { buildRecorder, record } from './recorder.ts';
-import { CASES, GROUPS, STATES, caseOf, encodingOf, formsOf, silicon, writeVectors } from './vectors.ts';
+import { CASES, GROUPS, STATES, type Vectors, caseOf, encodingOf, formsOf, readVectors, silicon, writeVectors } from './vectors.ts';
 
 const options = new Map<string, string>();
 const words = process.argv.slice(2);
@@ -21,16 +22,21 @@ for (let i = 0; i < words.length; i++) {
   options.set(name!, value ?? (words[i + 1]?.startsWith('--') === false ? words[++i]! : ''));
 }
 
-function recordAll(): void {
+/** Forms that `again` names are recorded though they have vectors. */
+function recordVectors(again: RegExp | undefined): void {
   for (const group of GROUPS) {
-    const vectors = new Map<string, Uint32Array>();
+    const known = readVectors(group), vectors: Vectors = new Map();
+    let recorded = 0;
     for (const form of formsOf(group)) {
+      const old = known.get(form.key);
+      if (old && !again?.test(form.key)) { vectors.set(form.key, old); continue; }
+      recorded++;
       const encodings = Array.from({ length: CASES / STATES }, (_, n) => encodingOf(form, n));
       const cases = encodings.flatMap((e, n) => Array.from({ length: STATES }, (_, s) => caseOf(form, e, n, s)));
       vectors.set(form.key, Uint32Array.from(record(cases).map((a, i) => silicon(a, cases[i]!, encodings[Math.floor(i / STATES)]!))));
     }
-    writeVectors(group, vectors);
-    console.log(`${group}: ${vectors.size} forms, ${vectors.size * CASES} vectors`);
+    if (recorded > 0 || vectors.size !== known.size) writeVectors(group, vectors);
+    console.log(`${group}: ${vectors.size} forms, ${recorded} of them recorded now`);
   }
 }
 
@@ -75,7 +81,7 @@ try {
   const filter = new RegExp(options.get('--form') ?? '');
   const count = Number(options.get('--count') ?? 20_000), seed = Number(options.get('--seed') ?? 1);
   let ok = true;
-  if (options.has('--record')) recordAll();
+  if (options.has('--record')) recordVectors(options.has('--form') ? filter : undefined);
   else if (options.has('--case')) {
     const form = forms.find((f) => f.key === options.get('--form')) ?? forms.find((f) => filter.test(f.key));
     if (!form) throw new Error(`no form matches ${filter}`);

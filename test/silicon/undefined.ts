@@ -69,6 +69,14 @@ export const undefinedResults: readonly UndefinedResult[] = [
     ignore: (a, _test, insn, faulted) => { if (faulted && insn.row.attributes.has('fpu')) { a.u8.fill(0, ANSWER.fxsave, ANSWER.fxsave + FXSAVE.mxcsr); a.u8.fill(0, ANSWER.fxsave + FXSAVE.st, ANSWER.fxsave + FXSAVE.xmm); } },
   },
   {
+    mnemonic: /^(FLDENV|FNSTENV|FNSAVE|FRSTOR)$/, where: 'the address of a page fault names any byte of an operand of 14 to 108 bytes',
+    ignore: (a) => { a.u32[ANSWER.cr2 / 4] = 0; },
+  },
+  {
+    mnemonic: /^(FSTP|FBSTP)$/, where: 'memory after a fault of an 80-bit store: silicon may have written the first eight bytes',
+    ignore: (a, _test, insn, faulted) => { if (faulted && insn.row.operands[0] === 'M') a.u32[ANSWER.changes / 4] = 0; },
+  },
+  {
     mnemonic: /^LAR$/, where: 'Vol. 2: LAR: bits 19:16 of the result are undefined; silicon gives those of the limit',
     ignore: (a, _test, insn, faulted) => { if (!faulted) a.u32[ANSWER.gpr / 4 + 2 * insn.reg] = a.u32[ANSWER.gpr / 4 + 2 * insn.reg]! & ~0xf_0000; },
   },

@@ -2,7 +2,7 @@
  * FNSTENV, FLDENV, FNSAVE, FRSTOR: the environment in its 14- and 28-byte forms. SDM Vol. 1, 8.1.10.
  * Here the tag word has its two bits a register; the register file keeps the abridged one.
  */
-import { explicit, readBlock, writeBlock } from '../memory.ts';
+import { checkAlignment, explicit, readBlock, writeBlock } from '../memory.ts';
 import type { Exec, Insn } from '../opcode-row.ts';
 import { operandAddress } from '../operands.ts';
 import { type CpuState, MODE_PROTECTED } from '../state.ts';
@@ -65,6 +65,7 @@ function loadEnvironment(cpu: CpuState, bytes: Uint8Array): void {
   const word = (i: number) => bytes[i * step]! | bytes[i * step + 1]! << 8;
   const wide = (i: number) => (step === 4 ? (word(i) | (bytes[i * step + 2]! | bytes[i * step + 3]! << 8) << 16) >>> 0 : word(i));
   const { fpu } = cpu.state;
+  f.moveTop(word(1) >> 11 & 7);
   f.status = word(1);
   f.tags = abridged(word(2));
   fpu.fip = BigInt(wide(3));
@@ -73,15 +74,22 @@ function loadEnvironment(cpu: CpuState, bytes: Uint8Array): void {
   f.control = word(0) & 0x1f3f;
 }
 
+/** Where the environment, and the registers behind it, lie: in words of 2 or 4 bytes, for alignment. */
+function area(cpu: CpuState, insn: Insn, size: number, write: boolean): number {
+  const word = insn.opSize === 2 ? 2 : 4;
+  checkAlignment(cpu, operandAddress(cpu, insn, word, write), word, explicit(cpu));
+  return operandAddress(cpu, insn, size, write);
+}
+
 export const fnstenv: Exec = (cpu, insn) => {
   const bytes = environment(cpu, insn);
-  writeBlock(cpu, operandAddress(cpu, insn, bytes.length, true), bytes, explicit(cpu));
+  writeBlock(cpu, area(cpu, insn, bytes.length, true), bytes, explicit(cpu));
   x87(cpu).control |= 0x3f;
 };
 
 export const fldenv: Exec = (cpu, insn) => {
   x87(cpu).wait();
-  loadEnvironment(cpu, readBlock(cpu, operandAddress(cpu, insn, sizeOf(insn)), sizeOf(insn), explicit(cpu)));
+  loadEnvironment(cpu, readBlock(cpu, area(cpu, insn, sizeOf(insn), false), sizeOf(insn), explicit(cpu)));
 };
 
 export const fnsave: Exec = (cpu, insn) => {
@@ -94,16 +102,15 @@ export const fnsave: Exec = (cpu, insn) => {
     view.setBigUint64(head.length + 10 * i, st.get(2 * i), true);
     view.setUint16(head.length + 10 * i + 8, Number(st.get(2 * i + 1) & 0xffffn), true);
   }
-  writeBlock(cpu, operandAddress(cpu, insn, bytes.length, true), bytes, explicit(cpu));
-  cpu.fpu.fill(0, 0, 24);
-  x87(cpu).control = 0x37f;
+  writeBlock(cpu, area(cpu, insn, bytes.length, true), bytes, explicit(cpu));
+  x87(cpu).reset();
 };
 
 export const frstor: Exec = (cpu, insn) => {
   const f = x87(cpu);
   f.wait();
   const size = sizeOf(insn);
-  const bytes = readBlock(cpu, operandAddress(cpu, insn, size + 80), size + 80, explicit(cpu));
+  const bytes = readBlock(cpu, area(cpu, insn, size + 80, false), size + 80, explicit(cpu));
   loadEnvironment(cpu, bytes.subarray(0, size));
   const { tags } = f;
   const view = new DataView(bytes.buffer);

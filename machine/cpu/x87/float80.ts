@@ -8,7 +8,13 @@
 export const IE = 1, DE = 2, ZE = 4, OE = 8, UE = 16, PE = 32;
 
 /** sign 0 or 1, biased exponent 0 to 0x7fff, explicit 64-bit mantissa. */
-export interface Float80 { readonly sign: number; readonly exponent: number; readonly mantissa: bigint }
+export interface Float80 {
+  readonly sign: number;
+  readonly exponent: number;
+  readonly mantissa: bigint;
+  /** It was a denormal of a narrower format in memory, of which registers know nothing. */
+  readonly wasDenormal?: boolean;
+}
 
 const BIAS = 16383, TOP = 1n << 63n, QUIET = 1n << 62n, MAX_EXPONENT = 0x7fff;
 export const make = (sign: number, exponent: number, mantissa: bigint): Float80 => ({ sign, exponent, mantissa });
@@ -21,11 +27,11 @@ export const isNaN80 = (a: Float80): boolean => a.exponent === MAX_EXPONENT && (
 export const isSignaling = (a: Float80): boolean => isNaN80(a) && !(a.mantissa & QUIET);
 export const isInfinite = (a: Float80): boolean => a.exponent === MAX_EXPONENT && a.mantissa === TOP;
 export const isZero = (a: Float80): boolean => a.exponent === 0 && a.mantissa === 0n;
-export const isDenormal = (a: Float80): boolean => a.exponent === 0 && a.mantissa !== 0n;
+export const isDenormal = (a: Float80): boolean => a.wasDenormal === true || (a.exponent === 0 && a.mantissa !== 0n);
 /** Unnormals, pseudo-infinities and pseudo-NaNs: invalid since the 387. */
 export const isUnsupported = (a: Float80): boolean => a.exponent !== 0 && !(a.mantissa & TOP);
 export const quieted = (a: Float80): Float80 => make(a.sign, a.exponent, a.mantissa | QUIET);
-export const negated = (a: Float80): Float80 => make(a.sign ^ 1, a.exponent, a.mantissa);
+export const negated = (a: Float80): Float80 => ({ ...a, sign: a.sign ^ 1 });
 
 /** Power of two that the mantissa counts in. */
 export const scaleOf = (a: Float80): number => Math.max(a.exponent, 1) - BIAS - 63;
@@ -35,8 +41,10 @@ export function bitLength(n: bigint): number {
   return 4 * hex.length - Math.clz32(Number.parseInt(hex[0]!, 16)) + 28;
 }
 
-/** Rounding: bits of precision (24, 53, 64) and the direction of the control word's RC field. */
-export interface Rounding { readonly precision: number; readonly direction: number }
+/** Rounding: bits of precision (24, 53, 64), the direction of the control word's RC field, and which exceptions are unmasked. */
+export interface Rounding { readonly precision: number; readonly direction: number; readonly overflowTraps?: boolean; readonly underflowTraps?: boolean }
+/** What the exponent of a result is changed by when an unmasked overflow or underflow reports it (SDM Vol. 1, 8.5.4). */
+const WRAP = 24576;
 export interface Rounded { value: Float80; flags: number; up: boolean }
 
 /** mantissa / 2^drop, rounded; the rest decides with the sticky bit of what was cut off before. */
@@ -75,8 +83,26 @@ export function roundTo(sign: number, mantissa: bigint, scale: number, sticky: b
 /** Does an overflow go to infinity, rather than to the largest finite number? */
 export const overflowsToInfinity = (sign: number, direction: number) => direction === 0 || (direction === 1 && sign === 1) || (direction === 2 && sign === 0);
 
-export function round(sign: number, mantissa: bigint, scale: number, sticky: boolean, { precision, direction }: Rounding): Rounded {
+/** The result of an unmasked overflow or underflow: rounded as if the exponent had no bound, then brought into range. */
+function wrapped(sign: number, mantissa: bigint, scale: number, sticky: boolean, { precision, direction, overflowTraps, underflowTraps }: Rounding): Rounded | undefined {
+  if (!overflowTraps && !underflowTraps) return undefined;
+  const drop = bitLength(mantissa) - precision;
+  const { result, inexact, up } = shiftRight(mantissa, drop, sticky, direction, sign);
+  const exponent = bitLength(result) - 1 + scale + drop;
+  const over = overflowTraps === true && exponent > MAX_EXPONENT - 1 - BIAS, under = underflowTraps === true && exponent < 1 - BIAS;
+  if (!over && !under) return undefined;
+  const biased = exponent + BIAS + (over ? -WRAP : WRAP);
+  // Far beyond even that.
+  if (biased < 1) return { value: zero(sign), flags: UE | PE, up: false };
+  if (biased >= MAX_EXPONENT) return { value: infinity(sign), flags: OE | PE, up: true };
+  return { value: make(sign, biased, result << 64n >> BigInt(bitLength(result))), flags: (over ? OE : UE) | (inexact ? PE : 0), up };
+}
+
+export function round(sign: number, mantissa: bigint, scale: number, sticky: boolean, rounding: Rounding): Rounded {
+  const { precision, direction } = rounding;
   if (mantissa === 0n && !sticky) return { value: zero(sign), flags: 0, up: false };
+  const trapped = wrapped(sign, mantissa, scale, sticky, rounding);
+  if (trapped) return trapped;
   const r = roundTo(sign, mantissa, scale, sticky, precision, direction, 1 - BIAS, MAX_EXPONENT - 1 - BIAS);
   if (r.overflow) {
     const value = overflowsToInfinity(sign, direction) ? infinity(sign) : make(sign, MAX_EXPONENT - 1, ((1n << BigInt(precision)) - 1n) << BigInt(64 - precision));
@@ -163,7 +189,7 @@ export function fromFormat(bits: bigint, f: Format): Float80 {
   const sign = Number(bits >> BigInt(f.fraction) + BigInt(Math.log2(f.maxBiased + 1))) & 1;
   const wide = fraction << BigInt(63 - f.fraction);
   if (exponent === f.maxBiased) return make(sign, MAX_EXPONENT, TOP | wide);
-  if (exponent === 0) return pack(sign, fraction, 1 - f.bias - f.fraction);
+  if (exponent === 0) return fraction === 0n ? zero(sign) : { ...pack(sign, fraction, 1 - f.bias - f.fraction), wasDenormal: true };
   return make(sign, exponent - f.bias + BIAS, TOP | wide);
 }
 

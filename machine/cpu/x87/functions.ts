@@ -5,7 +5,7 @@
 import type { Exec } from '../opcode-row.ts';
 import { propagate } from './arithmetic.ts';
 import {
-  DE, type Float80, IE, INDEFINITE, PE, ZE, fromInteger, fromNumber, infinity, isDenormal, isInfinite, isNaN80, isZero, make, pack, round, scaleOf, toInteger, toNumber, zero,
+  DE, type Float80, IE, INDEFINITE, PE, ZE, fromInteger, fromNumber, infinity, isDenormal, isInfinite, isZero, make, pack, round, scaleOf, toInteger, toNumber, zero,
 } from './float80.ts';
 import { C0, C1, C2, C3, type X87, x87 } from './stack.ts';
 
@@ -45,48 +45,67 @@ export const fscale = on(2, (f, a, b) => {
     return;
   }
   if (isInfinite(a) || isZero(a)) return;
-  const n = b.exponent > BIAS + 16 ? (b.sign ? -40000 : 40000) : Number(toInteger(b, 3).value);
-  const r = round(a.sign, a.mantissa, scaleOf(a) + n, false, { precision: 64, direction: f.direction });
+  const n = b.exponent > BIAS + 16 ? (b.sign ? -100_000 : 100_000) : Number(toInteger(b, 3).value);
+  const r = round(a.sign, a.mantissa, scaleOf(a) + n, false, { ...f.rounding, precision: 64 });
   f.store(0, r);
 });
 
-/** The exponent replaces ST(0), then the significand is pushed. */
-export const fxtract: Exec = (cpu, insn) => {
-  const nan = isNaN80(x87(cpu).get(0)) && !x87(cpu).isEmpty(0);
-  extract(cpu, insn);
-  // A NaN is both exponent and significand.
-  if (nan) x87(cpu).push(x87(cpu).get(0));
-};
-const extract = on(1, (f, a) => {
-  if (isZero(a)) {
+/** The exponent replaces ST(0), then the significand is pushed; where one of them is indefinite or a NaN, so is the other. */
+export const fxtract: Exec = (cpu) => {
+  const f = x87(cpu);
+  f.wait();
+  f.setC1(false);
+  const both = (value: Float80) => { f.set(0, value); f.pushUnchecked(value); };
+  if (f.isEmpty(0) || f.full) {
+    if (!f.stackFault(!f.isEmpty(0))) both(INDEFINITE);
+    return;
+  }
+  const a = f.get(0);
+  const nan = propagate(a, a);
+  if (nan) {
+    if (f.store(0, nan)) both(nan.value);
+  } else if (isZero(a)) {
     if (f.flag(ZE)) return;
     f.set(0, infinity(1));
     f.push(a);
   } else if (isInfinite(a)) {
     f.set(0, infinity(0));
     f.push(a);
-  } else {
+  } else if (!f.flag(isDenormal(a) ? DE : 0)) {
     const normal = pack(0, a.mantissa, 0);
-    const exponent = scaleOf(a) + normal.exponent - BIAS;
-    f.set(0, fromInteger(BigInt(exponent)));
+    f.set(0, fromInteger(BigInt(scaleOf(a) + normal.exponent - BIAS)));
     f.push(make(a.sign, BIAS, normal.mantissa));
   }
-});
+};
 
 /**
  * Partial remainder: truncating as the 8087 did, or rounding the quotient to nearest as IEEE asks. Operands whose
  * exponents differ by 64 and more are brought closer only, by 32 to 63 bits, and C2 says so.
  */
 const exponentOf = (a: Float80): number => scaleOf(a) + pack(0, a.mantissa, 0).exponent;
-const remainder = (nearest: boolean): Exec => on(2, (f, a, b) => {
+const remainder = (nearest: boolean): Exec => {
+  const divide = remaining(nearest);
+  return (cpu, insn) => {
+    const f = x87(cpu);
+    f.wait();
+    f.status &= ~C2;
+    divide(cpu, insn);
+  };
+};
+const remaining = (nearest: boolean): Exec => on(2, (f, a, b) => {
   f.condition(0);
-  if (isInfinite(b) || isZero(a)) return;
+  if (isZero(a)) return;
+  // Exact, but what is tiny may be so unmasked.
+  const store = (sign: number, mantissa: bigint, scale: number) => {
+    f.store(0, mantissa === 0n ? { value: zero(a.sign), flags: 0, up: false } : round(sign, mantissa, scale, false, { ...f.rounding, precision: 64 }));
+  };
+  if (isInfinite(b)) return store(a.sign, a.mantissa, scaleOf(a));
   const apart = exponentOf(a) - exponentOf(b);
   if (apart >= 64) {
     const step = apart & 31 | 32;
     const unit = b.mantissa << BigInt(apart - step + scaleOf(b) - Math.min(scaleOf(a), scaleOf(b)));
     const rest = (a.mantissa << BigInt(scaleOf(a) - Math.min(scaleOf(a), scaleOf(b)))) % unit;
-    f.set(0, rest === 0n ? zero(a.sign) : pack(a.sign, rest, Math.min(scaleOf(a), scaleOf(b))));
+    store(a.sign, rest, Math.min(scaleOf(a), scaleOf(b)));
     f.condition(C2);
     return;
   }
@@ -101,7 +120,7 @@ const remainder = (nearest: boolean): Exec => on(2, (f, a, b) => {
     sign ^= 1;
   }
   const q = Number(quotient & 7n);
-  f.set(0, rest === 0n ? zero(a.sign) : pack(sign, rest, scale));
+  store(sign, rest, scale);
   f.condition((q & 4 ? C0 : 0) | (q & 2 ? C3 : 0) | (q & 1 ? C1 : 0));
 }, (a, b) => isInfinite(a) || isZero(b));
 export const fprem = remainder(false), fprem1 = remainder(true);

@@ -2,13 +2,13 @@
  * x87 instructions on the register stack and memory: loads, stores, arithmetic, comparison, control. SDM Vol. 2.
  */
 import { NM_VECTOR, raise } from '../exceptions.ts';
-import { explicit, readLinear, writeLinear } from '../memory.ts';
+import { checkAlignment, explicit, probeWrite, readLinear, writeLinear } from '../memory.ts';
 import type { Exec, Insn } from '../opcode-row.ts';
 import { operandAddress, writeGpr } from '../operands.ts';
 import { type CpuState, X86_CR0_MP, X86_CR0_TS, X86_EFLAGS_AF, X86_EFLAGS_CF, X86_EFLAGS_OF, X86_EFLAGS_PF, X86_EFLAGS_SF, X86_EFLAGS_ZF } from '../state.ts';
 import { type Operation, apply, compare, operations, root } from './arithmetic.ts';
 import {
-  DE, FLOAT32, FLOAT64, type Float80, IE, INDEFINITE, ONE, PE, fromFormat, fromInteger, isDenormal, isInfinite, isNaN80, isSignaling, isUnsupported, isZero, make, negated,
+  DE, FLOAT32, FLOAT64, type Float80, IE, INDEFINITE, OE, ONE, PE, UE, fromFormat, fromInteger, isDenormal, isInfinite, isNaN80, isSignaling, isUnsupported, isZero, make, negated,
   quieted, toFormat, toInteger, zero,
 } from './float80.ts';
 import { C0, C1, C2, C3, type X87, x87 } from './stack.ts';
@@ -43,52 +43,69 @@ export const m80: Source = (cpu, insn) => {
 /** FLD m32/m64 look at what they load; FLD m80 and integers do not. */
 export const fld = (source: Source, checks: boolean): Exec => waiting((f, cpu, insn) => {
   let value = source(cpu, insn);
-  if (checks && isSignaling(value)) {
+  if (checks && !f.full && isSignaling(value)) {
     if (f.flag(IE)) return;
     value = quieted(value);
-  } else if (checks && wasDenormal(value, source) && f.flag(DE)) return;
+  } else if (checks && !f.full && isDenormal(value)) f.flag(DE);
   f.push(value);
 });
-/** A denormal of the narrow format is normal in the wide one. */
-const wasDenormal = (value: Float80, source: Source): boolean => !isZero(value) && !isNaN80(value) && value.exponent < 16383 - (source === m32 ? 126 : 1022);
 
-export const fldSt = waiting((f, _cpu, insn) => f.push(f.isEmpty(st(insn)) ? (f.stackFault(false), INDEFINITE) : f.get(st(insn))));
-const constant = (exponent: number, mantissa: bigint): Exec => waiting((f) => f.push(make(0, exponent, mantissa)));
+export const fldSt = waiting((f, _cpu, insn) => {
+  if (!f.isEmpty(st(insn))) f.push(f.get(st(insn)));
+  else if (!f.stackFault(false)) f.pushUnchecked(INDEFINITE);
+});
+/** `above`: the rounded mantissa is above the exact one; what rounding down or up makes of it then is its neighbour. */
+const constant = (exponent: number, mantissa: bigint, above: boolean): Exec => waiting((f) => {
+  const { direction } = f;
+  f.push(make(0, exponent, above && (direction === 1 || direction === 3) ? mantissa - 1n : !above && direction === 2 ? mantissa + 1n : mantissa));
+});
 export const fld1 = waiting((f) => f.push(ONE)), fldz = waiting((f) => f.push(zero(0)));
-export const fldl2t = constant(0x4000, 0xd49a_784b_cd1b_8afen), fldl2e = constant(0x3fff, 0xb8aa_3b29_5c17_f0bcn), fldpi = constant(0x4000, 0xc90f_daa2_2168_c235n);
-export const fldlg2 = constant(0x3ffd, 0x9a20_9a84_fbcf_f799n), fldln2 = constant(0x3ffe, 0xb172_17f7_d1cf_79acn);
+export const fldl2t = constant(0x4000, 0xd49a_784b_cd1b_8afen, false), fldl2e = constant(0x3fff, 0xb8aa_3b29_5c17_f0bcn, true), fldpi = constant(0x4000, 0xc90f_daa2_2168_c235n, true);
+export const fldlg2 = constant(0x3ffd, 0x9a20_9a84_fbcf_f799n, true), fldln2 = constant(0x3ffe, 0xb172_17f7_d1cf_79acn, true);
 
 // ---------------------------------------------------------------- stores
 
-/** ST(0), or the indefinite value if it is empty; undefined if that is unmasked. */
-function top(f: X87): Float80 | undefined {
-  f.setC1(false);
-  if (!f.isEmpty(0)) return f.get(0);
-  return f.stackFault(false) ? undefined : INDEFINITE;
+/** What a store makes of ST(0): `put` writes it, with the exceptions of doing so. */
+interface Stored { readonly flags: number; readonly up: boolean; readonly put: () => void }
+const UNSTORED = IE | OE | UE;
+
+/**
+ * A store to memory. An invalid operation, overflow or underflow that is unmasked keeps it from touching memory; otherwise
+ * memory may fault, and has changed nothing of the x87 then.
+ */
+function storing(f: X87, pop: boolean, convert: (value: Float80) => Stored): void {
+  const empty = f.isEmpty(0);
+  const { flags, up, put } = convert(empty ? INDEFINITE : f.get(0));
+  const raised = empty ? IE : flags;
+  const stays = (raised & UNSTORED & ~f.control) !== 0;
+  if (!stays) put();
+  f.setC1(!stays && !empty && up);
+  if (empty) f.stackFault(false); else f.flag(stays ? flags & ~PE : flags);
+  if (!stays && pop) f.pop();
+}
+/** Address of an 80-bit operand that is sure to take a write. */
+function writable80(cpu: CpuState, insn: Insn): number {
+  const to = operandAddress(cpu, insn, 10, true);
+  for (const [at, n] of [[to, 8], [to + 8, 2]] as const) {
+    checkAlignment(cpu, at, n, explicit(cpu));
+    probeWrite(cpu, at, n, explicit(cpu));
+  }
+  return to;
 }
 
-export const fst = (format: typeof FLOAT32, size: 4 | 8, pop: boolean): Exec => waiting((f, cpu, insn) => {
-  const value = top(f);
-  if (value === undefined) return;
+export const fst = (format: typeof FLOAT32, size: 4 | 8, pop: boolean): Exec => waiting((f, cpu, insn) => storing(f, pop, (value) => {
   const { bits, flags, up } = isUnsupported(value) ? { ...toFormat(INDEFINITE, format, 0), flags: IE } : toFormat(value, format, f.direction);
-  const at = operandAddress(cpu, insn, size, true);
-  // An unmasked underflow or overflow leaves memory and the stack as they are.
-  const unmasked = (flags & ~f.control & 0x3f & ~PE) !== 0;
-  if (!unmasked) writeLinear(cpu, at, size, bits, explicit(cpu));
-  f.flag(flags);
-  if (unmasked) return;
-  f.setC1(up);
-  if (pop) f.pop();
-});
+  return { flags, up, put: () => save(cpu, insn, size, bits) };
+}));
 
-export const fstp80 = waiting((f, cpu, insn) => {
-  const value = top(f);
-  if (value === undefined) return;
-  const at = operandAddress(cpu, insn, 10, true);
-  writeLinear(cpu, at + 8, 2, BigInt(value.sign << 15 | value.exponent), explicit(cpu));
-  writeLinear(cpu, at, 8, value.mantissa, explicit(cpu));
-  f.pop();
-});
+export const fstp80 = waiting((f, cpu, insn) => storing(f, true, (value) => ({
+  flags: 0, up: false,
+  put: () => {
+    const at = writable80(cpu, insn);
+    writeLinear(cpu, at, 8, value.mantissa, explicit(cpu));
+    writeLinear(cpu, at + 8, 2, BigInt(value.sign << 15 | value.exponent), explicit(cpu));
+  },
+})));
 
 export const fstSt = (pop: boolean): Exec => waiting((f, _cpu, insn) => {
   const value = top(f);
@@ -96,54 +113,56 @@ export const fstSt = (pop: boolean): Exec => waiting((f, _cpu, insn) => {
   f.set(st(insn), value);
   if (pop) f.pop();
 });
+/** The form of FSTP that does not look whether there is anything to store. */
+export const fstpnce = waiting((f, _cpu, insn) => {
+  f.setC1(false);
+  if (!f.isEmpty(0)) f.set(st(insn), f.get(0));
+  f.pop();
+});
+/** ST(0), or the indefinite value if it is empty; undefined if that is unmasked. */
+function top(f: X87): Float80 | undefined {
+  f.setC1(false);
+  if (!f.isEmpty(0)) return f.get(0);
+  return f.stackFault(false) ? undefined : INDEFINITE;
+}
 
-export const fist = (size: 2 | 4 | 8, pop: boolean, truncates = false): Exec => waiting((f, cpu, insn) => {
-  const value = top(f);
-  if (value === undefined) return;
+export const fist = (size: 2 | 4 | 8, pop: boolean, truncates = false): Exec => waiting((f, cpu, insn) => storing(f, pop, (value) => {
   const least = -(1n << BigInt(8 * size - 1));
   const finite = !isNaN80(value) && !isInfinite(value) && !isUnsupported(value);
   // A number of 2^70 and more is out of range without looking at its digits.
   const small = finite && value.exponent < 16383 + 70;
   const { value: n, inexact, up } = small ? toInteger(value, truncates ? 3 : f.direction) : { value: 0n, inexact: false, up: false };
   const fits = small && n >= least && n < -least;
-  const flags = fits ? (inexact ? PE : 0) : IE;
-  if (!fits && !(f.control & IE)) { f.flag(IE); return; }
-  save(cpu, insn, size, fits ? n : least);
-  f.flag(flags);
-  f.setC1(fits && up);
-  if (pop) f.pop();
-});
+  return { flags: fits ? (inexact ? PE : 0) : IE, up: fits && up, put: () => save(cpu, insn, size, fits ? n : least) };
+}));
 
 /** Eighteen decimal digits, two a byte, and a sign. */
 export const fbld = waiting((f, cpu, insn) => {
   const at = operandAddress(cpu, insn, 10);
+  const digits = readLinear(cpu, at, 8, explicit(cpu)) | readLinear(cpu, at + 8, 2, explicit(cpu)) << 64n;
   let n = 0n;
-  for (let i = 8; i >= 0; i--) {
-    const byte = Number(readLinear(cpu, at + i, 1, explicit(cpu)));
-    n = n * 100n + BigInt((byte >> 4) * 10 + (byte & 0xf));
-  }
-  const sign = Number(readLinear(cpu, at + 9, 1, explicit(cpu))) >> 7;
+  for (let i = 17; i >= 0; i--) n = n * 10n + (digits >> BigInt(4 * i) & 15n);
+  const sign = digits >> 79n;
   f.push(sign ? negated(fromInteger(n)) : fromInteger(n));
 });
-export const fbstp = waiting((f, cpu, insn) => {
-  const value = top(f);
-  if (value === undefined) return;
-  const at = operandAddress(cpu, insn, 10, true);
+export const fbstp = waiting((f, cpu, insn) => storing(f, true, (value) => {
   const small = !isNaN80(value) && !isInfinite(value) && !isUnsupported(value) && value.exponent < 16383 + 60;
   const r = small ? toInteger(value, f.direction) : undefined;
   const magnitude = r === undefined ? -1n : r.value < 0n ? -r.value : r.value;
   const fits = magnitude >= 0n && magnitude < 10n ** 18n;
-  if (!fits && !(f.control & IE)) { f.flag(IE); return; }
-  let digits = magnitude;
-  for (let i = 0; i < 10; i++) {
-    const byte = fits ? (i === 9 ? value.sign << 7 : Number(digits % 10n) | Number(digits / 10n % 10n) << 4) : i >= 8 ? 0xff : i === 7 ? 0xc0 : 0;
-    writeLinear(cpu, at + i, 1, BigInt(byte), explicit(cpu));
-    digits /= 100n;
-  }
-  f.flag(fits ? (r!.inexact ? PE : 0) : IE);
-  f.setC1(fits && r!.up);
-  f.pop();
-});
+  return {
+    flags: fits ? (r!.inexact ? PE : 0) : IE, up: fits && r!.up,
+    put: () => {
+      const at = writable80(cpu, insn);
+      let digits = magnitude;
+      for (let i = 0; i < 10; i++) {
+        const byte = fits ? (i === 9 ? value.sign << 7 : Number(digits % 10n) | Number(digits / 10n % 10n) << 4) : i >= 8 ? 0xff : i === 7 ? 0xc0 : 0;
+        writeLinear(cpu, at + i, 1, BigInt(byte), explicit(cpu));
+        digits /= 100n;
+      }
+    },
+  };
+}));
 
 // ---------------------------------------------------------------- arithmetic
 
@@ -180,12 +199,12 @@ export const fchs = signOnly(negated), fabs = signOnly((a) => make(0, a.exponent
 function comparison(f: X87, b: Float80, empty: boolean, ordered: boolean, pops: number): void {
   f.setC1(false);
   if (empty) {
-    if (f.stackFault(false)) return;
     f.condition(C0 | C2 | C3);
+    if (f.stackFault(false)) return;
   } else {
     const { bits, flags } = compare(f.get(0), b, ordered);
-    if (f.flag(flags) && flags & IE) return;
     f.condition(bits);
+    if (f.flag(flags)) return;
   }
   for (let i = 0; i < pops; i++) f.pop();
 }
@@ -195,19 +214,17 @@ export const ftst = waiting((f) => comparison(f, zero(0), f.isEmpty(0), true, 0)
 /** FCOMI and kin: the result goes to ZF, PF and CF. */
 export const fcomi = (ordered: boolean, pop: boolean): Exec => waiting((f, cpu, insn) => {
   const i = st(insn);
-  f.setC1(false);
-  let bits = C0 | C2 | C3;
-  if (f.isEmpty(0) || f.isEmpty(i)) {
-    if (f.stackFault(false)) return;
-  } else {
+  let bits = C0 | C2 | C3, unmasked: boolean;
+  if (f.isEmpty(0) || f.isEmpty(i)) unmasked = f.stackFault(false);
+  else {
     const result = compare(f.get(0), f.get(i), ordered);
-    if (f.flag(result.flags) && result.flags & IE) return;
     ({ bits } = result);
+    unmasked = f.flag(result.flags);
   }
   const arithmetic = X86_EFLAGS_OF | X86_EFLAGS_SF | X86_EFLAGS_ZF | X86_EFLAGS_AF | X86_EFLAGS_PF | X86_EFLAGS_CF;
   const flags = (bits & C0 ? X86_EFLAGS_CF : 0) | (bits & C2 ? X86_EFLAGS_PF : 0) | (bits & C3 ? X86_EFLAGS_ZF : 0);
   cpu.engine.writeFlags(cpu, cpu.engine.readFlags(cpu) & ~arithmetic | flags);
-  if (pop) f.pop();
+  if (pop && !unmasked) f.pop();
 });
 
 export const fxam = waiting((f) => {
@@ -228,14 +245,14 @@ export const fxch = waiting((f, _cpu, insn) => {
   f.set(0, b);
   f.set(i, a);
 });
-export const ffree = waiting((f, _cpu, insn) => f.free(st(insn)));
+export const ffree = waiting((f, _cpu, insn) => { f.setC1(false); f.free(st(insn)); });
 export const fincstp = waiting((f) => { f.setC1(false); f.incrementTop(); }), fdecstp = waiting((f) => { f.setC1(false); f.decrementTop(); });
 export const fnop = waiting(() => {});
 export const fcmov = (flag: number, when: boolean): Exec => waiting((f, cpu, insn) => {
   const i = st(insn);
-  f.setC1(false);
-  if ((f.isEmpty(0) || f.isEmpty(i)) && f.stackFault(false)) return;
-  if (((cpu.engine.readFlags(cpu) & flag) !== 0) === when) f.set(0, f.isEmpty(i) ? INDEFINITE : f.get(i));
+  if (f.isEmpty(0) || f.isEmpty(i)) {
+    if (!f.stackFault(false)) f.set(0, INDEFINITE);
+  } else if (((cpu.engine.readFlags(cpu) & flag) !== 0) === when) f.set(0, f.get(i));
 });
 
 // ---------------------------------------------------------------- control
@@ -252,7 +269,5 @@ export const fnstcw: Exec = (cpu, insn) => save(cpu, insn, 2, BigInt(x87(cpu).co
 export const fldcw = waiting((f, cpu, insn) => { f.control = Number(load(cpu, insn, 2)) & 0x1f3f; });
 export const fnclex: Exec = (cpu) => { const f = x87(cpu); f.status &= 0x7f00; };
 export const fninit: Exec = (cpu) => {
-  const f = x87(cpu);
-  cpu.fpu.fill(0, 0, 24);
-  f.control = 0x37f;
+  x87(cpu).reset();
 };

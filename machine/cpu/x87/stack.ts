@@ -6,7 +6,7 @@
  */
 import { MF_VECTOR, raise } from '../exceptions.ts';
 import { type CpuState, STATE, X86_CR0_NE, fpu_state } from '../state.ts';
-import { type Float80, type Rounded, type Rounding, DE, IE, INDEFINITE, make } from './float80.ts';
+import { type Float80, type Rounded, type Rounding, DE, IE, INDEFINITE, OE, UE, ZE, make } from './float80.ts';
 
 const OFF = fpu_state.offset;
 const SLOT = 16, SLOTS = 8 * SLOT;
@@ -41,7 +41,7 @@ export class X87 {
   get rounding(): Rounding {
     const { control } = this;
     const precision = ([24, 64, 53, 64] as const)[control >> 8 & 3]!;
-    return { precision, direction: control >> 10 & 3 };
+    return { precision, direction: control >> 10 & 3, overflowTraps: (control & OE) === 0, underflowTraps: (control & UE) === 0 };
   }
   get direction(): number { return this.control >> 10 & 3; }
 
@@ -102,16 +102,30 @@ export class X87 {
     }
     this.top -= by;
   }
+  /** FNINIT; registers keep their contents. */
+  reset(): void {
+    this.moveTop(0);
+    this.bytes.fill(0, 0, OFF.mxcsr);
+    this.control = 0x37f;
+  }
+  /** Gives the stack another top; the physical registers stay where they are. */
+  moveTop(top: number): void { while (this.top !== top) this.rotate(-1); }
   /** FDECSTP and FINCSTP. */
   decrementTop(): void { this.rotate(1); }
   incrementTop(): void { this.rotate(-1); }
 
+  /** A push would overflow. */
+  get full(): boolean { return (this.tags & this.tagBit(-1)) !== 0; }
   push(value: Float80): void {
     this.setC1(false);
-    if ((this.tags & this.tagBit(-1)) !== 0) {
+    if (this.full) {
       if (this.stackFault(true)) return;
       value = INDEFINITE;
     }
+    this.pushUnchecked(value);
+  }
+  /** Whatever lies there. */
+  pushUnchecked(value: Float80): void {
     this.rotate(1);
     this.set(0, value);
   }
@@ -119,11 +133,17 @@ export class X87 {
     this.free(0);
     this.rotate(-1);
   }
-  /** Stores a rounded result with its exceptions; false if an unmasked one keeps the destination as it was. */
+  /**
+   * Stores a rounded result with its exceptions; false if an unmasked one keeps the destination as it was. Those found before
+   * the operation do; overflow, underflow and inexact ones write their result even when unmasked.
+   */
   store(i: number, r: Rounded): boolean {
-    const unmasked = this.flag(r.flags);
-    // Inexact, overflow and underflow write their result even when unmasked; what is invalid or divides by zero does not.
-    if (unmasked && r.flags & (IE | DE | 4)) return false;
+    const before = r.flags & (IE | DE | ZE);
+    if (before & ~this.control) {
+      this.flag(before);
+      return false;
+    }
+    this.flag(r.flags);
     this.set(i, r.value);
     this.setC1(r.up);
     return true;

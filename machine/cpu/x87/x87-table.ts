@@ -6,7 +6,7 @@ import { FLOAT32, FLOAT64 } from './float80.ts';
 import { f2xm1, fcos, fpatan, fprem, fprem1, fptan, frndint, fscale, fsin, fsincos, fxtract, fyl2x, fyl2xp1 } from './functions.ts';
 import {
   arithmeticMemory, arithmeticSt, arithmeticTop, fabs, fbld, fbstp, fchs, fcmov, fcom, fcomi, fdecstp, ffree, fincstp, fist, fld, fld1, fldcw, fldl2e, fldl2t, fldlg2, fldln2, fldpi, fldSt,
-  fldz, fnclex, fninit, fnop, fnstcw, fnstsw, fnstswAx, fsqrt, fst, fstp80, fstSt, ftst, fwait, fxam, fxch, i16, i32, i64, m32, m64, m80,
+  fldz, fnclex, fninit, fnop, fnstcw, fnstsw, fnstswAx, fsqrt, fst, fstp80, fstpnce, fstSt, ftst, fwait, fxam, fxch, i16, i32, i64, m32, m64, m80,
 } from './instructions.ts';
 import { x87 } from './stack.ts';
 
@@ -45,7 +45,7 @@ export const x87Table: readonly Row[] = [
   x('D9 /0 r', 'FLD',     '',   fldSt),
   x('D9 /1 r', 'FXCH',    '',   fxch),
   x('D9 D0',   'FNOP',    '',   fnop),
-  x('D9 /3 r', 'FSTPNCE', '',   fstSt(true)),
+  x('D9 /3 r', 'FSTPNCE', '',   fstpnce),
   x('D9 E0',   'FCHS',    '',   fchs),
   x('D9 E1',   'FABS',    '',   fabs),
   x('D9 E4',   'FTST',    '',   ftst),
@@ -117,7 +117,7 @@ export const x87Table: readonly Row[] = [
   x('DF /6 m', 'FBSTP',   'M',  fbstp),
   x('DF /7 m', 'FISTP',   'Mq', fist(8, true)),
   x('DF E0',   'FNSTSW',  'AX', fnstswAx),
-  x('DF /0 r', 'FFREEP',  '',   (cpu, insn) => { ffree(cpu, insn); x87(cpu).incrementTop(); }),
+  x('DF /0 r', 'FFREEP',  '',   (cpu, insn) => { ffree(cpu, insn); x87(cpu).pop(); }),
   x('DF /1 r', 'FXCH',    '',   fxch),
   x('DF /2 r', 'FSTP',    '',   fstSt(true)),
   x('DF /3 r', 'FSTP',    '',   fstSt(true)),
