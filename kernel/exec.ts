@@ -12,6 +12,7 @@ import { E2BIG, EACCES, EFAULT, ELOOP, ENAMETOOLONG, ENOENT, ENOEXEC } from '../
 import { O_RDONLY, S_IFMT, S_IFREG } from '../abi/fcntl.ts';
 import { SIG_IGN, sigmask } from '../abi/signal.ts';
 import { AT_RANDOM } from '../abi/elf.ts';
+import { fromUtf8, utf8 } from '../lib/text.ts';
 import { current, kernelVariable, machine } from './current.ts';
 import { do_close_on_exec, dup_fd, exit_files, fput, get_file } from './fs/file.ts';
 import { getname } from './fs/namei.ts';
@@ -46,9 +47,6 @@ const STACK_SIZE = 33 * PAGE_SIZE;
 /** Where brk starts: above where a small static program would lie. */
 const START_BRK = 0x55_5555_5560_00;
 
-const decoder = new TextDecoder();
-const encoder = new TextEncoder();
-
 interface Binary { /** Undefined: machine code. */ readonly program: Program | undefined; readonly exe: file; readonly argv: string[]; readonly comm: string }
 
 /** A NULL-terminated array of strings in user memory, or -errno. */
@@ -82,7 +80,7 @@ function open_exec(task: task_struct, name: string, argv: string[]): Binary | nu
       return error;
     }
     if (is_elf(head)) return { program: undefined, exe: f, argv, comm };
-    const line = decoder.decode(head.subarray(0, error)).split('\n', 1)[0]!;
+    const line = fromUtf8(head.subarray(0, error)).split('\n', 1)[0]!;
     if (line.startsWith(PROGRAM_MAGIC)) {
       const program = programs().get(line.slice(PROGRAM_MAGIC.length).trim());
       if (program !== undefined) return { program, exe: f, argv, comm };
@@ -101,7 +99,7 @@ function open_exec(task: task_struct, name: string, argv: string[]): Binary | nu
 /** The stack of a new image as the ABI lays it out: argc, argv, envp, then the strings at the top. */
 function setup_stack(mm: mm_struct, argv: readonly string[], envp: readonly string[], auxv: readonly (readonly [number, number])[]): number {
   const flags = VM_READ | VM_WRITE | VM_GROWSDOWN | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
-  const bytes = (list: readonly string[]) => encoder.encode(list.map((s) => `${s}\0`).join(''));
+  const bytes = (list: readonly string[]) => utf8(list.map((s) => `${s}\0`).join(''));
   const args = bytes(argv);
   const env = bytes(envp);
   const pointers = (argv.length + envp.length + 3 + (auxv.length + 2) * 2) * 8;
@@ -123,7 +121,7 @@ function setup_stack(mm: mm_struct, argv: readonly string[], envp: readonly stri
     let at = start;
     for (const s of list) {
       words[i++] = BigInt(at);
-      at += encoder.encode(s).length + 1;
+      at += utf8(s).length + 1;
     }
     i++;
   }

@@ -8,6 +8,7 @@
  * device or VM that said try_module_get, holds one.
  */
 import { EBUSY, EEXIST, EFAULT, EINVAL, ENOENT, ENOEXEC, EWOULDBLOCK } from '../abi/errno.ts';
+import { fromUtf8 } from '../lib/text.ts';
 import { kernelVariable } from './current.ts';
 import { fd_lookup } from './fs/file.ts';
 import { kernel_read_file } from './fs/read-write.ts';
@@ -79,7 +80,7 @@ export function module_put(name: string): void {
 
 /** The module a .ko file stands for, undefined when it stands for none. */
 function module_of(bytes: Uint8Array): Module | undefined {
-  const line = new TextDecoder().decode(bytes.subarray(0, 256)).split('\n', 1)[0]!;
+  const line = fromUtf8(bytes.subarray(0, 256)).split('\n', 1)[0]!;
   return line.startsWith(MODULE_MAGIC) ? modules().known.get(line.slice(MODULE_MAGIC.length).trim()) : undefined;
 }
 

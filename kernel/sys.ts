@@ -8,6 +8,7 @@ import {
   RLIMIT_AS, RLIMIT_CORE, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_FSIZE, RLIMIT_LOCKS, RLIMIT_MEMLOCK, RLIMIT_MSGQUEUE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RSS, RLIMIT_RTPRIO, RLIMIT_RTTIME,
   RLIMIT_SIGPENDING, RLIMIT_STACK, RLIM_NLIMITS, RUSAGE_CHILDREN, RUSAGE_SELF, RUSAGE_THREAD, rlimit as rlimit_struct, rusage, sysinfo, utsname,
 } from '../abi/resource.ts';
+import { fromUtf8, utf8 } from '../lib/text.ts';
 import { kernelVariable, machine, this_processor } from './current.ts';
 import { get_user_struct, put_user_struct } from './fs/user.ts';
 import { find_task_by_vpid, for_each_process, pid_tasks } from './pid.ts';
@@ -166,12 +167,11 @@ export function sys_setsid(task: task_struct): number {
 // ---------------------------------------------------------------- names and numbers of the system
 
 const names = kernelVariable(() => ({ nodename: 'vitrine', domainname: '(none)' }));
-const encoder = new TextEncoder();
 
 export function sys_uname(_task: task_struct, address: number): number {
   const u = new Uint8Array(utsname.size);
   const fields = [NAME, names().nodename, RELEASE, VERSION, 'x86_64', names().domainname];
-  fields.forEach((text, i) => u.set(encoder.encode(text).subarray(0, 64), i * 65));
+  fields.forEach((text, i) => u.set(utf8(text).subarray(0, 64), i * 65));
   return copy_to_user(address, u);
 }
 
@@ -180,7 +180,7 @@ export function sys_sethostname(_task: task_struct, address: number, length: num
   if (length < 0 || length > 64) return -EINVAL;
   const name = new Uint8Array(length);
   if (copy_from_user(name, address) < 0) return -EFAULT;
-  names().nodename = new TextDecoder().decode(name);
+  names().nodename = fromUtf8(name);
   return 0;
 }
 
@@ -217,12 +217,12 @@ export function sys_prctl(task: task_struct, option: number, arg2: number): numb
       if (typeof name === 'number') return name;
       const bytes = new Uint8Array(15);
       if (name === undefined && copy_from_user(bytes, arg2) < 0) return -EFAULT;
-      task.comm = name === undefined ? new TextDecoder().decode(bytes) : name.slice(0, 15);
+      task.comm = name === undefined ? fromUtf8(bytes) : name.slice(0, 15);
       return 0;
     }
     case PR.PR_GET_NAME: {
       const bytes = new Uint8Array(16);
-      bytes.set(encoder.encode(task.comm).subarray(0, 15));
+      bytes.set(utf8(task.comm).subarray(0, 15));
       return copy_to_user(arg2, bytes);
     }
     case PR.PR_GET_DUMPABLE: return 1;

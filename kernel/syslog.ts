@@ -1,5 +1,6 @@
 /** syslog(2), which dmesg uses. Linux: kernel/printk/printk.c (do_syslog) */
 import { EFAULT, EINVAL } from '../abi/errno.ts';
+import { utf8 } from '../lib/text.ts';
 import { kernelVariable } from './current.ts';
 import { copy_to_user } from './mm/uaccess.ts';
 import { type PrintkRecord, log, log_records, timestamp } from './printk.ts';
@@ -16,9 +17,8 @@ const reader = kernelVariable(() => {
   return { wq, seq: 0, saved_level: -1 };
 });
 
-const encoder = new TextEncoder();
 /** `<6>[    0.000000] text`, facility kernel. */
-const line = (r: PrintkRecord): Uint8Array => encoder.encode(`<${r.level}>${timestamp(r.time)} ${r.text}\n`);
+const line = (r: PrintkRecord): Uint8Array => utf8(`<${r.level}>${timestamp(r.time)} ${r.text}\n`);
 
 /** The newest whole lines from `seq` on that fit. */
 function all(seq: number, size: number): Uint8Array {

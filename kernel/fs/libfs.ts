@@ -8,6 +8,7 @@ import {
   DT_BLK, DT_CHR, DT_DIR, DT_FIFO, DT_LNK, DT_REG, DT_SOCK, DT_UNKNOWN, SEEK_CUR, SEEK_SET, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
   S_IFSOCK,
 } from '../../abi/fcntl.ts';
+import { fromUtf8, utf8 } from '../../lib/text.ts';
 import type { MaySleep } from '../sched/types.ts';
 import { d_add } from './dcache.ts';
 import { current_time, drop_nlink } from './inode.ts';
@@ -98,9 +99,6 @@ export function simple_read_from_buffer(to: iov_iter, pos: number, bytes: Uint8A
   return pos >= bytes.length ? 0 : to.copy_to(bytes.subarray(pos));
 }
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-
 /**
  * A file whose text `show` makes when it is first read and again after a seek to the start; `store` takes one write
  * and answers 0 or -errno. What seq_file, single_open and sysfs attributes are in Linux.
@@ -114,7 +112,7 @@ export function textFile(show: ((inode: inode) => string | number) | undefined, 
       if (pos === 0 || !(f.private_data instanceof Uint8Array)) {
         const text = show(f.f_inode);
         if (typeof text === 'number') return text;
-        f.private_data = encoder.encode(text);
+        f.private_data = utf8(text);
       }
       return simple_read_from_buffer(to, pos, f.private_data as Uint8Array);
     };
@@ -124,7 +122,7 @@ export function textFile(show: ((inode: inode) => string | number) | undefined, 
       const bytes = new Uint8Array(Math.min(from.count, 65536));
       const n = from.copy_from(bytes);
       if (n < 0) return n;
-      const result = store(decoder.decode(bytes.subarray(0, n)), f.f_inode);
+      const result = store(fromUtf8(bytes.subarray(0, n)), f.f_inode);
       if (typeof result !== 'number') return stored(result, n);
       return result < 0 ? result : n;
     };

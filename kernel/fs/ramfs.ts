@@ -5,6 +5,7 @@
  */
 import { ENOSPC } from '../../abi/errno.ts';
 import { S_IFDIR, S_IFLNK, S_IFREG, S_ISREG } from '../../abi/fcntl.ts';
+import { utf8 } from '../../lib/text.ts';
 import { d_make_root } from './dcache.ts';
 import { address_space, generic_file_mmap, generic_file_read, generic_file_write } from './filemap.ts';
 import { current_time } from './inode.ts';
@@ -96,7 +97,7 @@ export const ramfs_dir_inode_operations: inode_operations = {
 function makeSymlink(sb: super_block, target: string): inode {
   const inode = countedInode(sb, S_IFLNK | 0o777, symlinkInode, {});
   inode.i_private = target;
-  inode.i_size = new TextEncoder().encode(target).length;
+  inode.i_size = utf8(target).length;
   return inode;
 }
 
@@ -147,7 +148,6 @@ export const tmpfs_type: file_system_type = {
   mount: (_source, data) => limit_pages(memory_super_block(tmpfs_type, TMPFS_MAGIC, modeOption(data, 0o1777)), sizeOption(data)),
 };
 
-
 // ---- the initial tree
 
 /** One entry of the initial tree: a directory, a symbolic link, or a file with its contents. Parents are made as needed. */
@@ -170,7 +170,7 @@ export function populate(root: dentry, entries: readonly InitialEntry[]): void {
     } else if ('target' in entry) kernelEntry(dir, last, makeSymlink(dir.d_sb, entry.target));
     else {
       const inode = makeFile(dir.d_sb, S_IFREG | (entry.mode ?? 0o644));
-      const bytes = typeof entry.contents === 'string' ? new TextEncoder().encode(entry.contents) : entry.contents;
+      const bytes = typeof entry.contents === 'string' ? utf8(entry.contents) : entry.contents;
       const n = (inode.i_private as address_space).write(kernelIter(bytes), 0);
       inode.i_size = Math.max(n, 0);
       kernelEntry(dir, last, inode);

@@ -5,13 +5,13 @@
  */
 import { EBADF, EFAULT, EINVAL, ENOENT, ENOTDIR, ERANGE } from '../../abi/errno.ts';
 import { linux_dirent64 } from '../../abi/fcntl.ts';
+import { utf8 } from '../../lib/text.ts';
 import { copy_to_user } from '../mm/uaccess.ts';
 import type { task_struct } from '../sched/types.ts';
 import { getcwd_path } from './dcache.ts';
 import { fd_lookup } from './file.ts';
 import { FMODE_READ } from './types.ts';
 
-const encoder = new TextEncoder();
 const D_NAME = linux_dirent64.offset.d_name;
 /** The longest record: head, a name of 255 characters of up to 4 bytes, NUL, rounded up. */
 const record = new Uint8Array(1056);
@@ -25,7 +25,7 @@ export function sys_getdents64(task: task_struct, fd: number, address: number, c
   let done = 0;
   let error = 0;
   const result = f.f_op.iterate_shared(f, (name, ino, type, next) => {
-    const text = encoder.encode(name);
+    const text = utf8(name);
     const size = Math.ceil((D_NAME + text.length + 1) / 8) * 8;
     if (size > (count >>> 0) - done) { error = -EINVAL; return false; }
     record.fill(0, 0, size);
@@ -44,7 +44,7 @@ export function sys_getdents64(task: task_struct, fd: number, address: number, c
 export function sys_getcwd(task: task_struct, address: number, size: number): number {
   const name = getcwd_path(task.fs!.pwd, task.fs!.root);
   if (name === undefined) return -ENOENT;
-  const bytes = encoder.encode(`${name}\0`);
+  const bytes = utf8(`${name}\0`);
   if (bytes.length > size) return -ERANGE;
   return copy_to_user(address, bytes) !== 0 ? -EFAULT : bytes.length;
 }

@@ -7,6 +7,7 @@ import { EBADF, EFAULT, EINVAL, ENOENT } from '../../abi/errno.ts';
 import {
   AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_SYMLINK_NOFOLLOW, S_ISLNK, STATX_BASIC_STATS, major, minor, stat, statfs, statx, type statx_timestamp,
 } from '../../abi/fcntl.ts';
+import { utf8 } from '../../lib/text.ts';
 import { copy_to_user } from '../mm/uaccess.ts';
 import type { task_struct } from '../sched/types.ts';
 import { machine } from '../current.ts';
@@ -18,7 +19,6 @@ import { put_user_struct } from './user.ts';
 const answer = stat.make();
 const answerx = statx.make();
 const answerfs = statfs.make();
-const encoder = new TextEncoder();
 
 const NS = 1_000_000_000n;
 const wallClock = (time: Timestamp): bigint => (typeof time === 'bigint' ? time : machine().platform.startDate + BigInt(Math.round(time)));
@@ -121,7 +121,7 @@ export function sys_readlinkat(task: task_struct, dfd: number, name: number, buf
   if (!S_ISLNK(inode.i_mode)) return getname(name, LOOKUP_EMPTY) === '' ? -ENOENT : -EINVAL;
   const target = inode.i_op.readlink?.(inode) ?? -EINVAL;
   if (typeof target === 'number') return target;
-  const bytes = encoder.encode(target).subarray(0, size);
+  const bytes = utf8(target).subarray(0, size);
   return copy_to_user(buf, bytes) !== 0 ? -EFAULT : bytes.length;
 }
 export const sys_readlink = (task: task_struct, name: number, buf: number, size: number): number => sys_readlinkat(task, AT_FDCWD, name, buf, size);

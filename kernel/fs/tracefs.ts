@@ -9,6 +9,7 @@
 import { EAGAIN, EINVAL } from '../../abi/errno.ts';
 import { O_ACCMODE, O_APPEND, O_NONBLOCK, O_RDONLY } from '../../abi/fcntl.ts';
 import { POLLIN, POLLRDNORM } from '../../abi/poll.ts';
+import { utf8 } from '../../lib/text.ts';
 import { current, kernelVariable, machine } from '../current.ts';
 import { schedule_timeout, signal_pending } from '../sched/core.ts';
 import { type MaySleep, TASK_INTERRUPTIBLE } from '../sched/types.ts';
@@ -91,7 +92,6 @@ class TraceArray {
 
 const trace_array = kernelVariable(() => new TraceArray());
 
-const encoder = new TextEncoder();
 const line = (record: TraceRecord): string => traceLine(record, machine().tscKhz / 1000, trace_array().clock);
 const fullName = (point: Tracepoint): string => `${point.system}:${point.name}`;
 
@@ -118,7 +118,7 @@ function take(to: iov_iter): number {
   let done = 0;
   let n = 0;
   if (array.lost > 0) {
-    const bytes = encoder.encode(`CPU:${array.records[0]?.cpu ?? 0} [LOST ${array.lost} EVENTS]\n`);
+    const bytes = utf8(`CPU:${array.records[0]?.cpu ?? 0} [LOST ${array.lost} EVENTS]\n`);
     if (bytes.length <= to.count) {
       const moved = to.copy_to(bytes);
       if (moved < 0) return moved;
@@ -127,7 +127,7 @@ function take(to: iov_iter): number {
     }
   }
   for (const record of array.records) {
-    const bytes = encoder.encode(line(record));
+    const bytes = utf8(line(record));
     if (bytes.length > to.count) break;
     const moved = to.copy_to(bytes);
     if (moved < 0) return done || moved;

@@ -5,6 +5,7 @@
  */
 import type { Space } from '../../abi/struct.ts';
 import { EFAULT } from '../../abi/errno.ts';
+import { fromUtf8 } from '../../lib/text.ts';
 import { current } from '../current.ts';
 import type { task_struct } from '../sched/types.ts';
 import { space_of } from './space.ts';
@@ -82,8 +83,6 @@ export function put_user64(address: number, value: bigint): number {
   return copy_to_user(address, word);
 }
 
-const decoder = new TextDecoder();
-
 /** A string that ends in NUL: its text, -EFAULT, or undefined when no NUL comes within `max` bytes. */
 export function strncpy_from_user(address: number, max: number): string | number | undefined {
   const mm = current().mm;
@@ -98,7 +97,7 @@ export function strncpy_from_user(address: number, max: number): string | number
     const piece = u8.subarray(at, at + n);
     const end = piece.indexOf(0);
     parts.push(end < 0 ? piece : piece.subarray(0, end));
-    if (end >= 0) return decoder.decode(join(parts));
+    if (end >= 0) return fromUtf8(join(parts));
     done += n;
   }
   return undefined;

@@ -6,6 +6,7 @@
 import { EAGAIN, EINVAL, EPIPE, ESPIPE } from '../../../abi/errno.ts';
 import { O_NONBLOCK, SEEK_DATA, SEEK_END, SEEK_SET } from '../../../abi/fcntl.ts';
 import { POLLERR, POLLIN, POLLPRI, POLLRDNORM } from '../../../abi/poll.ts';
+import { fromUtf8, utf8 } from '../../../lib/text.ts';
 import { kernelVariable } from '../../current.ts';
 import type { iov_iter } from '../../fs/iov-iter.ts';
 import { type file, type file_operations, poll_wait } from '../../fs/types.ts';
@@ -15,8 +16,6 @@ import { wait_event_interruptible, wait_queue_head } from '../../sched/wait.ts';
 
 /** A message may not be longer than this. */
 const LOG_LINE_MAX = 1024;
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 
 /** Readers that wait for the next record. */
 const log_wait = kernelVariable(() => {
@@ -36,8 +35,8 @@ function next(f: file, to: iov_iter): number {
     reader.seq = record.seq;
     return -EPIPE;
   }
-  const text = record.text.replace(/[^\x20-\x7e]|\\/g, (c) => [...encoder.encode(c)].map((b) => `\\x${b.toString(16).padStart(2, '0')}`).join(''));
-  const line = encoder.encode(`${record.level},${record.seq},${Math.floor(record.time / 1000)},-;${text}\n`);
+  const text = record.text.replace(/[^\x20-\x7e]|\\/g, (c) => [...utf8(c)].map((b) => `\\x${b.toString(16).padStart(2, '0')}`).join(''));
+  const line = utf8(`${record.level},${record.seq},${Math.floor(record.time / 1000)},-;${text}\n`);
   if (line.length > to.count) return -EINVAL;
   reader.seq++;
   return to.copy_to(line);
@@ -62,8 +61,8 @@ export const kmsg_fops: file_operations = {
     const bytes = new Uint8Array(from.count);
     const n = from.copy_from(bytes);
     if (n < 0) return n;
-    const prefix = /^<(\d+)>/.exec(decoder.decode(bytes));
-    printk(prefix ? Number(prefix[1]) & 7 : LOGLEVEL_WARNING, decoder.decode(bytes).slice(prefix?.[0].length ?? 0));
+    const prefix = /^<(\d+)>/.exec(fromUtf8(bytes));
+    printk(prefix ? Number(prefix[1]) & 7 : LOGLEVEL_WARNING, fromUtf8(bytes).slice(prefix?.[0].length ?? 0));
     return n;
   },
   poll(f, table) {

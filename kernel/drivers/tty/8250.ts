@@ -8,6 +8,7 @@
  * Loss of carrier is the end of that script. Output still goes through then, so it is an end of input and no hang-up.
  */
 import { makedev } from '../../../abi/fcntl.ts';
+import { utf8 } from '../../../lib/text.ts';
 import { COM1_IRQ } from '../../../machine/board.ts';
 import {
   UART_FCR, UART_FCR_ENABLE_FIFO, UART_IER, UART_IER_MSI, UART_IER_RDI, UART_IIR, UART_IIR_NO_INT, UART_LSR, UART_LSR_DR, UART_MCR, UART_MCR_DTR, UART_MCR_OUT2,
@@ -83,7 +84,6 @@ export function serial8250_init(): void {
 /** What the kernel prints, before there is a terminal too. A newline is sent as CR LF when a terminal is at the other end. */
 export function serial8250_console_write(text: string): void {
   const { uart, platform } = machine();
-  const bytes = encoder.encode(platform.console.isTerminal ? text.replaceAll('\n', '\r\n') : text);
+  const bytes = utf8(platform.console.isTerminal ? text.replaceAll('\n', '\r\n') : text);
   for (const byte of bytes) uart.write(UART_TX, byte);
 }
-const encoder = new TextEncoder();

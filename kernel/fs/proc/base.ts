@@ -5,6 +5,7 @@
  */
 import { ENOENT, ESRCH } from '../../../abi/errno.ts';
 import { DT_DIR, DT_LNK, DT_REG, S_IFDIR, S_IFLNK, S_IFREG } from '../../../abi/fcntl.ts';
+import { fromUtf8 } from '../../../lib/text.ts';
 import { find_task_by_vpid } from '../../pid.ts';
 import { access_process_vm } from '../../mm/uaccess.ts';
 import { totalram_pages } from '../../mm/page-alloc.ts';
@@ -64,10 +65,9 @@ const directory = (name: string, mode: number, iops: inode_operations, fops: fil
 
 // ---- contents
 
-const decoder = new TextDecoder();
 function memory(task: task_struct, start: number, end: number): string {
   const bytes = new Uint8Array(Math.max(0, end - start));
-  return access_process_vm(task, start, bytes, false) === 0 ? decoder.decode(bytes) : '';
+  return access_process_vm(task, start, bytes, false) === 0 ? fromUtf8(bytes) : '';
 }
 
 const cmdline: Show = (task) => (task.mm === undefined ? '' : memory(task, task.mm.arg_start, task.mm.arg_end));
