@@ -13,7 +13,7 @@ export interface CpuidResult { eax: number; ebx: number; ecx: number; edx: numbe
 /** Bits by name, so that the lists below can be read. */
 const bits = <T extends Record<string, number>>(names: T, on: readonly (keyof T)[]): number => on.reduce((sum, name) => sum | 1 << names[name]!, 0) >>> 0;
 
-const LEAF1_ECX = { sse3: 0, pclmulqdq: 1, monitor: 3, vmx: 5, ssse3: 9, cx16: 13, pcid: 17, x2apic: 21, movbe: 22, popcnt: 23, tsc_deadline: 24, aes: 25, xsave: 26, osxsave: 27, rdrand: 30 } as const;
+const LEAF1_ECX = { sse3: 0, pclmulqdq: 1, monitor: 3, vmx: 5, ssse3: 9, cx16: 13, pcid: 17, sse41: 19, sse42: 20, x2apic: 21, movbe: 22, popcnt: 23, tsc_deadline: 24, aes: 25, xsave: 26, osxsave: 27, rdrand: 30 } as const;
 const LEAF1_EDX = {
   fpu: 0, de: 2, pse: 3, tsc: 4, msr: 5, pae: 6, mce: 7, cx8: 8, apic: 9, sep: 11, mtrr: 12, pge: 13, mca: 14, cmov: 15, pat: 16, pse36: 17, clflush: 19, mmx: 23, fxsr: 24, sse: 25, sse2: 26, ss: 27,
 } as const;
@@ -23,7 +23,7 @@ const LEAF7_EDX = { spec_ctrl: 26, stibp: 27, arch_capabilities: 29, ssbd: 31 } 
 const EXTENDED1_ECX = { lahf_lm: 0, lzcnt: 5 } as const;
 const EXTENDED1_EDX = { syscall: 11, nx: 20, pdpe1gb: 26, rdtscp: 27, lm: 29 } as const;
 
-const leaf1Ecx = bits(LEAF1_ECX, ['pclmulqdq', 'monitor', 'vmx', 'ssse3', 'cx16', 'pcid', 'x2apic', 'movbe', 'popcnt', 'tsc_deadline', 'aes', 'xsave', 'rdrand']);
+const leaf1Ecx = bits(LEAF1_ECX, ['sse3', 'pclmulqdq', 'monitor', 'vmx', 'ssse3', 'cx16', 'pcid', 'sse41', 'sse42', 'x2apic', 'movbe', 'popcnt', 'tsc_deadline', 'aes', 'xsave', 'rdrand']);
 const leaf1Edx = bits(LEAF1_EDX, Object.keys(LEAF1_EDX) as (keyof typeof LEAF1_EDX)[]);
 const leaf7Ebx = bits(LEAF7_EBX, Object.keys(LEAF7_EBX) as (keyof typeof LEAF7_EBX)[]);
 const leaf7Ecx = bits(LEAF7_ECX, ['umip', 'pku', 'rdpid']);

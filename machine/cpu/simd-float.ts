@@ -7,7 +7,7 @@
 import {
   type LaneOperation, MXCSR_MASKS, type Precision, DOUBLE, add, begin, convert, divide, finish, multiply, squareRoot, subtract,
 } from './soft-float.ts';
-import { SIMD_A, SIMD_B, SIMD_RESULT, type SimdArea, type SimdFunction, simdFunction } from './simd-call.ts';
+import { SIMD_A, SIMD_B, SIMD_EXTRA, SIMD_RESULT, type SimdArea, type SimdFunction, simdFunction } from './simd-call.ts';
 import { type CpuState, STATE } from './state.ts';
 import { PE } from './x87/float80.ts';
 
@@ -19,9 +19,9 @@ export function writeLane(area: SimdArea, at: number, i: number, p: Precision, v
 }
 
 /** The rule for each of `lanes` lanes. */
-export const byLane = (operation: LaneOperation, p: Precision, lanes: number): SimdFunction => (area, cpu) => {
+export const byLane = (even: LaneOperation, p: Precision, lanes: number, odd = even): SimdFunction => (area, cpu) => {
   begin(cpu);
-  for (let i = 0; i < lanes; i++) writeLane(area, SIMD_RESULT, i, p, operation(readLane(area, SIMD_A, i, p), readLane(area, SIMD_B, i, p), p));
+  for (let i = 0; i < lanes; i++) writeLane(area, SIMD_RESULT, i, p, (i & 1 ? odd : even)(readLane(area, SIMD_A, i, p), readLane(area, SIMD_B, i, p), p));
   return finish(cpu);
 };
 
@@ -56,10 +56,10 @@ const ALL_MASKED_NEAREST = MXCSR_MASKS;
 const isPlain = (cpu: CpuState): boolean => (cpu.u32[STATE['fpu.mxcsr']! >>> 2]! & 0xffc0) === ALL_MASKED_NEAREST;
 const note = (cpu: CpuState): void => { cpu.u32[STATE['fpu.mxcsr']! >>> 2] = cpu.u32[STATE['fpu.mxcsr']! >>> 2]! | PE; };
 
-/** Arithmetic whose plain result lies in the area. */
-export function arithmeticFunction(operation: LaneOperation, p: Precision, lanes: number): number {
-  const exactness = EXACTNESS.get(operation)!;
-  const soft = byLane(operation, p, lanes);
+/** Arithmetic whose plain result lies in the area; odd lanes may follow another rule. */
+export function arithmeticFunction(even: LaneOperation, p: Precision, lanes: number, odd = even): number {
+  const exactness = [EXACTNESS.get(even)!, EXACTNESS.get(odd)!] as const;
+  const soft = byLane(even, p, lanes, odd);
   const stride = 8 / p.size;
   return simdFunction((area, cpu) => {
     if (!isPlain(cpu)) return soft(area, cpu);
@@ -69,7 +69,7 @@ export function arithmeticFunction(operation: LaneOperation, p: Precision, lanes
     for (let i = 0; i < lanes; i++) {
       // A single's result is looked at as a double would be: rounded if either step was.
       const x = v[a + i]!, y = v[b + i]!, z = v[r + i]!;
-      const e = p === DOUBLE ? exactness(x, y, z) : singleExactness(operation, x, y, z);
+      const e = p === DOUBLE ? exactness[i & 1]!(x, y, z) : singleExactness(i & 1 ? odd : even, x, y, z);
       if (e < 0) return soft(area, cpu);
       rounded |= e;
     }
@@ -92,6 +92,58 @@ function singleExactness(operation: LaneOperation, a: number, b: number, r: numb
   const d = a + y;
   return d === r && sumExact(a, y, d) === 0 ? 0 : 1;
 }
+
+/**
+ * DPPS and DPPD: the products of the lanes that the immediate's high bits name, added up by pairs, in the lanes its low bits name.
+ * Each step rounds and raises for itself.
+ */
+export const dotProduct = (p: Precision, lanes: number): SimdFunction => (area, cpu) => {
+  begin(cpu);
+  const imm = area.u8[SIMD_EXTRA]!;
+  const products: bigint[] = [];
+  for (let i = 0; i < lanes; i++) products.push(imm >> 4 + i & 1 ? multiply(readLane(area, SIMD_A, i, p), readLane(area, SIMD_B, i, p), p) : 0n);
+  if (!finish(cpu)) return false;
+  begin(cpu);
+  const low = add(products[0]!, products[1]!, p), high = lanes === 4 ? add(products[2]!, products[3]!, p) : undefined;
+  if (!finish(cpu)) return false;
+  begin(cpu);
+  const total = high === undefined ? low : add(low, high, p);
+  if (!finish(cpu)) return false;
+  for (let i = 0; i < lanes; i++) writeLane(area, SIMD_RESULT, i, p, imm >> i & 1 ? total : 0n);
+  return true;
+};
+
+// ---------------------------------------------------------------- RCPPS, RSQRTPS
+
+/**
+ * Silicon's tables of 12 bits, as an Intel Xeon answers: the reciprocal (of the root) in the middle of the interval that the top bits of the
+ * significand name, 11 of them, or 10 and the exponent's lowest. No exception, no rounding direction; denormals are zeros.
+ */
+const toFloat = new Float32Array(1), asBits = new Uint32Array(toFloat.buffer);
+export function reciprocalBits(x: number, root: boolean): number {
+  const sign = x & 0x8000_0000, magnitude = x & 0x7fff_ffff;
+  if (magnitude > 0x7f80_0000) return (x | 0x40_0000) >>> 0;
+  if (magnitude < 0x80_0000) return (sign | 0x7f80_0000) >>> 0;
+  if (root && sign) return 0xffc0_0000;
+  if (magnitude === 0x7f80_0000) return sign >>> 0;
+  const exponent = (magnitude >>> 23) - 127, fraction = magnitude & 0x7f_ffff;
+  let middle: number, scale: number;
+  if (root) {
+    middle = (1 + ((fraction >>> 13) + 0.5) / 1024) * (exponent & 1 ? 2 : 1);
+    scale = -(exponent >> 1);
+  } else {
+    middle = 1 + ((fraction >>> 12) + 0.5) / 2048;
+    scale = -exponent;
+  }
+  const r = Math.round((root ? 1 / Math.sqrt(middle) : 1 / middle) * 8192) / 8192;
+  if (scale < -125) return sign >>> 0;
+  toFloat[0] = r * 2 ** scale;
+  return (sign | asBits[0]!) >>> 0;
+}
+export const reciprocalFunction = (root: boolean, lanes: number): number => simdFunction((area) => {
+  for (let i = 0; i < lanes; i++) area.u32[SIMD_RESULT / 4 + i] = reciprocalBits(area.u32[SIMD_B / 4 + i]!, root);
+  return true;
+});
 
 /** CVTSD2SS, CVTSS2SD and their packed forms. */
 export const convertLanes = (from: Precision, to: Precision, lanes: number): SimdFunction => (area, cpu) => {

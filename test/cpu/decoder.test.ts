@@ -13,7 +13,7 @@ const decoder = new Decoder(buildMaps(opcodeTable));
 
 /** What our processor does not have: instructions of these may decode to #UD. */
 const ABSENT = new Set([
-  'SSE3', 'SSE4_1', 'SSE4A', 'MMX', 'AESKLE', 'WIDE_KL', 'KL', 'GFNI', 'D3NOW', 'D3NOWEXT', 'RAO_INT', 'CET_SS', 'CET_IBT',
+  'SSE4A', 'MMX', 'AESKLE', 'WIDE_KL', 'KL', 'GFNI', 'D3NOW', 'D3NOWEXT', 'RAO_INT', 'CET_SS', 'CET_IBT',
   'SMX', 'ENQCMD', 'MOVDIRI', 'MOVDIR64B', 'XSAVES', 'XSAVEOPT', 'XSAVEC', 'PADLOCK_ACE', 'PADLOCK_RNG', 'PADLOCK_PHE', 'PADLOCK_GMI', 'PADLOCK_UNDOC', 'PADLOCK_PMM',
   'CLDEMOTE', 'PTWRITE', 'SVM', 'WAITPKG', 'CLWB', 'CLFLUSHOPT', 'RTM', 'SKINIT_or_SVM', 'LKGS', 'CLZERO', 'SGX1', 'PKU', 'MONITORX', 'INVLPGB', 'UINTR', 'TDX', 'SEV_ES',
   'SEV_SNP', 'OSS', 'PCONFIG', 'WRMSRNS', 'HLE_or_RTM', 'SERIALIZE', 'RDPRU', 'MCOMMIT', 'HRESET', 'TSXLDTRK', 'MSRLIST', 'FRED', 'TSE', 'RMPQUERY', 'AVX', 'AVX2', 'FMA', 'FMA4',

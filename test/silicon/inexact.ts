@@ -3,7 +3,6 @@ import type { Row } from '../../machine/cpu/opcode-row.ts';
 
 const INEXACT: readonly (readonly [RegExp, string])[] = [
   [/^(F2XM1|FYL2X|FYL2XP1|FPTAN|FPATAN|FSIN|FCOS|FSINCOS)$/, 'the transcendental functions of the x87 differ in the last bits'],
-  [/^(SQRT|ADD|MUL|SUB|MIN|DIV|MAX|CMP)[PS][SD]$|^(UCOMI|COMI|RSQRT|RCP)[PS][SD]$|^CVT/, 'MXCSR: rounding, DAZ, FTZ, status and unmasked exceptions'],
 ];
 
 export function inexact(row: Row): string | undefined {

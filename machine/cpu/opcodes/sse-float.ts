@@ -9,9 +9,9 @@ import type { Translation } from '../../engine/translation.ts';
 import { type F64, type I32, type I64, type L32, type LV, type Local, type V128, f32, f64, } from '../../engine/wasm-emitter.ts';
 import { type Emit, type Row, emit, row } from '../opcode-row.ts';
 import { SIMD_A, SIMD_B, SIMD_EXTRA, SIMD_RESULT, simdFunction } from '../simd-call.ts';
-import { arithmeticFunction, byLane, convertFunction, convertLanes, readLane, writeLane } from '../simd-float.ts';
+import { arithmeticFunction, byLane, convertFunction, convertLanes, dotProduct, readLane, reciprocalFunction, writeLane } from '../simd-float.ts';
 import {
-  DOUBLE, type LaneOperation, type Precision, SINGLE, add, begin, compare, direction, divide, finish, fromInteger, integerOf, maximum, minimum, multiply, squareRoot, subtract,
+  DOUBLE, type LaneOperation, type Precision, SINGLE, add, begin, compare, direction, divide, finish, fromInteger, integerOf, maximum, minimum, multiply, roundToIntegral, squareRoot, subtract,
 } from '../soft-float.ts';
 import { STATE } from '../state.ts';
 import { DENORMAL, type Kind, LOWEST, SPAN, denormalLanes as denormalBits, isDouble, isScalar, strangeLanes as strangeBits } from './ordinary.ts';
@@ -157,12 +157,77 @@ const extreme = (opcode: readonly number[], operation: LaneOperation) => (k: Kin
   };
 };
 
-const reciprocal = (root: boolean) => (k: Kind): Emit => (t) => {
-  const { c } = t;
-  const b = t.readV(1), a = t.readV(0);
-  const r = c.opV(DIV[0], both(0x3f80_0000_3f80_0000n, c), root ? c.opV(SQRT[0], c.get(b)) : c.get(b));
-  t.writeV(0, c.keepV(merged(t, k, a, r)));
+/** RCPPS and RSQRTPS, 12 bits of the result. */
+const reciprocal = (root: boolean) => (k: Kind): Emit => {
+  const n = reciprocalFunction(root, laneCount(k));
+  return (t) => {
+    const { c } = t;
+    const b = t.readV(1), a = t.readV(0);
+    t.simdParameter(SIMD_B, b);
+    t.callSimd(n);
+    t.writeV(0, c.keepV(merged(t, k, a, c.get(t.simdResult(SIMD_RESULT)))));
+  };
 };
+
+/** HADDPS and kin, ADDSUBPS and kin: arithmetic on vectors made of the operands. Of odd lanes whose sum is a difference, the sign of b is changed. */
+const rearranged = (k: 'ps' | 'pd', opcodes: Opcodes, even: LaneOperation, horizontal: boolean): Emit => {
+  const n = arithmeticFunction(even, precisionOf(k), laneCount(k), add === even || horizontal ? even : add);
+  const order = isDouble(k) ? [lanes(8, 0, 2), lanes(8, 1, 3)] as const : [lanes(4, 0, 2, 4, 6), lanes(4, 1, 3, 5, 7)] as const;
+  return (t) => {
+    const { c } = t;
+    const b = t.readV(1), a = t.readV(0);
+    const x = horizontal ? c.keepV(c.shuffleV(order[0], c.get(a), c.get(b))) : a;
+    const y = horizontal ? c.keepV(c.shuffleV(order[1], c.get(a), c.get(b))) : b;
+    const evenSigns = () => isDouble(k) ? c.constV(1n << 63n, 0n) : both(0x8000_0000n, c);
+    const r = c.keepV(horizontal ? c.opV(of(opcodes, k), c.get(x), c.get(y)) : c.opV(of(ADD, k), c.get(x), c.opV(V_XOR, c.get(y), evenSigns())));
+    const strange = c.opV(V_OR, c.opV(V_OR, denormalLanes(t, k, x), denormalLanes(t, k, y)), strangeLanes(t, k, r));
+    c.if(c.or32(c.opV32(ANY_TRUE, strange), t.unusualMxcsr()), () => decide(t, n, x, y, r));
+    t.writeV(0, r);
+  };
+};
+const dot = (k: 'ps' | 'pd'): Emit => {
+  const n = simdFunction(dotProduct(precisionOf(k), laneCount(k)));
+  return (t) => {
+    const { c } = t;
+    const b = t.readV(1), a = t.readV(0);
+    t.simdParameter(SIMD_A, a);
+    t.simdParameter(SIMD_B, b);
+    t.simdParameter(SIMD_EXTRA, c.keepV(c.opV(0x12, t.immediate())));
+    t.callSimd(n);
+    t.writeV(0, t.simdResult(SIMD_RESULT));
+  };
+};
+
+/** ROUNDPS and kin. Immediate: bits 1:0 the direction, bit 2 MXCSR's instead, bit 3 without PE. */
+const ROUNDINGS = [[0x6a, 0x94], [0x68, 0x75], [0x67, 0x74], [0x69, 0x7a]] as const;
+const roundIntegral = (k: Kind): Emit => {
+  const p = precisionOf(k);
+  const n = simdFunction((area, cpu) => {
+    begin(cpu);
+    const imm = area.u8[SIMD_EXTRA]!;
+    for (let i = 0; i < laneCount(k); i++) writeLane(area, SIMD_RESULT, i, p, roundToIntegral(readLane(area, SIMD_B, i, p), p, imm & 4 ? direction() : imm & 3, (imm & 8) !== 0));
+    return finish(cpu);
+  });
+  return (t) => {
+    const { c } = t;
+    const b = t.readV(1), a = t.readV(0);
+    const imm = c.keep32(c.wrap(t.immediate())), r = c.keepV(c.opV(of(ROUNDINGS[0], k), c.get(b)));
+    for (const m of [1, 2, 3]) c.if(c.eq32(c.and32(c.get(imm), c.const32(7)), c.const32(m)), () => c.set(r, c.opV(of(ROUNDINGS[m]!, k), c.get(b))));
+    const lane0 = (v: V128) => isScalar(k) ? c.opV(V_AND, v, c.constV(isDouble(k) ? 0xffff_ffff_ffff_ffffn : 0xffff_ffffn, 0n)) : v;
+    // What a NaN or a denormal is shows in these; what is not a whole number already needs MXCSR, unless PE is not wanted.
+    const strange = c.keep32(c.opV32(ANY_TRUE, lane0(c.opV(V_OR, denormalLanes(t, k, b), c.opV(of(NE, k), c.get(b), c.get(b))))));
+    const rounded = c.keep32(c.opV32(ANY_TRUE, lane0(c.opV(of(NE, k), c.get(r), c.get(b)))));
+    const quiet = () => c.eq32(c.and32(c.get(imm), c.const32(12)), c.const32(8));
+    c.if(c.or32(c.get(strange), c.and32(c.get(rounded), c.and32(t.unusualMxcsr(), c.eqz32(quiet())))), () => t.rarely(() => {
+      t.simdParameter(SIMD_B, b);
+      t.simdParameter(SIMD_EXTRA, c.keepV(c.opV(0x11, c.get(imm))));
+      t.callSimd(n);
+      c.set(r, c.get(t.simdResult(SIMD_RESULT)));
+    }));
+    t.writeV(0, c.keepV(merged(t, k, a, c.get(r))));
+  };
+};
+
 const logic = (opcode: number, swapped = false): Emit => (t) => {
   const { c } = t;
   const b = t.readV(1), a = t.readV(0);
@@ -362,6 +427,18 @@ export const sseFloatRows: readonly Row[] = [
   ...forms('5E', 'DIV', arithmetic(DIV, divide, 'first')),
   ...forms('5F', 'MAX', extreme(PMAX, maximum)),
   ...forms('C2', 'CMP', cmp, ' Ib'),
+  row('66 0F 7C', 'HADDPD',    'Vx Wx',   'sse',            emit(rearranged('pd', ADD, add, true))),
+  row('F2 0F 7C', 'HADDPS',    'Vx Wx',   'sse',            emit(rearranged('ps', ADD, add, true))),
+  row('66 0F 7D', 'HSUBPD',    'Vx Wx',   'sse',            emit(rearranged('pd', SUB, subtract, true))),
+  row('F2 0F 7D', 'HSUBPS',    'Vx Wx',   'sse',            emit(rearranged('ps', SUB, subtract, true))),
+  row('66 0F D0', 'ADDSUBPD',  'Vx Wx',   'sse',            emit(rearranged('pd', ADD, subtract, false))),
+  row('F2 0F D0', 'ADDSUBPS',  'Vx Wx',   'sse',            emit(rearranged('ps', ADD, subtract, false))),
+  row('66 0F3A 08', 'ROUNDPS', 'Vx Wx Ib', 'sse',           emit(roundIntegral('ps'))),
+  row('66 0F3A 09', 'ROUNDPD', 'Vx Wx Ib', 'sse',           emit(roundIntegral('pd'))),
+  row('66 0F3A 0A', 'ROUNDSS', 'Vx Wss Ib', 'sse',          emit(roundIntegral('ss'))),
+  row('66 0F3A 0B', 'ROUNDSD', 'Vx Wsd Ib', 'sse',          emit(roundIntegral('sd'))),
+  row('66 0F3A 40', 'DPPS',    'Vx Wx Ib', 'sse',           emit(dot('ps'))),
+  row('66 0F3A 41', 'DPPD',    'Vx Wx Ib', 'sse',           emit(dot('pd'))),
   row('NP 0F 52', 'RSQRTPS',   'Vx Wx',   'sse',            emit(reciprocal(true)('ps'))),
   row('F3 0F 52', 'RSQRTSS',   'Vx Wss',  'sse',            emit(reciprocal(true)('ss'))),
   row('NP 0F 53', 'RCPPS',     'Vx Wx',   'sse',            emit(reciprocal(false)('ps'))),

@@ -260,7 +260,8 @@ function finishOrRaise(cpu: CpuState): void {
 /** CVTPI2PS and CVTPI2PD. A memory operand leaves the x87 alone in the second. */
 export const integersToFloats = (double: boolean): Exec => (cpu, insn) => {
   readSource(cpu, insn, 8);
-  if (insn.mod === 3) readMm(cpu, insn.rm, s);
+  // The registers are still a stack.
+  if (insn.mod === 3) readMm(cpu, insn.rm - x87(cpu).top, s);
   x87(cpu).wait();
   begin(cpu);
   const values = [0, 1].map((i) => fromInteger(BigInt(s.s32[i]!), double ? DOUBLE : SINGLE));
