@@ -257,7 +257,7 @@ export const fromXmm: Exec = (cpu, insn) => {
 function finishOrRaise(cpu: CpuState): void {
   if (!finish(cpu)) raise(cpu, simdVector(cpu));
 }
-/** CVTPI2PS and CVTPI2PD. A memory operand leaves the x87 alone in the second. */
+/** CVTPI2PS and CVTPI2PD. A memory operand leaves the x87 alone. */
 export const integersToFloats = (double: boolean): Exec => (cpu, insn) => {
   readSource(cpu, insn, 8);
   // The registers are still a stack.
@@ -266,7 +266,7 @@ export const integersToFloats = (double: boolean): Exec => (cpu, insn) => {
   begin(cpu);
   const values = [0, 1].map((i) => fromInteger(BigInt(s.s32[i]!), double ? DOUBLE : SINGLE));
   finishOrRaise(cpu);
-  if (!double || insn.mod === 3) enter(cpu);
+  if (insn.mod === 3) enter(cpu);
   const to = xmm(cpu, insn.reg);
   values.forEach((value, i) => {
     if (double) to.setBigUint64(8 * i, value, true);
