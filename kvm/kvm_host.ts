@@ -264,6 +264,7 @@ export class kvm_arch {
   readonly tdp_roots: number[] = Array.from({ length: KVM_MAX_NR_ADDRESS_SPACES }, () => 0);
   tss_addr = 0;
   identity_map_addr = 0;
+  identity_map_done = false;
   disabled_quirks = 0n;
   bsp_vcpu_id = 0;
   max_vcpu_ids = 0;

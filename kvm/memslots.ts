@@ -27,12 +27,15 @@ const MAX_BITMAP_PAGES = 2 ** 26;
 export interface region { slot: number; flags: number; guest_phys_addr: bigint; memory_size: bigint; userspace_addr: bigint }
 
 /** KVM_SET_USER_MEMORY_REGION. */
-export function kvm_set_memory_region(kvm: kvm, mem: region): number {
+export const kvm_set_memory_region = (kvm: kvm, mem: region): number => __kvm_set_memory_region(kvm, mem, false);
+
+/** The same for KVM itself, whose slots user space cannot name. */
+export function __kvm_set_memory_region(kvm: kvm, mem: region, internal: boolean): number {
   if ((mem.flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)) !== 0) return -EINVAL;
   const as_id = mem.slot >>> 16;
   const id = mem.slot & 0xffff;
   // The last three slots are for KVM itself.
-  if (id >= KVM_USER_MEM_SLOTS) return -EINVAL;
+  if (id >= KVM_USER_MEM_SLOTS && !internal) return -EINVAL;
   const misaligned = (value: bigint) => (value & BigInt(PAGE_SIZE - 1)) !== 0n;
   if (misaligned(mem.memory_size) || misaligned(mem.guest_phys_addr) || misaligned(mem.userspace_addr)) return -EINVAL;
   if (mem.userspace_addr + mem.memory_size > BigInt(TASK_SIZE_MAX)) return -EINVAL;

@@ -15,6 +15,8 @@ export interface kvm_x86_ops {
   check_processor_compatibility(): boolean;
   enable_virtualization_cpu(): number;
   disable_virtualization_cpu(): void;
+  /** Pages for a processor that cannot run real mode by itself. 0 or -errno. */
+  set_tss_addr(kvm: kvm, address: number): number;
   vcpu_create(vcpu: kvm_vcpu): number;
   vcpu_free(vcpu: kvm_vcpu): void;
   vcpu_reset(vcpu: kvm_vcpu, init_event: boolean): void;

@@ -13,7 +13,7 @@ import { supported_xcr0 } from './cpuid.ts';
 import { unsigned } from './ioctl-table.ts';
 import { kvm_inject_nmi, kvm_queue_interrupt } from './events.ts';
 import { KVM_NR_INTERRUPTS } from '../abi/kvm/index.ts';
-import { KVM_REQ_EVENT, type kvm, type kvm_vcpu, irqchip_in_kernel, kvm_make_request, pic_in_kernel } from './kvm_host.ts';
+import { KVM_REQ_EVENT, type kvm, type kvm_vcpu, irqchip_in_kernel, kvm_make_request, kvm_x86, pic_in_kernel } from './kvm_host.ts';
 import { type region, kvm_set_memory_region } from './memslots.ts';
 import { kvm_mmu_change_mmu_pages } from './mmu/shadow-root.ts';
 import { vcpu_load, vcpu_put } from './run.ts';
@@ -44,8 +44,9 @@ export const kvm_vm_ioctl_set_memory_region2 = (vm: kvm, mem: kvm_userspace_memo
 export function kvm_vm_ioctl_set_tss_addr(vm: kvm, arg: Word): number {
   const address = unsigned(arg);
   if (address > 0xffff_ffffn - 3n * 4096n) return -EINVAL;
-  vm.arch.tss_addr = Number(address);
-  return 0;
+  const r = kvm_x86.set_tss_addr(vm, Number(address));
+  if (r === 0) vm.arch.tss_addr = Number(address);
+  return r;
 }
 export function kvm_vm_ioctl_set_identity_map_addr(vm: kvm, box: { value: bigint }): number {
   if (vm.created_vcpus > 0) return -EINVAL;

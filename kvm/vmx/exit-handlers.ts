@@ -27,6 +27,7 @@ import { kvm_emulate_hypercall as hypercall } from '../hypercall.ts';
 import { kvm_vcpu_has_events } from '../block.ts';
 import { kvm_fast_mmio, kvm_cpuid as kvm_cpuid_trace, kvm_cr, kvm_page_fault } from '../trace.ts';
 import { internal_error } from './internal-error.ts';
+import { handle_rmode_exception } from './rmode.ts';
 
 const VALID = 0x8000_0000, TYPE = 0x700, VECTOR = 0xff, DELIVER_CODE = 0x800, UNBLOCK_NMI = 0x1000;
 const TYPE_NMI = 2 << 8, TYPE_HARD_EXCEPTION = 3 << 8, TYPE_PRIV_SW_EXCEPTION = 5 << 8;
@@ -48,6 +49,10 @@ export function handle_exception_nmi(vcpu: kvm_vcpu): number {
     return internal_error(vcpu, KVM_INTERNAL_ERROR_SIMUL_EX, [BigInt(vmx.idt_vectoring_info >>> 0), BigInt(info >>> 0), BigInt(error), BigInt(vcpu.arch.last_vmentry_cpu)]);
   }
   if (vector === PF_VECTOR && !kvm_x86.tdp_enabled()) return handle_page_fault(vcpu, error, qualification(vcpu));
+  if (vmx.rmode.vm86_active && vector !== DB_VECTOR) {
+    vmx.event_exit_inst_len = hw.read32(F.VM_EXIT_INSTRUCTION_LEN);
+    return handle_rmode_exception(vcpu, vector, error, kvm_queue_exception, kvm_emulate_halt_noskip);
+  }
   switch (vector) {
     case DB_VECTOR: {
       const dr6 = qualification(vcpu);
@@ -287,16 +292,20 @@ export function kvm_emulate_cpuid(vcpu: kvm_vcpu): number {
   return kvm_skip_emulated_instruction(vcpu);
 }
 
-/** Without a local APIC here it is user space that knows what wakes the guest. */
 export function kvm_emulate_halt(vcpu: kvm_vcpu): number {
-  const r = kvm_skip_emulated_instruction(vcpu);
+  const stepped = kvm_skip_emulated_instruction(vcpu);
+  const r = kvm_emulate_halt_noskip(vcpu);
+  return r === 0 ? 0 : stepped;
+}
+/** RIP is past the HLT. Without a local APIC here it is user space that knows what wakes the guest. */
+export function kvm_emulate_halt_noskip(vcpu: kvm_vcpu): number {
   vcpu.stat.halt_exits++;
   if (!lapic_in_kernel(vcpu)) {
     vcpu.run.exit_reason = KVM_EXIT_HLT;
     return 0;
   }
   vcpu.arch.mp_state = kvm_vcpu_has_events(vcpu) ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_HALTED;
-  return r;
+  return 1;
 }
 export const kvm_emulate_as_nop = (vcpu: kvm_vcpu): number => kvm_skip_emulated_instruction(vcpu);
 export const kvm_emulate_hypercall = hypercall;

@@ -11,6 +11,7 @@ import * as F from '../../machine/vmx/fields.ts';
 import { type kvm_vcpu, type segment, is_long_mode } from '../kvm_host.ts';
 import { kvm_mmu_unload } from '../mmu/shadow-root.ts';
 import { vmx_capabilities } from './capabilities.ts';
+import { enter_pmode, enter_rmode, rmode_get_segment, rmode_set_segment } from './rmode.ts';
 
 export const X86_CR0_PE = 1n, X86_CR0_TS = 8n, X86_CR0_NE = 0x20n, X86_CR0_WP = 0x10000n, X86_CR0_NW = 0x2000_0000n, X86_CR0_CD = 0x4000_0000n, X86_CR0_PG = 0x8000_0000n;
 export const X86_CR4_VMXE = 0x2000n, X86_CR4_MCE = 0x40n;
@@ -28,7 +29,7 @@ const index = (seg: number): number => VMCS_SEG[seg]! * 2;
 const registers: segment = { selector: 0, base: 0n, limit: 0, type: 0, present: 0, dpl: 0, db: 0, s: 0, l: 0, g: 0, avl: 0, unusable: 0 };
 
 /** The object is the same at each call: copy what must last. */
-export function vmx_get_segment(vcpu: kvm_vcpu, seg: number): segment {
+export function read_segment(vcpu: kvm_vcpu, seg: number): segment {
   const { hw } = vcpu.vmx;
   const at = index(seg);
   const ar = hw.read32(F.GUEST_ES_AR_BYTES + at);
@@ -50,7 +51,7 @@ export function vmx_get_segment(vcpu: kvm_vcpu, seg: number): segment {
 
 export const vmx_get_segment_base = (vcpu: kvm_vcpu, seg: number): bigint => vcpu.vmx.hw.read64(F.GUEST_ES_BASE + index(seg));
 
-export function vmx_set_segment(vcpu: kvm_vcpu, seg: number, v: segment): void {
+export function write_segment(vcpu: kvm_vcpu, seg: number, v: segment): void {
   const { hw } = vcpu.vmx;
   const at = index(seg);
   // A processor that runs real mode by itself wants the accessed bit.
@@ -63,7 +64,11 @@ export function vmx_set_segment(vcpu: kvm_vcpu, seg: number, v: segment): void {
   hw.write32(F.GUEST_ES_AR_BYTES + at, ar);
 }
 
-export const vmx_get_cpl = (vcpu: kvm_vcpu): number => (vcpu.vmx.hw.read32(F.GUEST_SS_AR_BYTES) >>> 5) & 3;
+const LDTR = 7;
+export const vmx_get_segment = (vcpu: kvm_vcpu, seg: number): segment => (vcpu.vmx.rmode.vm86_active && seg !== LDTR ? rmode_get_segment(vcpu, seg) : read_segment(vcpu, seg));
+export const vmx_set_segment = (vcpu: kvm_vcpu, seg: number, v: segment): void => (vcpu.vmx.rmode.vm86_active && seg !== LDTR ? rmode_set_segment(vcpu, seg, v) : write_segment(vcpu, seg, v));
+
+export const vmx_get_cpl = (vcpu: kvm_vcpu): number => (vcpu.vmx.rmode.vm86_active ? 0 : (vcpu.vmx.hw.read32(F.GUEST_SS_AR_BYTES) >>> 5) & 3);
 
 export function vmx_get_cs_db_l_bits(vcpu: kvm_vcpu): { db: number; l: number } {
   const ar = vcpu.vmx.hw.read32(F.GUEST_CS_AR_BYTES);
@@ -71,11 +76,16 @@ export function vmx_get_cs_db_l_bits(vcpu: kvm_vcpu): { db: number; l: number } 
 }
 
 export function vmx_get_dt(vcpu: kvm_vcpu, which: 'gdt' | 'idt'): { base: bigint; limit: number } {
-  const { hw } = vcpu.vmx;
+  const { hw, rmode } = vcpu.vmx;
+  if (which === 'idt' && rmode.vm86_active) return rmode.idt;
   return which === 'gdt' ? { base: hw.read64(F.GUEST_GDTR_BASE), limit: hw.read32(F.GUEST_GDTR_LIMIT) } : { base: hw.read64(F.GUEST_IDTR_BASE), limit: hw.read32(F.GUEST_IDTR_LIMIT) };
 }
 export function vmx_set_dt(vcpu: kvm_vcpu, which: 'gdt' | 'idt', base: bigint, limit: number): void {
-  const { hw } = vcpu.vmx;
+  const { hw, rmode } = vcpu.vmx;
+  if (which === 'idt' && rmode.vm86_active) {
+    rmode.idt = { base, limit };
+    return;
+  }
   hw.write64(which === 'gdt' ? F.GUEST_GDTR_BASE : F.GUEST_IDTR_BASE, base);
   hw.write32(which === 'gdt' ? F.GUEST_GDTR_LIMIT : F.GUEST_IDTR_LIMIT, limit);
 }
@@ -94,6 +104,7 @@ export function vmx_set_cr3(vcpu: kvm_vcpu, value: bigint): void {
   vcpu.arch.cr3 = value;
   if (has_own_cr3(vcpu)) vcpu.vmx.hw.write64(F.GUEST_CR3, value);
   else if (!vmx_capabilities().enable_ept) kvm_mmu_unload(vcpu);
+  else vcpu.vmx.hw.write64(F.GUEST_CR3, BigInt(vcpu.kvm.arch.identity_map_addr));
 }
 
 /** CR0.CD and NW never reach the processor: the guest's memory is the host's. */
@@ -104,6 +115,11 @@ export function vmx_set_cr0(vcpu: kvm_vcpu, cr0: bigint): void {
   const { enable_ept, enable_unrestricted_guest } = vmx_capabilities();
   // Whoever cannot run without protection and paging gets them, and KVM stands in for what the guest believes.
   const always = X86_CR0_NE | (enable_unrestricted_guest ? 0n : X86_CR0_PE | X86_CR0_PG) | (enable_ept ? 0n : X86_CR0_WP);
+  if (!enable_unrestricted_guest) {
+    const { rmode } = vcpu.vmx;
+    if (rmode.vm86_active && (cr0 & X86_CR0_PE) !== 0n) enter_pmode(vcpu);
+    else if (!rmode.vm86_active && (cr0 & X86_CR0_PE) === 0n) enter_rmode(vcpu);
+  }
   hw.write64(F.CR0_READ_SHADOW, cr0);
   hw.write64(F.GUEST_CR0, (cr0 & ~(X86_CR0_NW | X86_CR0_CD)) | always);
   if (!enable_unrestricted_guest && wasPaging !== paging) {

@@ -4,6 +4,7 @@
  * Linux: arch/x86/kvm/vmx/vmx.h (struct vcpu_vmx, struct loaded_vmcs)
  */
 import type { Vmx } from '../../machine/vmx/vmx.ts';
+import type { segment } from '../x86-ops.ts';
 
 export class vcpu_vmx {
   /** Frames of the VMCS and of the MSR bitmap. */
@@ -24,6 +25,10 @@ export class vcpu_vmx {
   fail = false;
   /** Instruction length of the event being reinjected. */
   event_exit_inst_len = 0;
+  /** Real mode on a processor without unrestricted guests: what the guest sees while virtual-8086 mode stands in for it. */
+  readonly rmode = { vm86_active: false, save_rflags: 0, segs: [] as segment[], idt: { base: 0n, limit: 0 } };
+  /** The state is none the processor could be entered with. */
+  emulation_required = false;
   guest_msrs_loaded = false;
   /** The MSRs the processor holds while the guest runs, in the order of vmx-msrs.ts; as 64-bit and as 32-bit words. */
   readonly msrs = new BigUint64Array(8);

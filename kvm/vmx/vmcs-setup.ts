@@ -67,7 +67,9 @@ export function init_vmcs(vcpu: kvm_vcpu): void {
 export function exec_control(vcpu: kvm_vcpu): number {
   const { arch } = vcpu.kvm;
   let control = CPU_BASED;
-  if (!vmx_capabilities().enable_ept) control |= C.CPU_BASED_CR3_LOAD_EXITING | C.CPU_BASED_CR3_STORE_EXITING | C.CPU_BASED_INVLPG_EXITING;
+  const { enable_ept, enable_unrestricted_guest } = vmx_capabilities();
+  if (!enable_ept) control |= C.CPU_BASED_INVLPG_EXITING;
+  if (!enable_ept || !enable_unrestricted_guest) control |= C.CPU_BASED_CR3_LOAD_EXITING | C.CPU_BASED_CR3_STORE_EXITING;
   if (arch.hlt_in_guest) control &= ~C.CPU_BASED_HLT_EXITING;
   if (arch.mwait_in_guest) control &= ~(C.CPU_BASED_MWAIT_EXITING | C.CPU_BASED_MONITOR_EXITING);
   return lapic_in_kernel(vcpu) ? control : control | C.CPU_BASED_CR8_LOAD_EXITING | C.CPU_BASED_CR8_STORE_EXITING;
@@ -76,6 +78,7 @@ export function exec_control(vcpu: kvm_vcpu): number {
 /** RESET, or INIT: SDM Vol. 3, table 10-1. */
 export function vmx_vcpu_reset(vcpu: kvm_vcpu, init_event: boolean): void {
   const { hw } = vcpu.vmx;
+  vcpu.vmx.rmode.vm86_active = false;
   if (!init_event) init_vmcs(vcpu);
   const segments = ['ES', 'CS', 'SS', 'DS', 'FS', 'GS'] as const;
   segments.forEach((name, i) => {

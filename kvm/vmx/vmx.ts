@@ -22,6 +22,7 @@ import { kvm_arch_vcpu_memslots_id } from '../memslots.ts';
 import { kvm_tdp_root } from '../mmu/tdp-tables.ts';
 import { kvm_mmu_load } from '../mmu/shadow-root.ts';
 import { vmx_capabilities } from './capabilities.ts';
+import { init_rmode_identity_map, kvm_inject_realmode_interrupt, rmode_get_rflags, rmode_set_rflags, vmx_emulation_required, vmx_set_tss_addr } from './rmode.ts';
 import { vmx_handle_exit } from './exits.ts';
 import { vmx_update_msr_bitmap } from './msr-bitmap.ts';
 import { vmx_get_feature_msr, vmx_get_msr, vmx_load_guest_msrs, vmx_save_guest_msrs, vmx_set_msr } from './vmx-msrs.ts';
@@ -36,7 +37,7 @@ import { vmx_vcpu_reset } from './vmcs-setup.ts';
 const INTR_INFO_VALID = 0x8000_0000, INTR_INFO_DELIVER_CODE = 0x800, INTR_INFO_UNBLOCK_NMI = 0x1000, INTR_INFO_TYPE = 0x700, INTR_INFO_VECTOR = 0xff;
 const TYPE_EXT_INTR = 0, TYPE_NMI = 2 << 8, TYPE_HARD_EXCEPTION = 3 << 8, TYPE_SOFT_INTR = 4 << 8, TYPE_SOFT_EXCEPTION = 6 << 8;
 const GUEST_INTR_STATE_STI = 1, GUEST_INTR_STATE_MOV_SS = 2, GUEST_INTR_STATE_NMI = 8;
-const EXIT_REASON_EXCEPTION_NMI = 0, EXIT_REASON_EXTERNAL_INTERRUPT = 1;
+const EXIT_REASON_EXCEPTION_NMI = 0, EXIT_REASON_EXTERNAL_INTERRUPT = 1, EXIT_REASON_INVALID_STATE = 33;
 const VMX_EPT_EXTENT_CONTEXT = 1, VMX_VPID_EXTENT_SINGLE_CONTEXT = 1, VMX_VPID_EXTENT_ALL_CONTEXT = 2;
 const FAILED_VMENTRY = 0x8000_0000;
 const VMX_AR_L_MASK = 1 << 13;
@@ -49,6 +50,11 @@ const eptp = (root: number): number => physical(root) + (6 | (3 << 3) | (vmx_cap
 // ---------------------------------------------------------------- birth and death
 
 function vcpu_create(vcpu: kvm_vcpu): number {
+  const { enable_ept, enable_unrestricted_guest } = vmx_capabilities();
+  if (enable_ept && !enable_unrestricted_guest) {
+    const r = init_rmode_identity_map(vcpu.kvm);
+    if (r < 0) return r;
+  }
   const vmcs = __get_free_zeroed();
   if (vmcs < 0) return -ENOMEM;
   const bitmap = __get_free_zeroed();
@@ -119,6 +125,13 @@ function load_mmu_pgd(vcpu: kvm_vcpu): number {
 /** Registers go to the processor and the guest is entered. What failed is told by the exit that follows. */
 function vcpu_enter(vcpu: kvm_vcpu): void {
   const { vmx, arch } = vcpu;
+  // Events of real mode were delivered when they were injected.
+  if (vmx.rmode.vm86_active) arch.exception.injected = arch.interrupt.injected = arch.nmi_injected = false;
+  vmx.emulation_required = !vmx_capabilities().enable_unrestricted_guest && vmx_emulation_required(vcpu);
+  if (vmx.emulation_required) {
+    vmx.fail = false;
+    return;
+  }
   const { hw } = vmx;
   // With the trap flag set a shadow asks for a pending step, which a debugger from outside does not mean.
   if ((vcpu.guest_debug & GUESTDBG_SINGLESTEP) !== 0) set_interrupt_shadow(vcpu, 0);
@@ -132,12 +145,17 @@ function vcpu_enter(vcpu: kvm_vcpu): void {
 }
 
 /** false: the step's time is up with the guest still inside. */
-const vcpu_run = (vcpu: kvm_vcpu): boolean => vcpu.vmx.fail || !vcpu.vmx.hw.inGuest || vcpu.vmx.hw.run() === 'exit';
+const vcpu_run = (vcpu: kvm_vcpu): boolean => vcpu.vmx.fail || vcpu.vmx.emulation_required || !vcpu.vmx.hw.inGuest || vcpu.vmx.hw.run() === 'exit';
 
 function vcpu_exited(vcpu: kvm_vcpu): void {
   const { vmx, arch } = vcpu;
   if (vmx.fail) {
     vmx.exit_reason = 0xdead;
+    return;
+  }
+  if (vmx.emulation_required) {
+    vmx.exit_reason = EXIT_REASON_INVALID_STATE;
+    vmx.idt_vectoring_info = vmx.exit_intr_info = 0;
     return;
   }
   const { hw } = vmx;
@@ -222,6 +240,11 @@ function inject_irq(vcpu: kvm_vcpu): void {
   const { interrupt } = vcpu.arch;
   vcpu.stat.irq_injections++;
   if (kvm_inj_virq.enabled) kvm_inj_virq.trace({ vector: interrupt.nr, soft: interrupt.soft ? 1 : 0, reinjected: 0 });
+  if (vcpu.vmx.rmode.vm86_active) {
+    kvm_inject_realmode_interrupt(vcpu, interrupt.nr, interrupt.soft ? vcpu.vmx.event_exit_inst_len : 0);
+    hw.write32(F.GUEST_ACTIVITY_STATE, 0);
+    return;
+  }
   hw.write32(F.VM_ENTRY_INTR_INFO_FIELD, interrupt.nr | INTR_INFO_VALID | (interrupt.soft ? TYPE_SOFT_INTR : TYPE_EXT_INTR));
   if (interrupt.soft) hw.write32(F.VM_ENTRY_INSTRUCTION_LEN, vcpu.vmx.event_exit_inst_len);
   hw.write32(F.GUEST_ACTIVITY_STATE, 0);
@@ -230,6 +253,12 @@ function inject_irq(vcpu: kvm_vcpu): void {
 function inject_nmi(vcpu: kvm_vcpu): void {
   const { hw } = vcpu.vmx;
   vcpu.stat.nmi_injections++;
+  if (vcpu.vmx.rmode.vm86_active) {
+    kvm_inject_realmode_interrupt(vcpu, NMI_VECTOR, 0);
+    set_nmi_mask(vcpu, true);
+    hw.write32(F.GUEST_ACTIVITY_STATE, 0);
+    return;
+  }
   hw.write32(F.VM_ENTRY_INTR_INFO_FIELD, TYPE_NMI | INTR_INFO_VALID | NMI_VECTOR);
   hw.write32(F.GUEST_ACTIVITY_STATE, 0);
 }
@@ -237,6 +266,10 @@ function inject_nmi(vcpu: kvm_vcpu): void {
 function inject_exception(vcpu: kvm_vcpu): void {
   const { hw } = vcpu.vmx;
   const { exception: ex } = vcpu.arch;
+  if (vcpu.vmx.rmode.vm86_active) {
+    kvm_inject_realmode_interrupt(vcpu, ex.vector, ex.vector === BP_VECTOR || ex.vector === 4 ? vcpu.vmx.event_exit_inst_len : 0);
+    return;
+  }
   let info = ex.vector | INTR_INFO_VALID;
   if (ex.has_error_code) {
     // The processor refuses an error code in real mode, and more than 16 bits of one.
@@ -286,6 +319,8 @@ function update_exception_bitmap(vcpu: kvm_vcpu): void {
   let bitmap = (1 << UD_VECTOR) | (1 << MC_VECTOR) | (1 << AC_VECTOR) | (1 << DB_VECTOR);
   if ((vcpu.guest_debug & 0x10001) === 0x10001) bitmap |= 1 << BP_VECTOR;
   if (!vmx_capabilities().enable_ept) bitmap |= 1 << PF_VECTOR;
+  // In virtual-8086 mode none may reach an IDT: the guest's is none of protected mode.
+  if (vcpu.vmx.rmode.vm86_active) bitmap = 0xffff_ffff;
   vcpu.vmx.hw.write32(F.EXCEPTION_BITMAP, bitmap);
 }
 
@@ -325,6 +360,7 @@ export const vmx_x86_ops: kvm_x86_ops = {
     return region;
   },
   disable_virtualization_cpu: () => { this_processor().vmx.vmxoff(); },
+  set_tss_addr: vmx_set_tss_addr,
   vcpu_create, vcpu_free, vcpu_load,
   vcpu_put: () => {},
   vcpu_reset: vmx_vcpu_reset,
@@ -333,10 +369,10 @@ export const vmx_x86_ops: kvm_x86_ops = {
   set_rip: (vcpu, value) => vcpu.vmx.hw.write64(F.GUEST_RIP, value),
   get_rsp: (vcpu) => vcpu.vmx.hw.read64(F.GUEST_RSP),
   set_rsp: (vcpu, value) => vcpu.vmx.hw.write64(F.GUEST_RSP, value),
-  get_rflags: (vcpu) => vcpu.vmx.hw.read32(F.GUEST_RFLAGS),
-  set_rflags: (vcpu, value) => vcpu.vmx.hw.write64(F.GUEST_RFLAGS, BigInt(value >>> 0)),
-  get_rflags64: (vcpu) => vcpu.vmx.hw.read64(F.GUEST_RFLAGS),
-  set_rflags64: (vcpu, value) => vcpu.vmx.hw.write64(F.GUEST_RFLAGS, value),
+  get_rflags: (vcpu) => (vcpu.vmx.rmode.vm86_active ? rmode_get_rflags(vcpu) : vcpu.vmx.hw.read32(F.GUEST_RFLAGS)),
+  set_rflags: (vcpu, value) => (vcpu.vmx.rmode.vm86_active ? rmode_set_rflags(vcpu, value) : vcpu.vmx.hw.write64(F.GUEST_RFLAGS, BigInt(value >>> 0))),
+  get_rflags64: (vcpu) => (vcpu.vmx.rmode.vm86_active ? BigInt(rmode_get_rflags(vcpu) >>> 0) : vcpu.vmx.hw.read64(F.GUEST_RFLAGS)),
+  set_rflags64: (vcpu, value) => (vcpu.vmx.rmode.vm86_active ? rmode_set_rflags(vcpu, Number(value & 0xffff_ffffn)) : vcpu.vmx.hw.write64(F.GUEST_RFLAGS, value)),
   get_segment: vmx_get_segment, get_segment_base: vmx_get_segment_base, set_segment: vmx_set_segment,
   get_cpl: vmx_get_cpl, get_cs_db_l_bits: vmx_get_cs_db_l_bits, get_dt: vmx_get_dt, set_dt: vmx_set_dt,
   get_cr3: vmx_get_cr3, set_cr3: vmx_set_cr3,
