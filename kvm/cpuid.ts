@@ -102,6 +102,12 @@ export const kvm_find_cpuid_entry = (vcpu: kvm_vcpu, fn: number, index = 0): kvm
 export const guest_cpuid_has = (vcpu: kvm_vcpu, fn: number, register: 'eax' | 'ebx' | 'ecx' | 'edx', bit: number): boolean =>
   ((kvm_find_cpuid_entry(vcpu, fn)?.[register] ?? 0) >>> bit & 1) !== 0;
 
+/** AuthenticAMD or HygonGenuine. */
+export function guest_cpuid_is_amd(vcpu: kvm_vcpu): boolean {
+  const e = kvm_find_cpuid_entry(vcpu, 0);
+  return e !== undefined && ((e.ebx === 0x6874_7541 && e.edx === 0x6974_6e65) || (e.ebx === 0x6f67_7948 && e.edx === 0x656e_6975));
+}
+
 /** Bits of guest-physical addresses no memory can have. */
 export const reserved_gpa_bits = (vcpu: kvm_vcpu): bigint => BigInt.asUintN(64, ~((1n << BigInt(vcpu.arch.maxphyaddr)) - 1n));
 export const kvm_vcpu_is_illegal_gpa = (vcpu: kvm_vcpu, gpa: bigint): boolean => (gpa & reserved_gpa_bits(vcpu)) !== 0n;

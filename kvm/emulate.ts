@@ -8,15 +8,17 @@
  * a write is handed to user space after the instruction is otherwise done. A repeated string instruction is one
  * execution an element, and stays on itself with RF set until the count is used up.
  */
-import { Mov, NoAccess, NoWrite, Lock, DI, SI, SrcWrite, String } from './emulate/opcode.ts';
-import { emulate_ud, segmented_read, writeback } from './emulate/memory.ts';
+import { Mov, NoAccess, NoWrite, Lock, DI, Priv, Prot, SI, Sse, SrcWrite, String } from './emulate/opcode.ts';
+import { emulate_exception, emulate_gp, emulate_ud, segmented_read, writeback } from './emulate/memory.ts';
 import { address_mask, reg_read, register_address_increment, writeback_registers } from './emulate/registers.ts';
 import {
-  DF, EMULATION_FAILED, EMULATION_OK, EMULATION_RESTART, OP_MEM, PF_VECTOR, RF, VCPU_REGS_RCX, VCPU_REGS_RDI, VCPU_REGS_RSI, X86EMUL_CONTINUE, X86EMUL_PROPAGATE_FAULT,
+  DF, EMULATION_FAILED, NM_VECTOR, X86EMUL_MODE_PROT16, EMULATION_OK, EMULATION_RESTART, OP_MEM, PF_VECTOR, RF, VCPU_REGS_RCX, VCPU_REGS_RDI, VCPU_REGS_RSI, X86EMUL_CONTINUE, X86EMUL_PROPAGATE_FAULT,
   X86EMUL_UNHANDLEABLE, ZF, type operand, type x86_emulate_ctxt,
 } from './emulate/types.ts';
 
 export { x86_decode_insn } from './emulate/decode.ts';
+export { emulate_int_real } from './emulate/far.ts';
+export { emulator_task_switch } from './emulate/task-switch.ts';
 export { invalidate_registers, reg_read, reg_write, writeback_registers } from './emulate/registers.ts';
 export * from './emulate/types.ts';
 
@@ -56,6 +58,19 @@ function read_operands(ctxt: x86_emulate_ctxt, flags: number): number {
   return X86EMUL_CONTINUE;
 }
 
+const CR0_EM = 4n, CR0_TS = 8n, CR4_OSFXSR = 0x200n;
+/** What mode and privilege level say before any operand is read. */
+function permitted(ctxt: x86_emulate_ctxt, flags: number): number {
+  if (flags & Sse) {
+    const cr0 = ctxt.ops.get_cr(0);
+    if ((cr0 & CR0_EM) !== 0n || (ctxt.ops.get_cr(4) & CR4_OSFXSR) === 0n) return emulate_ud(ctxt);
+    if ((cr0 & CR0_TS) !== 0n) return emulate_exception(ctxt, NM_VECTOR);
+  }
+  if (flags & Prot && ctxt.mode < X86EMUL_MODE_PROT16) return emulate_ud(ctxt);
+  if (flags & Priv && ctxt.ops.cpl() > 0) return emulate_gp(ctxt, 0);
+  return X86EMUL_CONTINUE;
+}
+
 /** Executes the decoded instruction once. EMULATION_RESTART asks to be called again at once for the next element. */
 export function x86_emulate_insn(ctxt: x86_emulate_ctxt): number {
   const row = ctxt.row!;
@@ -71,7 +86,9 @@ export function x86_emulate_insn(ctxt: x86_emulate_ctxt): number {
     writeback_registers(ctxt);
     return EMULATION_OK;
   }
-  let rc = read_operands(ctxt, flags);
+  let rc = permitted(ctxt, flags);
+  if (rc !== X86EMUL_CONTINUE) return done(ctxt, rc);
+  rc = read_operands(ctxt, flags);
   if (rc !== X86EMUL_CONTINUE) return done(ctxt, rc);
 
   ctxt.eflags = repeated ? ctxt.eflags | RF : ctxt.eflags & ~RF;

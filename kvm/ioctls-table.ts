@@ -148,7 +148,6 @@ export const partial_ioctls: notes = {
     KVM_SET_GSI_ROUTING:         'KVM_IRQ_ROUTING_HV_SINT leads nowhere; KVM_IRQ_ROUTING_XEN_EVTCHN is EINVAL',
   },
   vcpu: {
-    KVM_RUN:                     'a hardware task switch ends in KVM_EXIT_INTERNAL_ERROR',
     KVM_ENABLE_CAP:              'the capabilities marked vCPU below; EINVAL for any other',
     KVM_GET_MSRS:                'counters of the PMU read as 0',
     KVM_X86_SETUP_MCE:           'neither CMCI nor local machine checks',

@@ -187,6 +187,8 @@ export class kvm_vcpu_arch {
   hv: kvm_vcpu_hv | undefined = undefined;
   hv_enabled = false;
   at_instruction_boundary = false;
+  /** The emulator met HLT. */
+  halt_request = false;
   constructor(mmu: kvm_mmu, emulate_ctxt: x86_emulate_ctxt) {
     this.regs32 = new Uint32Array(this.regs.buffer);
     this.mmu = mmu;

@@ -248,6 +248,7 @@ const kvm_module: Module = {
     halt_poll_ns_grow: { type: 'uint', value: 2, perm: 0o644 },
     halt_poll_ns_grow_start: { type: 'uint', value: 10_000, perm: 0o644 },
     halt_poll_ns_shrink: { type: 'uint', value: 2, perm: 0o644 },
+    force_emulation_prefix: { type: 'int', value: 0, perm: 0o644 },
     ignore_msrs: { type: 'bool', value: false, perm: 0o644 },
     kvmclock_periodic_sync: { type: 'bool', value: true, perm: 0o444 },
     tdp_mmu: { type: 'bool', value: true, perm: 0o444 },

@@ -7,17 +7,20 @@
  * instruction is otherwise done; a read is answered first and the instruction executed again.
  */
 import { KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_MMIO, KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES } from '../abi/kvm/index.ts';
-import { PAGE_SIZE, this_processor } from '../kernel/exports.ts';
+import { PAGE_SIZE, module_param, this_processor } from '../kernel/exports.ts';
 import {
   EMULATION_FAILED, EMULATION_OK, EMULATION_RESTART, PF_VECTOR, TF, UD_VECTOR, X86EMUL_CMPXCHG_FAILED, X86EMUL_CONTINUE, X86EMUL_IO_NEEDED, X86EMUL_MODE_PROT16, X86EMUL_MODE_PROT32,
-  X86EMUL_MODE_PROT64, X86EMUL_MODE_REAL, X86EMUL_MODE_VM86, X86EMUL_PROPAGATE_FAULT, X86EMUL_UNHANDLEABLE, invalidate_registers, x86_decode_insn, x86_emulate_ctxt, x86_emulate_insn,
+  X86EMUL_MODE_PROT64, X86EMUL_MODE_REAL, X86EMUL_MODE_VM86, X86EMUL_PROPAGATE_FAULT, X86EMUL_UNHANDLEABLE, emulator_task_switch, invalidate_registers, writeback_registers, x86_decode_insn, x86_emulate_ctxt, x86_emulate_insn,
   type x86_emulate_ops,
 } from './emulate.ts';
 import { kvm_inject_page_fault, kvm_queue_exception, kvm_queue_exception_e } from './events.ts';
-import { kvm_get_rflags, kvm_set_rflags, kvm_vcpu_do_singlestep } from './guest-debug.ts';
+import { kvm_cpuid, guest_cpuid_is_amd } from './cpuid.ts';
+import { kvm_get_cr8, kvm_set_cr0, kvm_set_cr3, kvm_set_cr4, kvm_set_cr8 } from './cr.ts';
+import { kvm_msr_allowed } from './msr-filter.ts';
+import { kvm_get_dr, kvm_get_rflags, kvm_set_dr, kvm_set_rflags, kvm_vcpu_do_singlestep } from './guest-debug.ts';
 import { kvm_vcpu_read_guest, kvm_vcpu_write_guest, gfn_of } from './guest-memory.ts';
 import {
-  APIC_DEFAULT_PHYS_BASE, KVM_REQ_EVENT, KVM_REQ_TRIPLE_FAULT, type kvm_vcpu, is_long_mode, is_protmode, kvm_make_request, kvm_read_cr0, kvm_read_cr3, kvm_read_cr4, kvm_register_read, kvm_register_write, kvm_x86,
+  APIC_DEFAULT_PHYS_BASE, KVM_REQ_EVENT, KVM_REQ_TRIPLE_FAULT, type kvm_vcpu, kvm_get_linear_rip, is_long_mode, is_protmode, kvm_make_request, kvm_read_cr0, kvm_read_cr3, kvm_read_cr4, kvm_register_read, kvm_register_write, kvm_x86,
 } from './kvm_host.ts';
 import { kvm_vcpu_gfn_to_memslot } from './memslots.ts';
 import { PFERR_FETCH_MASK, PFERR_WRITE_MASK, UNMAPPED_GVA, access_of_cpl, gva_to_gpa } from './mmu/mmu.ts';
@@ -33,6 +36,8 @@ export const EMULTYPE_SKIP = 4;
 /** The instruction writes to a table of the guest's that is shadowed: if it cannot be emulated, it may run when the table is let go. */
 export const EMULTYPE_ALLOW_RETRY_PF = 8;
 export const EMULTYPE_PF = 64;
+/** #UD on the prefix with which tests ask for the emulator: any instruction, and #UD again where it cannot. */
+export const EMULTYPE_TRAP_UD_FORCED = 16;
 
 // ---------------------------------------------------------------- memory
 
@@ -162,7 +167,45 @@ function cmpxchg_emulated(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: bigint
   return emulator_read_write(vcpu, ctxt, linear, value, 0, bytes, true);
 }
 
+/** Memory at a linear address for the processor's own use: supervisor rights, RAM only. */
+function access_std(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: bigint, data: Uint8Array, write: boolean): number {
+  for (let done = 0; done < data.length; ) {
+    const at = linear + BigInt(done);
+    const n = Math.min(data.length - done, PAGE_SIZE - Number(at & BigInt(PAGE_SIZE - 1)));
+    const gpa = gva_to_gpa(vcpu, at, write ? PFERR_WRITE_MASK : 0, ctxt.exception);
+    if (gpa === UNMAPPED_GVA) return X86EMUL_PROPAGATE_FAULT;
+    const part = data.subarray(done, done + n);
+    if ((write ? kvm_vcpu_write_guest(vcpu, gpa, part) : kvm_vcpu_read_guest(vcpu, gpa, part)) < 0) return X86EMUL_UNHANDLEABLE;
+    if (write) kvm_page_track_write(vcpu, gpa, n);
+    done += n;
+  }
+  return X86EMUL_CONTINUE;
+}
+
 // ---------------------------------------------------------------- the emulator's view of a vCPU
+
+function set_cr(vcpu: kvm_vcpu, cr: number, value: bigint): number {
+  switch (cr) {
+    case 0: return kvm_set_cr0(vcpu, (kvm_read_cr0(vcpu) & ~0xffff_ffffn) | (value & 0xffff_ffff_ffff_ffffn));
+    case 2: vcpu.arch.cr2 = value; return 0;
+    case 3: return kvm_set_cr3(vcpu, value);
+    case 4: return kvm_set_cr4(vcpu, value);
+    default: return kvm_set_cr8(vcpu, value);
+  }
+}
+
+/** Ports of code that IOPL denies them: by the bitmap in the TSS. */
+function emulator_io_permitted(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, port: number, size: number): boolean {
+  const iopl = (ctxt.eflags >>> 12) & 3;
+  if (ctxt.mode !== X86EMUL_MODE_VM86 && (ctxt.mode === X86EMUL_MODE_REAL || kvm_x86.get_cpl(vcpu) <= iopl)) return true;
+  const tr = { ...kvm_x86.get_segment(vcpu, 6) };
+  if (tr.unusable || tr.limit < 103) return false;
+  const word = new Uint8Array(2);
+  if (access_std(vcpu, ctxt, tr.base + 102n, word, false) !== X86EMUL_CONTINUE) return false;
+  const at = (word[0]! | (word[1]! << 8)) + (port >>> 3);
+  if (at > tr.limit || access_std(vcpu, ctxt, tr.base + BigInt(at), word, false) !== X86EMUL_CONTINUE) return false;
+  return (((word[0]! | (word[1]! << 8)) >>> (port & 7)) & ((1 << size) - 1)) === 0;
+}
 
 const xmm_offset = (reg: number): number => 160 + 16 * reg;
 /** FPU registers are in the processor while the vCPU's are loaded, which they are whenever an instruction is emulated. */
@@ -176,8 +219,24 @@ export function alloc_emulate_ctxt(of: () => kvm_vcpu): x86_emulate_ctxt {
     read_gpr: (reg) => kvm_register_read(of(), reg),
     write_gpr: (reg, value) => { kvm_register_write(of(), reg, value); },
     get_segment: (seg) => kvm_x86.get_segment(of(), seg),
+    set_segment: (seg, value) => { kvm_x86.set_segment(of(), seg, value); },
+    get_dt: (which) => kvm_x86.get_dt(of(), which),
+    set_dt: (which, base, limit) => { kvm_x86.set_dt(of(), which, base, limit); },
     get_segment_base: (seg) => kvm_x86.get_segment_base(of(), seg),
-    get_cr: (cr) => (cr === 0 ? kvm_read_cr0(of()) : cr === 2 ? of().arch.cr2 : cr === 3 ? kvm_read_cr3(of()) : kvm_read_cr4(of())),
+    set_cr: (cr, value) => set_cr(of(), cr, value),
+    get_dr: (dr) => kvm_get_dr(of(), dr),
+    set_dr: (dr, value) => kvm_set_dr(of(), dr, value),
+    get_msr: (index) => (kvm_msr_allowed(of().kvm, index, false) ? kvm_x86.get_msr(of(), index, false) : undefined),
+    set_msr: (index, value) => (kvm_msr_allowed(of().kvm, index, true) ? kvm_x86.set_msr(of(), index, value, false) : 1),
+    get_cpuid: (leaf, index) => ((of().arch.msr_misc_features_enables & 1n) !== 0n && kvm_x86.get_cpl(of()) !== 0 ? undefined : kvm_cpuid(of(), leaf, index)),
+    guest_is_amd: () => guest_cpuid_is_amd(of()),
+    halt: () => { of().arch.halt_request = true; },
+    invlpg: () => { kvm_x86.flush_tlb_current(of()); },
+    set_nmi_mask: (masked) => { kvm_x86.set_nmi_mask(of(), masked); },
+    fninit: () => { fpu().setUint16(0, 0x37f, true); fpu().setUint16(2, 0, true); fpu().setUint8(4, 0); },
+    read_std: (ctxt, linear, data) => access_std(of(), ctxt, linear, data, false),
+    write_std: (ctxt, linear, data) => access_std(of(), ctxt, linear, data, true),
+    get_cr: (cr) => (cr === 8 ? kvm_get_cr8(of()) : cr === 0 ? kvm_read_cr0(of()) : cr === 2 ? of().arch.cr2 : cr === 3 ? kvm_read_cr3(of()) : kvm_read_cr4(of())),
     cpl: () => kvm_x86.get_cpl(of()),
     fetch: (ctxt, linear, bytes) => fetch_code(of(), ctxt, linear, bytes),
     read_emulated: (ctxt, linear, data, at, bytes) => emulator_read_write(of(), ctxt, linear, data, at, bytes, false),
@@ -185,8 +244,7 @@ export function alloc_emulate_ctxt(of: () => kvm_vcpu): x86_emulate_ctxt {
     cmpxchg_emulated: (ctxt, linear, old, value, bytes) => cmpxchg_emulated(of(), ctxt, linear, old, value, bytes),
     pio_in_emulated: (_ctxt, size, port, data, count) => emulator_pio_in(of(), size, port, data, count),
     pio_out_emulated: (_ctxt, size, port, data, count) => emulator_pio_out(of(), size, port, data, count),
-    // The processor checked IOPL and the TSS before it exited.
-    io_allowed: () => true,
+    io_allowed: (ctxt, port, size) => emulator_io_permitted(of(), ctxt, port, size),
     read_xmm: (reg) => [fpu().getBigUint64(xmm_offset(reg), true), fpu().getBigUint64(xmm_offset(reg) + 8, true)],
     write_xmm: (reg, low, high) => { fpu().setBigUint64(xmm_offset(reg), low, true); fpu().setBigUint64(xmm_offset(reg) + 8, high, true); },
     fpu_control: () => ({ fcw: fpu().getUint16(0, true), fsw: fpu().getUint16(2, true) }),
@@ -270,6 +328,43 @@ function inject_emulated_exception(vcpu: kvm_vcpu): void {
   else kvm_queue_exception(vcpu, e.vector);
 }
 
+/** kvm.force_emulation_prefix: UD2 and "kvm" before an instruction give it to the emulator. */
+const EMULATE_PREFIX = [0x0f, 0x0b, 0x6b, 0x76, 0x6d];
+const FEP_CLEAR_RFLAGS_RF = 2;
+export function handle_ud(vcpu: kvm_vcpu): number {
+  const forced = Number(module_param('kvm', 'force_emulation_prefix'));
+  if (forced === 0) return kvm_emulate_instruction(vcpu, EMULTYPE_TRAP_UD);
+  const bytes = new Uint8Array(EMULATE_PREFIX.length);
+  const ctxt = vcpu.arch.emulate_ctxt;
+  const read = access_std(vcpu, ctxt, kvm_get_linear_rip(vcpu), bytes, false) === X86EMUL_CONTINUE;
+  if (!read || bytes.some((byte, i) => byte !== EMULATE_PREFIX[i])) return kvm_emulate_instruction(vcpu, EMULTYPE_TRAP_UD);
+  if ((forced & FEP_CLEAR_RFLAGS_RF) !== 0) kvm_set_rflags(vcpu, kvm_get_rflags(vcpu) & ~0x10000);
+  kvm_x86.set_rip(vcpu, kvm_x86.get_rip(vcpu) + BigInt(EMULATE_PREFIX.length));
+  return kvm_emulate_instruction(vcpu, EMULTYPE_TRAP_UD_FORCED);
+}
+
+/** A hardware task switch. 1, or 0 where the new task cannot be reached. */
+export function kvm_task_switch(vcpu: kvm_vcpu, selector: number, vector: number, reason: number, error: number | undefined): number {
+  const ctxt = vcpu.arch.emulate_ctxt;
+  init_emulate_ctxt(vcpu);
+  ctxt._eip = ctxt.eip;
+  ctxt.row = undefined;
+  ctxt.mem_read.pos = ctxt.mem_read.end = 0;
+  const rc = emulator_task_switch(ctxt, selector, vector, reason, error);
+  if (vcpu.mmio_needed || (rc !== X86EMUL_CONTINUE && rc !== X86EMUL_PROPAGATE_FAULT)) {
+    vcpu.mmio_needed = false;
+    vcpu.run.exit_reason = KVM_EXIT_INTERNAL_ERROR;
+    vcpu.run.internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
+    vcpu.run.internal.ndata = 0;
+    return 0;
+  }
+  writeback_registers(ctxt);
+  kvm_x86.set_rip(vcpu, ctxt._eip);
+  kvm_set_rflags(vcpu, ctxt.eflags);
+  if (rc === X86EMUL_PROPAGATE_FAULT) inject_emulated_exception(vcpu);
+  return 1;
+}
+
 export const kvm_emulate_instruction = (vcpu: kvm_vcpu, type: number): number => x86_emulate_instruction(vcpu, type);
 
 /** Emulates the instruction at the guest's RIP. 1: on with the guest; 0: to user space. */
@@ -280,7 +375,7 @@ export function x86_emulate_instruction(vcpu: kvm_vcpu, type: number): number {
     init_emulate_ctxt(vcpu);
     vcpu.stat.insn_emulation++;
     if (x86_decode_insn(ctxt, (type & EMULTYPE_TRAP_UD) !== 0) !== EMULATION_OK) {
-      if ((type & EMULTYPE_TRAP_UD) !== 0) {
+      if ((type & (EMULTYPE_TRAP_UD | EMULTYPE_TRAP_UD_FORCED)) !== 0) {
         kvm_queue_exception(vcpu, UD_VECTOR);
         return 1;
       }

@@ -5,7 +5,7 @@
  */
 import { type entry, movbe_load, movbe_store, opcode_table, twobyte_table } from './opcode-table.ts';
 import {
-  Acc, BitOp, ByteOp, CL, DI, DX, EmulateOnUD, Imm, Imm16, Imm64, ImmByte, ImmUByte, MOffs, Mem, Mem16, Mem32, Mem8, MemDouble, ModRM, NearBranch, No64, One, Op3264, OpReg, Reg, SI, Sse, Stack,
+  Acc, BitOp, ByteOp, CL, DI, DX, EmulateOnUD, FarImm, Imm, Imm16, Imm64, ImmByte, ImmUByte, MOffs, Mem, Mem16, Mem32, Mem8, MemDouble, ModRM, NaturalOp, NearBranch, No64, One, Op3264, OpReg, Reg, SI, Sse, Stack,
 } from './opcode.ts';
 import { emulate_gp, linear, linearize, max_size } from './memory.ts';
 import { address_mask, fetch_register_operand, mask, reg_read } from './registers.ts';
@@ -130,7 +130,8 @@ function decode(ctxt: x86_emulate_ctxt, trapUd: boolean): number {
       ctxt.modrm = next(ctxt);
       if (ctxt.modrm < 0) return trouble;
       modrmRead = true;
-      at = at.rows[(ctxt.modrm >> 3) & 7];
+      // Group 7 and the like tell registers from memory, and then by the whole byte.
+      at = at.pick === 'group7' && ctxt.modrm >= 0xc0 ? at.registers[ctxt.modrm - 0xc0] ?? at.rows[(ctxt.modrm >> 3) & 7] : at.rows[(ctxt.modrm >> 3) & 7];
     }
     if (at === undefined) return X86EMUL_UNHANDLEABLE;
   }
@@ -141,8 +142,6 @@ function decode(ctxt: x86_emulate_ctxt, trapUd: boolean): number {
     ctxt.modrm = next(ctxt);
     if (ctxt.modrm < 0) return trouble;
   }
-  // The second word of group 7 with a memory operand or another register form is not a hypercall.
-  if (row.name === 'hypercall' && ctxt.modrm !== 0xc1 && ctxt.modrm !== 0xd9) return X86EMUL_UNHANDLEABLE;
   if (trapUd && !(flags & EmulateOnUD)) return X86EMUL_UNHANDLEABLE;
   if (mode === X86EMUL_MODE_PROT64) {
     if (flags & No64) return X86EMUL_UNHANDLEABLE;
@@ -150,6 +149,7 @@ function decode(ctxt: x86_emulate_ctxt, trapUd: boolean): number {
     else if (flags & NearBranch) ctxt.op_bytes = 8;
   }
   if (flags & Op3264) ctxt.op_bytes = ctxt.rex_prefix & 8 && mode === X86EMUL_MODE_PROT64 ? 8 : 4;
+  if (flags & NaturalOp) ctxt.op_bytes = mode === X86EMUL_MODE_PROT64 ? 8 : 4;
   if (flags & Sse) ctxt.op_bytes = 16;
   if (flags & ModRM) {
     const rc = decode_modrm(ctxt);
@@ -176,7 +176,7 @@ const PAIRS = [[3, 6], [3, 7], [5, 6], [5, 7], [6, -1], [7, -1], [5, -1], [3, -1
 
 function decode_modrm(ctxt: x86_emulate_ctxt): number {
   const { modrm, rex_prefix: rex, memop } = ctxt;
-  ctxt.modrm_mod = modrm >> 6;
+  ctxt.modrm_mod = ctxt.row!.flags & NaturalOp ? 3 : modrm >> 6;
   ctxt.modrm_reg = ((modrm >> 3) & 7) | (rex & 4 ? 8 : 0);
   ctxt.modrm_rm = (modrm & 7) | (rex & 1 ? 8 : 0);
   ctxt.modrm_seg = VCPU_SREG_DS;
@@ -317,6 +317,12 @@ function decode_operand(ctxt: x86_emulate_ctxt, operand: operand, kind: number):
       const low = next(ctxt, 4);
       const high = low < 0 ? -1 : next(ctxt, 4);
       return high < 0 ? trouble : setImmediateOperand(operand, (BigInt(high) << 32n) | BigInt(low), 8);
+    }
+    case FarImm: {
+      const offset = next(ctxt, bytes);
+      const selector = offset < 0 ? -1 : next(ctxt, 2);
+      operand.high = BigInt(Math.max(selector, 0));
+      return setImmediateOperand(operand, BigInt(Math.max(offset, 0)), bytes);
     }
     case One: return setImmediateOperand(operand, 1n, 1);
     case CL: return setImmediateOperand(operand, gpr(ctxt, VCPU_REGS_RCX) & 0xffn, 1);

@@ -93,6 +93,8 @@ export const em_movbe: Execute = (ctxt) => {
   ctxt.dst.val = turned;
   return X86EMUL_CONTINUE;
 };
+/** Registers alone are BSWAP's. */
+export const em_movbe_mem: Execute = (ctxt) => (ctxt.memop.type === OP_MEM ? em_movbe(ctxt) : emulate_ud(ctxt));
 export const em_bswap: Execute = (ctxt) => {
   ctxt.src.val = ctxt.dst.val;
   return em_movbe(ctxt);

@@ -3,7 +3,7 @@
  *
  * Linux: arch/x86/kvm/emulate.c (__linearize, segmented_read, segmented_write, writeback)
  */
-import { fetch_register_operand, mask, reg_read, rsp_increment, stack_bytes, write_register_operand } from './registers.ts';
+import { address_mask, fetch_register_operand, mask, reg_read, rsp_increment, stack_bytes, write_register_operand } from './registers.ts';
 import {
   DE_VECTOR, GP_VECTOR, OP_MEM, OP_MEM_STR, OP_REG, OP_XMM, SS_VECTOR, UD_VECTOR, VCPU_REGS_RSP, VCPU_SREG_CS, VCPU_SREG_FS, VCPU_SREG_SS,
   X86EMUL_CMPXCHG_FAILED, X86EMUL_CONTINUE, X86EMUL_MODE_PROT64, X86EMUL_MODE_REAL, X86EMUL_PROPAGATE_FAULT, X86EMUL_RETRY_INSTR,
@@ -97,6 +97,16 @@ export function segmented_read(ctxt: x86_emulate_ctxt, op: operand): number {
   op.val = loadLittle(ctxt.mem_read.data, at, Math.min(op.bytes, 8));
   if (op.bytes === 16) op.high = loadLittle(ctxt.mem_read.data, at + 8, 8);
   return X86EMUL_CONTINUE;
+}
+
+/** Another read of the instruction beside its operands: a selector behind an offset. The value is in `value_read`. */
+export let value_read = 0n;
+export function read_at(ctxt: x86_emulate_ctxt, seg: number, ea: bigint, bytes: number): number {
+  let rc = linearize(ctxt, seg, address_mask(ctxt, ea), bytes, false, false);
+  if (rc !== X86EMUL_CONTINUE) return rc;
+  rc = read_emulated(ctxt, linear, bytes);
+  if (rc === X86EMUL_CONTINUE) value_read = loadLittle(ctxt.mem_read.data, ctxt.mem_read.pos - bytes, bytes);
+  return rc;
 }
 
 function image(data: Uint8Array, bytes: number, low: bigint, high: bigint): void {

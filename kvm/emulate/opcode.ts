@@ -26,6 +26,7 @@ export const Mem8 = 16;        // ModRM.rm of one byte
 export const Mem16 = 17;
 export const Mem32 = 18;
 export const Sreg = 19;        // segment register by ModRM.reg
+export const FarImm = 21;       // offset and selector in the instruction
 export const MemDouble = 20;   // memory of twice the operand size
 
 // Flags.
@@ -55,6 +56,12 @@ export const BitOp = 1 << 14;
 export const NearBranch = 1 << 15;
 /** The destination register is sign-irrelevant and of operand size though the source is smaller: MOVZX. */
 export const DstFull = 1 << 17;
+/** Privilege level 0 only: #GP. */
+export const Priv = 1 << 18;
+/** Not in real mode nor virtual 8086 mode: #UD. */
+export const Prot = 1 << 19;
+/** The operand is as wide as the mode, whatever the prefixes say: control and debug registers. */
+export const NaturalOp = 1 << 20;
 
 export const op = (name: string, execute: (ctxt: x86_emulate_ctxt) => number, dst: number = None, src: number = None, flags = 0, src2: number = None): opcode => ({
   name, execute, dst, src, src2,

@@ -73,14 +73,34 @@ export class read_cache {
 }
 
 /** A segment register as the emulator needs it: attributes unpacked as in kvm_segment. */
-export interface emulated_segment { selector: number; base: bigint; limit: number; type: number; s: number; dpl: number; present: number; db: number; l: number; unusable: number }
+export interface emulated_segment { selector: number; base: bigint; limit: number; type: number; s: number; dpl: number; present: number; db: number; l: number; g: number; avl: number; unusable: number }
 
 export interface x86_emulate_ops {
   read_gpr(reg: number): bigint;
   write_gpr(reg: number, value: bigint): void;
+  /** The object is the same at each call. */
   get_segment(seg: number): emulated_segment;
+  set_segment(seg: number, value: emulated_segment): void;
+  get_dt(which: 'gdt' | 'idt'): { base: bigint; limit: number };
+  set_dt(which: 'gdt' | 'idt', base: bigint, limit: number): void;
   get_segment_base(seg: number): bigint;
   get_cr(cr: number): bigint;
+  /** Not 0: #GP. So of set_dr and set_msr; get_msr gives undefined. */
+  set_cr(cr: number, value: bigint): number;
+  get_dr(dr: number): bigint;
+  set_dr(dr: number, value: bigint): number;
+  get_msr(index: number): bigint | undefined;
+  set_msr(index: number, value: bigint): number;
+  /** undefined: #GP. */
+  get_cpuid(leaf: number, index: number): { eax: number; ebx: number; ecx: number; edx: number } | undefined;
+  guest_is_amd(): boolean;
+  halt(): void;
+  invlpg(address: bigint): void;
+  set_nmi_mask(masked: boolean): void;
+  fninit(): void;
+  /** RAM at a linear address with the processor's own rights: descriptor tables, task state. */
+  read_std(ctxt: x86_emulate_ctxt, linear: bigint, data: Uint8Array): number;
+  write_std(ctxt: x86_emulate_ctxt, linear: bigint, data: Uint8Array): number;
   cpl(): number;
   /** Instruction bytes at a linear address, into ctxt.fetch from its end on. */
   fetch(ctxt: x86_emulate_ctxt, linear: bigint, bytes: number): number;

@@ -14,7 +14,7 @@ import { type MaySleep, this_processor } from '../../kernel/exports.ts';
 import { guest_cpuid_has, kvm_cpuid, kvm_find_cpuid_entry } from '../cpuid.ts';
 import { kvm_get_cr8, kvm_set_cr0, kvm_set_cr3, kvm_set_cr4, kvm_set_cr8, kvm_set_xcr } from '../cr.ts';
 import { AC_VECTOR, BP_VECTOR, DB_VECTOR, MC_VECTOR, PF_VECTOR, UD_VECTOR } from '../emulate.ts';
-import { GUESTDBG_SINGLESTEP, GUESTDBG_USE_HW_BP, kvm_complete_insn_gp, kvm_inject_gp, kvm_queue_exception, kvm_queue_exception_e, kvm_queue_exception_p } from '../events.ts';
+import { GUESTDBG_SINGLESTEP, GUESTDBG_USE_HW_BP, kvm_clear_exception_queue, kvm_clear_interrupt_queue, kvm_complete_insn_gp, kvm_inject_gp, kvm_queue_exception, kvm_queue_exception_e, kvm_queue_exception_p } from '../events.ts';
 import { DR6_ACTIVE_LOW, kvm_get_dr, kvm_set_dr, kvm_skip_emulated_instruction } from '../guest-debug.ts';
 import { KVM_REQ_EVENT, type kvm_vcpu, kvm_get_linear_rip, kvm_make_request, kvm_read_cr0, kvm_register_read, kvm_register_write, kvm_x86, lapic_in_kernel } from '../kvm_host.ts';
 import { RET_PF_EMULATE, RET_PF_ERROR, handle_mmio_page_fault, kvm_tdp_page_fault } from '../mmu/tdp.ts';
@@ -22,15 +22,16 @@ import { kvm_emulate_rdmsr, kvm_emulate_wrmsr } from '../msr-exits.ts';
 import { kvm_fast_pio } from '../pio.ts';
 import { kvm_mmu_unprotect_gfn, kvm_shadow_page_fault } from '../mmu/shadow.ts';
 import { kvm_mmu_invlpg } from '../mmu/shadow-sync.ts';
-import { EMULTYPE_ALLOW_RETRY_PF, EMULTYPE_PF, EMULTYPE_TRAP_UD, kvm_emulate_instruction } from '../x86-emulate.ts';
+import { EMULTYPE_ALLOW_RETRY_PF, EMULTYPE_PF, handle_ud, kvm_emulate_instruction, kvm_task_switch } from '../x86-emulate.ts';
 import { kvm_emulate_hypercall as hypercall } from '../hypercall.ts';
 import { kvm_vcpu_has_events } from '../block.ts';
 import { kvm_fast_mmio, kvm_cpuid as kvm_cpuid_trace, kvm_cr, kvm_page_fault } from '../trace.ts';
+import { TASK_SWITCH_GATE } from '../emulate/task-switch.ts';
 import { internal_error } from './internal-error.ts';
 import { handle_rmode_exception } from './rmode.ts';
 
 const VALID = 0x8000_0000, TYPE = 0x700, VECTOR = 0xff, DELIVER_CODE = 0x800, UNBLOCK_NMI = 0x1000;
-const TYPE_NMI = 2 << 8, TYPE_HARD_EXCEPTION = 3 << 8, TYPE_PRIV_SW_EXCEPTION = 5 << 8;
+const TYPE_EXT_INTR = 0, TYPE_NMI = 2 << 8, TYPE_HARD_EXCEPTION = 3 << 8, TYPE_SOFT_INTR = 4 << 8, TYPE_SOFT_EXCEPTION = 6 << 8, TYPE_PRIV_SW_EXCEPTION = 5 << 8;
 const DR6_BS = 0x4000n;
 
 const qualification = (vcpu: kvm_vcpu): bigint => vcpu.vmx.hw.read64(F.EXIT_QUALIFICATION);
@@ -43,7 +44,7 @@ export function handle_exception_nmi(vcpu: kvm_vcpu): number {
   const info = vmx.exit_intr_info;
   const vector = info & VECTOR;
   if ((info & TYPE) === TYPE_NMI || ((info & TYPE) === TYPE_HARD_EXCEPTION && vector === MC_VECTOR)) return 1;   // taken with interrupts off already
-  if ((info & TYPE) === TYPE_HARD_EXCEPTION && vector === UD_VECTOR) return kvm_emulate_instruction(vcpu, EMULTYPE_TRAP_UD);
+  if ((info & TYPE) === TYPE_HARD_EXCEPTION && vector === UD_VECTOR) return handle_ud(vcpu);
   const error = (info & DELIVER_CODE) !== 0 ? hw.read32(F.VM_EXIT_INTR_ERROR_CODE) : 0;
   if ((vmx.idt_vectoring_info & VALID) !== 0 && vector !== PF_VECTOR) {
     return internal_error(vcpu, KVM_INTERNAL_ERROR_SIMUL_EX, [BigInt(vmx.idt_vectoring_info >>> 0), BigInt(info >>> 0), BigInt(error), BigInt(vcpu.arch.last_vmentry_cpu)]);
@@ -333,9 +334,30 @@ export function handle_invlpg(vcpu: kvm_vcpu): number {
 }
 export const handle_desc = (vcpu: kvm_vcpu): number => kvm_emulate_instruction(vcpu, 0);
 
-/** Hardware task switches of a guest are not performed: user space is told. */
+/** What a task gate was to deliver is delivered by the switch; instructions that switch are over, their length counted. */
 export function handle_task_switch(vcpu: kvm_vcpu): number {
-  return internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, []);
+  const { vmx, arch } = vcpu;
+  const info = vmx.idt_vectoring_info;
+  const delivering = (info & VALID) !== 0;
+  const type = info & TYPE;
+  const q = vmx.hw.read32(F.EXIT_QUALIFICATION);
+  const reason = q >>> 30;
+  let error: number | undefined;
+  if (reason === TASK_SWITCH_GATE && delivering) {
+    switch (type) {
+      case TYPE_NMI:
+        arch.nmi_injected = false;
+        kvm_x86.set_nmi_mask(vcpu, true);
+        break;
+      case TYPE_EXT_INTR: case TYPE_SOFT_INTR: kvm_clear_interrupt_queue(vcpu); break;
+      case TYPE_HARD_EXCEPTION: case TYPE_SOFT_EXCEPTION:
+        if (type === TYPE_HARD_EXCEPTION && (info & DELIVER_CODE) !== 0) error = vmx.hw.read32(F.IDT_VECTORING_ERROR_CODE);
+        kvm_clear_exception_queue(vcpu);
+        break;
+    }
+  }
+  if (!delivering || (type !== TYPE_HARD_EXCEPTION && type !== TYPE_EXT_INTR && type !== TYPE_NMI)) kvm_x86.skip_emulated_instruction(vcpu);
+  return kvm_task_switch(vcpu, q & 0xffff, delivering && type === TYPE_SOFT_INTR ? info & VECTOR : -1, reason, error);
 }
 
 /** An immediate exit was asked for; once. */

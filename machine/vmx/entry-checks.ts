@@ -127,7 +127,7 @@ function injectionIsValid(v: Vmcs): boolean {
   const restricted = (secondaryControls(v) & C.SECONDARY_EXEC_UNRESTRICTED_GUEST) === 0 || (v.read32(F.GUEST_CR0) & 1) !== 0;
   const withError = type === 3 && restricted && pushesError(vector);
   if (((info & INTR_INFO_DELIVER_CODE_MASK) !== 0) !== withError) return false;
-  if (withError && (v.read32(F.VM_ENTRY_EXCEPTION_ERROR_CODE) & ~0x7fff) !== 0) return false;
+  if (withError && (v.read32(F.VM_ENTRY_EXCEPTION_ERROR_CODE) & ~0xffff) !== 0) return false;
   if (type === 4 || type === 5 || type === 6) {
     const length = v.read32(F.VM_ENTRY_INSTRUCTION_LEN);
     if (length < 1 || length > 15) return false;
