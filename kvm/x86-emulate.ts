@@ -25,7 +25,7 @@ import {
 import { kvm_vcpu_gfn_to_memslot } from './memslots.ts';
 import { PFERR_FETCH_MASK, PFERR_WRITE_MASK, UNMAPPED_GVA, access_of_cpl, gva_to_gpa } from './mmu/mmu.ts';
 import { kvm_mmu_unprotect_gfn } from './mmu/shadow.ts';
-import { kvm_page_track_write } from './mmu/shadow-sync.ts';
+import { kvm_mmu_invlpg, kvm_page_track_write } from './mmu/shadow-sync.ts';
 import { kvm_emulate_insn, KVM_TRACE_MMIO_READ, KVM_TRACE_MMIO_READ_UNSATISFIED, KVM_TRACE_MMIO_WRITE, kvm_mmio, trace_kvm_emulate_insn } from './trace.ts';
 import { emulator_leave_smm } from './smm.ts';
 import { complete_emulated_pio, emulator_pio_in, emulator_pio_out } from './pio.ts';
@@ -231,7 +231,7 @@ export function alloc_emulate_ctxt(of: () => kvm_vcpu): x86_emulate_ctxt {
     get_cpuid: (leaf, index) => ((of().arch.msr_misc_features_enables & 1n) !== 0n && kvm_x86.get_cpl(of()) !== 0 ? undefined : kvm_cpuid(of(), leaf, index)),
     guest_is_amd: () => guest_cpuid_is_amd(of()),
     halt: () => { of().arch.halt_request = true; },
-    invlpg: () => { kvm_x86.flush_tlb_current(of()); },
+    invlpg: (address) => { kvm_mmu_invlpg(of(), address); },
     set_nmi_mask: (masked) => { kvm_x86.set_nmi_mask(of(), masked); },
     fninit: () => { fpu().setUint16(0, 0x37f, true); fpu().setUint16(2, 0, true); fpu().setUint8(4, 0); },
     read_std: (ctxt, linear, data) => access_std(of(), ctxt, linear, data, false),
