@@ -6,7 +6,7 @@
 import { KVM_X86_SHADOW_INT_STI } from '../../abi/kvm/index.ts';
 import { type Alu, add, condition, dec, doubleShift, inc, logic, shift, sub } from './arithmetic.ts';
 import { assign_eip, emulate_de, emulate_gp, emulate_ud, pop, popped, push } from './memory.ts';
-import { address_mask, assign_register, mask, reg_read, reg_write, register_address_increment, stack_bytes } from './registers.ts';
+import { address_mask, assign_register, mask, reg_read, reg_write, register_address_increment, rsp_increment, stack_bytes } from './registers.ts';
 import {
   AC, CF, DF, IF, IOPL, NT, OF, OP_IMM, OP_MEM, OP_MEM_STR, OP_NONE, OP_REG, RF, TF, VCPU_REGS_RAX, VCPU_REGS_RBP, VCPU_REGS_RBX, VCPU_REGS_RCX, VCPU_REGS_RDI,
   VCPU_REGS_RDX, VCPU_REGS_RSP, VM, X86EMUL_CONTINUE, X86EMUL_IO_NEEDED, X86EMUL_MODE_REAL, X86EMUL_MODE_VM86, X86EMUL_UNHANDLEABLE, ZF,
@@ -209,7 +209,14 @@ export const em_idiv: Execute = (ctxt) => quotient(ctxt, true);
 // ---------------------------------------------------------------- stack and branches
 
 export const em_push: Execute = (ctxt) => { ctxt.dst.type = OP_NONE; return push(ctxt, ctxt.src.val); };
-export const em_push_sreg = (seg: number): Execute => (ctxt) => push(ctxt, BigInt(ctxt.ops.get_segment(seg).selector));
+/** Of a 32-bit slot only the lower half is written. */
+export const em_push_sreg = (seg: number): Execute => (ctxt) => {
+  if (ctxt.op_bytes === 4) {
+    rsp_increment(ctxt, -2);
+    ctxt.op_bytes = 2;
+  }
+  return push(ctxt, BigInt(ctxt.ops.get_segment(seg).selector));
+};
 export const em_pop: Execute = (ctxt) => {
   const rc = pop(ctxt);
   if (rc === X86EMUL_CONTINUE) ctxt.dst.val = popped;
