@@ -7,7 +7,8 @@
  */
 import { type Outcome, deliverFault, kernelEvent, singleStepping, stepOne, takeEvents } from './cpu/interrupts.ts';
 import { resetMsrs } from './cpu/msrs.ts';
-import { CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_STOP, STATE, cpu_state } from './cpu/state.ts';
+import { stillWaits } from './cpu/privileged.ts';
+import { ACTIVITY_MWAIT, CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_STOP, STATE, cpu_state } from './cpu/state.ts';
 import { STOP_FAULT, type StopReason, elapsed } from './engine/stop.ts';
 import { LocalApic, type LapicHost } from './chips/lapic.ts';
 import { LAPIC_TIMER_PERIOD } from './board.ts';
@@ -128,7 +129,9 @@ export class Processor implements LapicHost {
     this.machine.startEngine();
     this.cpu.door = 'architectural';
     const outcome = this.runCode();
-    return outcome === 'shutdown' ? 'shutdown' : this.cpu.u32[STATE.activity >>> 2] !== 0 ? 'halted' : 'limit';
+    const activity = this.cpu.u32[STATE.activity >>> 2];
+    // In MWAIT it goes on when another processor writes: its turns must not end.
+    return outcome === 'shutdown' ? 'shutdown' : activity !== 0 && activity !== ACTIVITY_MWAIT ? 'halted' : 'limit';
   }
 
   /** One instruction; for stepOne(). */
@@ -142,6 +145,8 @@ export class Processor implements LapicHost {
       let cost = this.machine.costs.interruptDelivery;
       if (outcome === 'none') {
         cost = this.machine.costs.exception;
+        const activity = cpu.u32[STATE.activity >>> 2];
+        if (activity === ACTIVITY_MWAIT && stillWaits(cpu)) this.clock = this.limit;
         if (cpu.u32[STATE.activity >>> 2] !== 0) return 'none';
         outcome = singleStepping(cpu) ? stepOne(cpu, this.executeOne) : this.execute(this.limit - this.clock) === STOP_FAULT ? deliverFault(cpu) : 'none';
         if ((cpu.pending & EVENT_STOP) !== 0) {

@@ -50,7 +50,7 @@ const caches = [cache(1, 1, 8, 64), cache(2, 1, 8, 64), cache(3, 2, 4, 1024), ca
 /** Bytes of the XSAVE area: legacy region and header. */
 const XSAVE_SIZE = 576;
 
-/** The answer for a leaf and subleaf, on this processor as it stands (OSXSAVE and OSPKE follow CR4, APIC follows its MSR). */
+/** The answer for a leaf and subleaf, on this processor as it stands (OSXSAVE and OSPKE follow CR4, APIC and MONITOR follow their MSRs). */
 export function cpuidLeaf(cpu: CpuState, leaf: number, subleaf: number): CpuidResult {
   const topology = Math.max(0, 32 - Math.clz32(cpu.processors - 1));
   switch (leaf) {
@@ -58,8 +58,9 @@ export function cpuidLeaf(cpu: CpuState, leaf: number, subleaf: number): CpuidRe
     case 1: {
       const osxsave = cpu.u32[STATE.cr4 >>> 2]! & 0x4_0000 ? 1 << LEAF1_ECX.osxsave : 0;
       const apicOff = cpu.u32[STATE.apic_base >>> 2]! & 0x800 ? 0 : 1 << LEAF1_EDX.apic;
+      const monitorOff = cpu.u32[STATE.misc_enable >>> 2]! & 0x4_0000 ? 0 : 1 << LEAF1_ECX.monitor;
       const htt = cpu.processors > 1 ? 1 << 28 : 0;
-      return row(SIGNATURE, cpu.id << 24 | Math.max(1, 1 << topology) << 16 | 8 << 8, leaf1Ecx | osxsave, (leaf1Edx & ~apicOff) | htt);
+      return row(SIGNATURE, cpu.id << 24 | Math.max(1, 1 << topology) << 16 | 8 << 8, leaf1Ecx & ~monitorOff | osxsave, (leaf1Edx & ~apicOff) | htt);
     }
     case 2: return row(0x00fe_ff01, 0, 0, 0);
     case 4: return caches[subleaf] ?? row(0);

@@ -16,7 +16,7 @@ import { STOP_EXIT, STOP_FAULT, type StopReason } from '../engine/stop.ts';
 import { breakpointsArmed, instructionBreakpoint } from './debug.ts';
 import { type Event, enterHandler } from './idt.ts';
 import {
-  ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_SHUTDOWN, type CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SHADOW, EVENT_TRAP,
+  ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_MWAIT, ACTIVITY_SHUTDOWN, type CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SHADOW, EVENT_TRAP,
   SHADOW_MOV_SS, STATE, X86_EFLAGS_IF, X86_EFLAGS_RF, X86_EFLAGS_TF,
 } from './state.ts';
 
@@ -169,7 +169,8 @@ function handKind(kind: 'interrupt' | 'nmi'): Outcome {
 }
 
 function wake(cpu: CpuState): void {
-  if (cpu.u32[STATE.activity >>> 2] === ACTIVITY_HLT) cpu.u32[STATE.activity >>> 2] = ACTIVITY_ACTIVE;
+  const activity = cpu.u32[STATE.activity >>> 2];
+  if (activity === ACTIVITY_HLT || activity === ACTIVITY_MWAIT) cpu.u32[STATE.activity >>> 2] = ACTIVITY_ACTIVE;
 }
 
 /** True if the next instruction must run alone, by stepOne(): TF, RF, a pending trap, a shadow, breakpoints. */

@@ -7,12 +7,12 @@ import { charge } from '../engine/stop.ts';
 import { GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
 import { VM_EXIT, type VmExit } from './hooks.ts';
 import { loadFlags } from './iret.ts';
-import { explicit, isCanonical, linearAddress, readLinear, toLinear } from './memory.ts';
+import { explicit, isCanonical, linearAddress, readLinear, toLinear, translate } from './memory.ts';
 import { readTsc } from './msrs.ts';
 import type { Insn } from './opcode-row.ts';
 import { effectiveAddress, moveStack, operandAddress, peekStack, push, setGpr32, writeGpr } from './operands.ts';
 import {
-  ACTIVITY_HLT, type CpuState, EVENT_SHADOW, MODE_32, MODE_64, MODE_LONG, MODE_PROTECTED, MODE_SIZE, MODE_VM86, RAX, RCX, RDX, SHADOW_STI, STATE, X86_CR4_PCE, X86_CR4_PCIDE, X86_CR4_TSD,
+  ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_MWAIT, type CpuState, EVENT_INTERRUPT, EVENT_SHADOW, MODE_32, MODE_64, MODE_LONG, MODE_PROTECTED, MODE_SIZE, MODE_VM86, RAX, RCX, RDX, SHADOW_STI, STATE, X86_CR4_PCE, X86_CR4_PCIDE, X86_CR4_TSD,
   X86_EFLAGS_AC, X86_EFLAGS_ARITHMETIC, X86_EFLAGS_CF, X86_EFLAGS_IF, X86_EFLAGS_IOPL, X86_EFLAGS_RF, X86_EFLAGS_VM, updateMode,
 } from './state.ts';
 
@@ -113,19 +113,47 @@ export function pause(cpu: CpuState, insn: Insn): VmExit | undefined {
   return undefined;
 }
 
-/** The range is probed as a read; nothing watches it, so MWAIT is free to go on at once and does. */
+/** MISC_ENABLE can take both instructions away. */
+function requireMonitor(cpu: CpuState): void {
+  if (cpu.cpl !== 0 || !(cpu.u32[STATE.misc_enable >>> 2]! & 0x4_0000)) raise(cpu, UD_VECTOR);
+}
+
+/** Arms the monitor with the 64 bytes around DS:rAX. */
 export function monitor(cpu: CpuState, insn: Insn): VmExit | undefined {
-  if (cpu.cpl !== 0) raise(cpu, UD_VECTOR);
+  requireMonitor(cpu);
   if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_MONITOR, 0n)) return VM_EXIT;
   if (cpu.gpr32[2 * RCX]! !== 0) raise(cpu, GP_VECTOR);
   const mask = insn.addrSize === 8 ? (1n << 64n) - 1n : insn.addrSize === 4 ? 0xffff_ffffn : 0xffffn;
-  readLinear(cpu, linearAddress(cpu, insn.seg < 0 ? 3 : insn.seg, cpu.gpr[RAX]! & mask, 1), 1, explicit(cpu));
+  const linear = linearAddress(cpu, insn.seg < 0 ? 3 : insn.seg, cpu.gpr[RAX]! & mask, 1);
+  readLinear(cpu, linear, 1, explicit(cpu));
+  const physical = translate(cpu, linear, explicit(cpu));
+  if (physical < cpu.ramSize) cpu.monitor.arm(cpu.mem.u32, cpu.ram + physical);
+  else cpu.monitor.disarm();
   return undefined;
 }
+
+/** Waits for a change of the armed line, an interrupt or an NMI; without an armed line it is a NOP. */
 export function mwait(cpu: CpuState, insn: Insn): VmExit | undefined {
-  if (cpu.cpl !== 0) raise(cpu, UD_VECTOR);
+  requireMonitor(cpu);
   if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_MWAIT, 0n)) return VM_EXIT;
-  if (cpu.gpr32[2 * RCX]! > 1) raise(cpu, GP_VECTOR);
+  const extensions = cpu.gpr32[2 * RCX]!;
+  if (extensions > 1) raise(cpu, GP_VECTOR);
+  cpu.monitor.breaksOnMasked = extensions === 1;
+  cpu.u32[STATE.activity >>> 2] = ACTIVITY_MWAIT;
+  if (!stillWaits(cpu)) return undefined;
+  cpu.engine.stopSoon(cpu);
+  return undefined;
+}
+
+/** Is the processor, which is in MWAIT, to stay there? It is active afterwards if not. */
+export function stillWaits(cpu: CpuState): boolean {
+  const { monitor: armed } = cpu;
+  const waits = armed.holds(cpu.mem.u32) && !(armed.breaksOnMasked && cpu.pending & EVENT_INTERRUPT);
+  if (!waits) {
+    armed.disarm();
+    cpu.u32[STATE.activity >>> 2] = ACTIVITY_ACTIVE;
+  }
+  return waits;
 }
 
 // ---------------------------------------------------------------- counters and random numbers

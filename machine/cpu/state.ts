@@ -10,6 +10,7 @@
 import { type Costs, costs } from '../costs.ts';
 import { type EngineHooks, type VmxHooks, noEngine } from './hooks.ts';
 import { type Mem, type Of, array, flat, struct, u16, u32, u64, u8, s32, windowOf } from '../../abi/struct.ts';
+import { Monitor } from './monitor.ts';
 import { engine_state } from '../engine/engine-state.ts';
 import { SimdArea } from './simd-call.ts';
 
@@ -114,6 +115,8 @@ export const EVENT_INTERRUPT_WINDOW = 1 << 8;
 
 export const SHADOW_STI = 1, SHADOW_MOV_SS = 2;
 export const ACTIVITY_ACTIVE = 0, ACTIVITY_HLT = 1, ACTIVITY_SHUTDOWN = 2, ACTIVITY_WAIT_SIPI = 3;
+/** In MWAIT: no activity state of VMX, where it counts as active. */
+export const ACTIVITY_MWAIT = 4;
 
 // ---------------------------------------------------------------- the processor as exec functions see it
 
@@ -165,6 +168,8 @@ export class CpuState {
   debugHits = 0;
   /** The instruction in progress was a software interrupt, which takes no single-step trap: its handler starts without TF. */
   steppedInto = false;
+  /** What MONITOR has armed. */
+  readonly monitor = new Monitor();
   /** The instruction in progress, or the one that has just failed, is an IRET that let NMIs in. */
   nmiUnblocked = false;
   /** What CPUID tells of the machine around the core. */

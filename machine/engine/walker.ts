@@ -246,11 +246,12 @@ function fill(c: Code, layout: MemoryLayout, guest: Func, ept: Func): void {
   // Known already: a device, or a page that holds code.
   giveUpIf(c.eq(c.or(c.load64(c.get(entry)), c.const(1)), c.or(c.get(tag), c.const(1))));
   // A global translation of another address space: perhaps of this page.
-  const globals = c.keep32(c.load32_8u(slotOf(c, cpu, entry), GLOBALS_OF));
-  giveUpIf(c.and32(c.eq32(c.get(globals), c.load32(c.get(cpu), ENGINE.globals)), c.eqz(c.shru(c.xor(c.load64(c.get(entry)), c.get(tag)), c.const(12)))));
+  const slots = c.keep32(slotOf(c, cpu, entry));
+  const globals = c.keep32(c.load32(c.get(cpu), ENGINE.globals));
+  giveUpIf(c.and32(c.eq32(c.load32_8u(c.get(slots), GLOBALS_OF), c.get(globals)), c.eqz(c.shru(c.xor(c.load64(c.get(entry)), c.get(tag)), c.const(12)))));
   const physical = c.keep64(c.get(linear));
-  c.store32(c.get(cpu), c.const32(12), ENGINE.leaf);
-  c.if(c.lts32(c.wrap(c.load64(c.get(cpu), STATE.cr0)), c.const32(0)), () => c.set(physical, c.call64(guest, c.get(cpu), c.get(linear), c.get(write))));
+  c.if(c.lts32(c.wrap(c.load64(c.get(cpu), STATE.cr0)), c.const32(0)), () => c.set(physical, c.call64(guest, c.get(cpu), c.get(linear), c.get(write))),
+    () => c.store32(c.get(cpu), c.const32(12), ENGINE.leaf));
   giveUpIf(c.eq(c.get(physical), c.const(-1)));
   c.if(c.ne(c.load64(c.get(cpu), STATE.ept_pointer), c.const(0)),
     () => c.set(physical, c.call64(ept, c.get(cpu), c.get(physical), c.select(c.const32(EPT_WRITE), c.const32(EPT_READ), c.get(write)))));
@@ -258,18 +259,19 @@ function fill(c: Code, layout: MemoryLayout, guest: Func, ept: Func): void {
   const page = c.keep32(c.wrap(c.shru(c.get(physical), c.const(12))));
   giveUpIf(c.and32(c.get(write), c.load32_8u(c.get(page), layout.codePages)));
   // What stood there is no longer to be found among the recent pages.
-  const slot = c.keep32(c.load32_8u(slotOf(c, cpu, entry)));
+  const slot = c.keep32(c.load32_8u(c.get(slots)));
   c.if(c.get(slot), () => {
     c.if(c.eq32(c.get(slot), c.const32(SLOTS_MANY)), () => emitForget(c, cpu), () => {
       const i = c.keep32(c.add32(c.get(cpu), c.mul32(c.sub32(c.get(slot), c.const32(1)), c.const32(RECENT_BYTES))));
       c.if(c.eq(c.load64(c.get(i), ENGINE.recent + RECENT_PAGE), c.and(c.load64(c.get(entry)), c.const(-4096))),
         () => c.store64(c.get(i), c.const(RECENT_NONE), ENGINE.recent + RECENT_PAGE));
     });
-    c.store32_8(slotOf(c, cpu, entry), c.const32(0));
+    c.store32_8(c.get(slots), c.const32(0));
   });
-  c.store32_8(slotOf(c, cpu, entry), c.load32(c.get(cpu), ENGINE.leaf), SHIFT_OF);
-  c.store32(c.get(cpu), c.or32(c.load32(c.get(cpu), ENGINE.leaves), c.load32(c.get(cpu), ENGINE.leaf)), ENGINE.leaves);
-  c.store32_8(slotOf(c, cpu, entry), c.select(c.load32(c.get(cpu), ENGINE.globals), c.const32(0), c.and32(c.load32(c.get(cpu), ENGINE.leaf), c.const32(LEAF_GLOBAL))), GLOBALS_OF);
+  const leaf = c.keep32(c.load32(c.get(cpu), ENGINE.leaf));
+  c.if(c.ne32(c.get(leaf), c.const32(12)), () => c.store32(c.get(cpu), c.or32(c.load32(c.get(cpu), ENGINE.leaves), c.get(leaf)), ENGINE.leaves));
+  c.store32_8(c.get(slots), c.get(leaf), SHIFT_OF);
+  c.store32_8(c.get(slots), c.select(c.get(globals), c.const32(0), c.gtu32(c.get(leaf), c.const32(LEAF_GLOBAL - 1))), GLOBALS_OF);
   c.store64(c.get(entry), c.get(tag));
   const host = c.keep32(c.add32(c.wrap(c.get(physical)), c.const32(layout.ramBase)));
   c.store32(c.get(entry), c.sub32(c.get(host), c.wrap(c.get(linear))), 8);

@@ -108,7 +108,8 @@ function saveExecution(vmx: Vmx, u32: Uint32Array, word: number): void {
   const entry = u32[word + V.entryControls]!;
   u32[word + V.entryControls] = (w[W.efer]! & 0x400) !== 0 ? entry | C.VM_ENTRY_IA32E_MODE : entry & ~C.VM_ENTRY_IA32E_MODE;
   u32[word + V.interruptibility] = w[W.shadow]! | (w[W.nmiBlocked] !== 0 ? GUEST_INTR_STATE_NMI : 0);
-  u32[word + V.activity] = w[W.activity]!;
+  // MWAIT's is none of the architectural states: a guest in it is active.
+  u32[word + V.activity] = w[W.activity]! & 3;
   u32[word + V.pendingDebug] = (w[W.shadow]! & SHADOW_MOV_SS) !== 0 ? pendingDebug(vmx) : 0;
   u32[word + V.pendingDebug + 1] = 0;
   if ((u32[word + V.exitControls]! & C.VM_EXIT_SAVE_VMX_PREEMPTION_TIMER) !== 0) {

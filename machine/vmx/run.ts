@@ -10,9 +10,10 @@ import { DB_VECTOR, Fault, NO_ERROR } from '../cpu/exceptions.ts';
 import { INTR_TYPE_EXT_INTR, INTR_TYPE_HARD_EXCEPTION, INTR_TYPE_NMI_INTR } from '../cpu/hooks.ts';
 import { type Outcome, deliver, deliverException, deliverFault, singleStepping, stepOne, takeEvents } from '../cpu/interrupts.ts';
 import {
-  ACTIVITY_ACTIVE, ACTIVITY_HLT, type CpuState, EVENT_INTERRUPT_WINDOW, EVENT_MTF, EVENT_NMI, EVENT_NMI_WINDOW, SHADOW_MOV_SS, STATE,
+  ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_MWAIT, type CpuState, EVENT_INTERRUPT_WINDOW, EVENT_MTF, EVENT_NMI, EVENT_NMI_WINDOW, SHADOW_MOV_SS, STATE,
   X86_EFLAGS_IF,
 } from '../cpu/state.ts';
+import { stillWaits } from '../cpu/privileged.ts';
 import { STOP_EXIT, STOP_FAULT } from '../engine/stop.ts';
 import type { Vmx } from './vmx.ts';
 
@@ -48,7 +49,8 @@ export function runGuest(vmx: Vmx): boolean {
     if (cpu.pending !== 0 && lookAtEvents(vmx)) return true;
     if (p.clock >= p.limit) return false;
     const until = Math.min(p.limit, vmx.preemptionDeadline);
-    if (cpu.u32[ACTIVITY] !== ACTIVITY_ACTIVE) {
+    const activity = cpu.u32[ACTIVITY];
+    if (activity !== ACTIVITY_ACTIVE && (activity !== ACTIVITY_MWAIT || stillWaits(cpu))) {
       p.clock = until;
       continue;
     }
@@ -132,5 +134,5 @@ function inject(vmx: Vmx): boolean {
 }
 
 function wake(cpu: CpuState): void {
-  if (cpu.u32[ACTIVITY] === ACTIVITY_HLT) cpu.u32[ACTIVITY] = ACTIVITY_ACTIVE;
+  if (cpu.u32[ACTIVITY] === ACTIVITY_HLT || cpu.u32[ACTIVITY] === ACTIVITY_MWAIT) cpu.u32[ACTIVITY] = ACTIVITY_ACTIVE;
 }
