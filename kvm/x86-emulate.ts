@@ -16,7 +16,7 @@ import {
 import { kvm_inject_page_fault, kvm_queue_exception, kvm_queue_exception_e } from './events.ts';
 import { kvm_cpuid, guest_cpuid_is_amd } from './cpuid.ts';
 import { kvm_get_cr8, kvm_set_cr0, kvm_set_cr3, kvm_set_cr4, kvm_set_cr8 } from './cr.ts';
-import { kvm_msr_allowed } from './msr-filter.ts';
+import { emulator_get_msr, emulator_set_msr } from './msr-exits.ts';
 import { kvm_get_dr, kvm_get_rflags, kvm_set_dr, kvm_set_rflags, kvm_vcpu_do_singlestep } from './guest-debug.ts';
 import { kvm_vcpu_read_guest, kvm_vcpu_write_guest, gfn_of } from './guest-memory.ts';
 import {
@@ -226,8 +226,9 @@ export function alloc_emulate_ctxt(of: () => kvm_vcpu): x86_emulate_ctxt {
     set_cr: (cr, value) => set_cr(of(), cr, value),
     get_dr: (dr) => kvm_get_dr(of(), dr),
     set_dr: (dr, value) => kvm_set_dr(of(), dr, value),
-    get_msr: (index) => (kvm_msr_allowed(of().kvm, index, false) ? kvm_x86.get_msr(of(), index, false) : undefined),
-    set_msr: (index, value) => (kvm_msr_allowed(of().kvm, index, true) ? kvm_x86.set_msr(of(), index, value, false) : 1),
+    get_msr: (index) => kvm_x86.get_msr(of(), index, false),
+    rdmsr: (ctxt, index) => emulator_get_msr(of(), ctxt, index),
+    wrmsr: (_ctxt, index, value) => emulator_set_msr(of(), index, value),
     get_cpuid: (leaf, index) => ((of().arch.msr_misc_features_enables & 1n) !== 0n && kvm_x86.get_cpl(of()) !== 0 ? undefined : kvm_cpuid(of(), leaf, index)),
     guest_is_amd: () => guest_cpuid_is_amd(of()),
     halt: () => { of().arch.halt_request = true; },
@@ -386,6 +387,12 @@ export function x86_emulate_instruction(vcpu: kvm_vcpu, type: number): number {
       return handle_emulation_failure(vcpu, type);
     }
     if (kvm_emulate_insn.enabled) trace_kvm_emulate_insn(vcpu, false);
+  }
+  if ((type & EMULTYPE_SKIP) !== 0) {
+    kvm_x86.set_rip(vcpu, ctxt._eip);
+    kvm_set_rflags(vcpu, ctxt.eflags & ~0x10000);
+    kvm_x86.set_interrupt_shadow(vcpu, 0);
+    return 1;
   }
   if (arch.emulate_regs_need_sync_from_vcpu) {
     arch.emulate_regs_need_sync_from_vcpu = false;

@@ -128,10 +128,13 @@ function to_edx_eax(ctxt: x86_emulate_ctxt, value: bigint): number {
   return X86EMUL_CONTINUE;
 }
 const ecx = (ctxt: x86_emulate_ctxt): number => Number(reg_read(ctxt, VCPU_REGS_RCX) & 0xffff_ffffn);
-export const em_wrmsr: Execute = (ctxt) => (ctxt.ops.set_msr(ecx(ctxt), edx_eax(ctxt)) === 0 ? X86EMUL_CONTINUE : emulate_gp(ctxt, 0));
+export const em_wrmsr: Execute = (ctxt) => {
+  const rc = ctxt.ops.wrmsr(ctxt, ecx(ctxt), edx_eax(ctxt));
+  return rc === X86EMUL_UNHANDLEABLE ? emulate_gp(ctxt, 0) : rc;
+};
 export const em_rdmsr: Execute = (ctxt) => {
-  const value = ctxt.ops.get_msr(ecx(ctxt));
-  return value === undefined ? emulate_gp(ctxt, 0) : to_edx_eax(ctxt, value);
+  const rc = ctxt.ops.rdmsr(ctxt, ecx(ctxt));
+  return rc === X86EMUL_UNHANDLEABLE ? emulate_gp(ctxt, 0) : rc === X86EMUL_CONTINUE ? to_edx_eax(ctxt, ctxt.msr) : rc;
 };
 export const em_rdtsc: Execute = (ctxt) => {
   if ((ctxt.ops.get_cr(4) & CR4_TSD) !== 0n && ctxt.ops.cpl() > 0) return emulate_gp(ctxt, 0);

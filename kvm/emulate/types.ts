@@ -90,7 +90,9 @@ export interface x86_emulate_ops {
   get_dr(dr: number): bigint;
   set_dr(dr: number, value: bigint): number;
   get_msr(index: number): bigint | undefined;
-  set_msr(index: number, value: bigint): number;
+  /** RDMSR and WRMSR of the guest, which user space may answer: the value in ctxt.msr; X86EMUL_UNHANDLEABLE: #GP. */
+  rdmsr(ctxt: x86_emulate_ctxt, index: number): number;
+  wrmsr(ctxt: x86_emulate_ctxt, index: number, value: bigint): number;
   /** undefined: #GP. */
   get_cpuid(leaf: number, index: number): { eax: number; ebx: number; ecx: number; edx: number } | undefined;
   guest_is_amd(): boolean;
@@ -145,6 +147,8 @@ export class x86_emulate_ctxt {
   readonly exception: x86_exception = { vector: 0, error_code_valid: false, error_code: 0, address: 0n };
   /** Interrupt shadow the instruction leaves: KVM_X86_SHADOW_INT_*. */
   interruptibility = 0;
+  /** What RDMSR read. */
+  msr = 0n;
   // Decoding.
   readonly fetched = new Uint8Array(16);
   fetch_ptr = 0;

@@ -12,6 +12,7 @@ import type { MaySleep } from '../../kernel/exports.ts';
 import type { kvm_vcpu } from '../kvm_host.ts';
 import { internal_error } from './internal-error.ts';
 import { handle_invalid_guest_state } from './rmode.ts';
+import { kvm_emulate_halt_noskip } from './exit-handlers.ts';
 import { type ExitHandler, kvm_vmx_exit_handlers } from './exits-table.ts';
 
 const INTR_INFO_VALID = 0x8000_0000;
@@ -28,7 +29,7 @@ export function vmx_handle_exit(vcpu: kvm_vcpu): number | MaySleep<number> {
   const { vmx, run } = vcpu;
   const { hw } = vmx;
   const reason = vmx.exit_reason;
-  if (vmx.emulation_required) return handle_invalid_guest_state(vcpu);
+  if (vmx.emulation_required) return handle_invalid_guest_state(vcpu, kvm_emulate_halt_noskip);
   if (vmx.fail || (reason & 0x8000_0000) !== 0) {
     run.exit_reason = KVM_EXIT_FAIL_ENTRY;
     run.fail_entry.hardware_entry_failure_reason = BigInt(vmx.fail ? hw.read32(F.VM_INSTRUCTION_ERROR) : reason >>> 0);

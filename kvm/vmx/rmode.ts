@@ -14,7 +14,7 @@ import { KVM_EXIT_INTERNAL_ERROR, KVM_INTERNAL_ERROR_EMULATION } from '../../abi
 import { MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE } from '../../abi/mman.ts';
 import * as F from '../../machine/vmx/fields.ts';
 import { copy_to_user, need_resched, signal_pending, current, vm_mmap, vm_munmap } from '../../kernel/exports.ts';
-import { kvm_read_guest_u32, kvm_vcpu_read_guest, kvm_vcpu_write_guest } from '../guest-memory.ts';
+import { kvm_read_guest_u32, kvm_vcpu_write_guest } from '../guest-memory.ts';
 import { KVM_USER_MEM_SLOTS, KVM_REQ_EVENT, type kvm, type kvm_vcpu, type segment, is_protmode, kvm_make_request, kvm_register_read, kvm_register_write, kvm_test_request, kvm_x86 } from '../kvm_host.ts';
 import { __kvm_set_memory_region } from '../memslots.ts';
 import { kvm_emulate_instruction } from '../x86-emulate.ts';
@@ -117,11 +117,12 @@ export const vmx_emulation_required = (vcpu: kvm_vcpu): boolean => {
 };
 
 /** Instructions one after the other, until the processor can go on or somebody else must act. */
-export function handle_invalid_guest_state(vcpu: kvm_vcpu): number {
+export function handle_invalid_guest_state(vcpu: kvm_vcpu, halt: (vcpu: kvm_vcpu) => number): number {
   for (let count = 0; count < 130; count++) {
     if (kvm_test_request(KVM_REQ_EVENT, vcpu) && count > 0) return 1;
     const r = kvm_emulate_instruction(vcpu, 0);
     if (r <= 0) return r;
+    if (vcpu.arch.halt_request) return halted(vcpu, halt);
     if (vcpu.vmx.rmode.vm86_active && vcpu.arch.exception.pending) {
       vcpu.run.exit_reason = KVM_EXIT_INTERNAL_ERROR;
       vcpu.run.internal.suberror = KVM_INTERNAL_ERROR_EMULATION;
@@ -134,19 +135,19 @@ export function handle_invalid_guest_state(vcpu: kvm_vcpu): number {
 }
 
 const GP_VECTOR = 13, SS_VECTOR = 12;
-const HLT = 0xf4;
-const opcode = new Uint8Array(1);
-const opcode_at_rip = (vcpu: kvm_vcpu): number =>
-  (kvm_vcpu_read_guest(vcpu, Number(kvm_x86.get_segment_base(vcpu, CS) + kvm_x86.get_rip(vcpu)), opcode) === 0 ? opcode[0]! : -1);
+/** The emulator met HLT. */
+function halted(vcpu: kvm_vcpu, halt: (vcpu: kvm_vcpu) => number): number {
+  vcpu.arch.halt_request = false;
+  return halt(vcpu);
+}
 
 /** Exceptions of virtual-8086 mode: what the mode itself refuses is emulated, all else is the guest's, by its vector table. */
 export function handle_rmode_exception(vcpu: kvm_vcpu, vector: number, error: number, queue: (vcpu: kvm_vcpu, vector: number) => void, halt: (vcpu: kvm_vcpu) => number): number {
-  if (vector === GP_VECTOR && opcode_at_rip(vcpu) === HLT) {
-    kvm_x86.set_rip(vcpu, (kvm_x86.get_rip(vcpu) + 1n) & 0xffffn);
-    return halt(vcpu);
-  }
   // INT n finds no entry in the processor's IDT, which the error code names.
-  if ((vector === GP_VECTOR || vector === SS_VECTOR) && (error === 0 || (error & 2) !== 0)) return kvm_emulate_instruction(vcpu, 0);
+  if ((vector === GP_VECTOR || vector === SS_VECTOR) && (error === 0 || (error & 2) !== 0)) {
+    const r = kvm_emulate_instruction(vcpu, 0);
+    return r > 0 && vcpu.arch.halt_request ? halted(vcpu, halt) : r;
+  }
   queue(vcpu, vector);
   return 1;
 }

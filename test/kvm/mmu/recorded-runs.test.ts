@@ -9,10 +9,8 @@ import { run } from '../../support/boot.ts';
 
 const { runs } = JSON.parse(readFileSync(new URL('../../golden/runs.json', import.meta.url), 'utf8')) as { runs: RecordedRun[] };
 const recorded = new Map(runs.map((r) => [r.id, r]));
-/** RDMSR of real mode is emulated where the processor cannot run it, and the emulator has none. */
-const LEFT_OUT = ['real.rdmsr_user'];
 /** What nobody recorded is compared with EPT; the processor's own features, and real mode's odd corners, are not. */
-const wanted = new Set(guests.filter(([id, mode, , about]) => !LEFT_OUT.includes(id) && (recorded.has(id) || (mode !== 'real16' && !about.includes('(host)')))).map(([id]) => id));
+const wanted = new Set(guests.filter(([id, mode, , about]) => (recorded.has(id) || (mode !== 'real16' && !about.includes('(host)')))).map(([id]) => id));
 
 function answersOf(parameters: string): Answers['runs'] {
   const answers: Answers = { cases: [], runs: [] };
