@@ -45,11 +45,8 @@ function testOptions({ values }: UnitTest, kernel: string): string[] {
   return ['-kernel', kernel, '-smp', values.get('smp') ?? '1', ...(args === '' ? [] : ['-append', args]), ...words(values.get('qemu_params') ?? '')];
 }
 
-/** qemu-lite's -cpu takes no list of features: every test runs on the whole processor there. */
-const ownModel = (options: readonly string[]): string[] => options.map((word, i) => (options[i - 1] === '-cpu' ? 'max' : word));
-
 const MACHINES: readonly Machine[] = [
-  { name: 'qemu-lite', argv: (test, kernel) => [process.execPath, join(root, 'cli', 'launch.mjs'), 'qemu-lite', ...common, '-accel', 'kvm,kernel-irqchip=on', ...ownModel(testOptions(test, kernel))] },
+  { name: 'qemu-lite', argv: (test, kernel) => [process.execPath, join(root, 'cli', 'launch.mjs'), 'qemu-lite', ...common, '-accel', 'kvm,kernel-irqchip=on', ...testOptions(test, kernel)] },
   { name: 'tcg', argv: (test, kernel) => ['qemu-system-x86_64', ...common, '-accel', 'tcg', ...testOptions(test, kernel).filter((word) => word !== '-enable-kvm')] },
 ];
 

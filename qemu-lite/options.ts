@@ -4,7 +4,7 @@
  *
  * A wrong option is an OptionError whose text is QEMU's own, without the program's name.
  */
-import { cpuModels } from './cpu-models.ts';
+import { cpuModels, parseCpu } from './cpu-models.ts';
 import { type PropertyReader, parseProperties, parseSize } from './option-values.ts';
 import { OptionError } from './option-error.ts';
 
@@ -157,8 +157,10 @@ function setName(config: Configuration, arg: string): void {
 function setCpu(config: Configuration, arg: string): void {
   const names = Object.keys(cpuModels);
   if (arg === 'help') config.answer = `Available CPUs:\n${names.map((name) => `  ${name.padEnd(10)} ${cpuModels[name]?.description}`).join('\n')}`;
-  else if (!names.includes(arg)) throw new OptionError(`unable to find CPU model '${arg}'`);
-  else config.cpu = arg;
+  else {
+    parseCpu(arg);
+    config.cpu = arg;
+  }
 }
 
 function addDevice(config: Configuration, arg: string): void {
@@ -189,7 +191,7 @@ export const options: readonly Option[] = [
   { name: 'version',    help: 'display version information and exit', apply: (c) => { c.answer = VERSION; } },
   { name: 'machine',    arg: '[type=]pc[,accel=kvm][,pit=on|off]', help: 'selects the machine', apply: setMachine },
   { name: 'M',          arg: '[type=]pc[,accel=kvm]', help: 'the same', apply: setMachine },
-  { name: 'cpu',        arg: 'MODEL', help: "processor the guest sees ('-cpu help' for a list)", apply: setCpu },
+  { name: 'cpu',        arg: 'MODEL[,+FEATURE][,-FEATURE][,PROPERTY=VALUE]', help: "processor the guest sees ('-cpu help' for a list)", apply: setCpu },
   { name: 'accel',      arg: '[accel=]kvm[,kernel-irqchip=on|off]', help: 'selects the accelerator: there is no other', apply: setAccel },
   { name: 'enable-kvm', help: 'the same as -accel kvm', apply: ignore },
   { name: 'smp',        arg: '[[cpus=]N][,sockets=N][,cores=N][,threads=N]', help: 'number of vCPUs, each a thread [default=1]', apply: setCpus },
