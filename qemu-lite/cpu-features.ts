@@ -38,7 +38,7 @@ const ALIASES: Readonly<Record<string, string>> = { sse3: 'pni', pclmuldq: 'pclm
 export const featureName = (text: string): string => { const name = text.replaceAll('_', '-'); return ALIASES[name] ?? name; };
 
 export interface Feature { readonly name: string; readonly word: FeatureWord; readonly bit: number }
-const byName = new Map(featureWords.flatMap((w) => Object.entries(w.names).map(([bit, name]): [string, Feature] => [name, { name, word: w, bit: Number(bit) }])));
+const byName: ReadonlyMap<string, Feature> = new Map(featureWords.flatMap((w) => Object.entries(w.names).map(([bit, name]): [string, Feature] => [name, { name, word: w, bit: Number(bit) }])));
 export const findFeature = (text: string): Feature | undefined => byName.get(featureName(text));
 
 /** "CPUID.07H:EBX.avx512f [bit 16]" */

@@ -67,7 +67,7 @@ interface Cpu extends CpuModel {
   readonly physBits?: number;
 }
 /** Accepted, and nothing to do: what they ask for is so. */
-const ACCEPTED = new Set(['check', 'migratable', 'host-phys-bits', 'l3-cache', 'pmu', 'kvm', 'host-cache-info', 'fill-mtrr-mask', 'full-cpuid-auto-level', 'tcg-cpuid']);
+const ACCEPTED: readonly string[] = ['check', 'migratable', 'host-phys-bits', 'l3-cache', 'pmu', 'kvm', 'host-cache-info', 'fill-mtrr-mask', 'full-cpuid-auto-level', 'tcg-cpuid'];
 
 /** MODEL[,+feature|-feature|feature=on|off|property=value…]. Throws OptionError with QEMU's words. */
 export function parseCpu(text: string): Cpu {
@@ -97,7 +97,7 @@ export function parseCpu(text: string): Cpu {
     else if (key === 'level') own.level = number();
     else if (key === 'phys-bits') own.physBits = number();
     else if (key === 'enforce') own.enforce = value !== 'off';
-    else if (!ACCEPTED.has(key)) throw new OptionError(`Property '${name}-x86_64-cpu.${key}' not found`);
+    else if (!ACCEPTED.includes(key)) throw new OptionError(`Property '${name}-x86_64-cpu.${key}' not found`);
   }
   return { ...model, enforce: false, ...own, requested, removed };
 }
