@@ -12,6 +12,8 @@ import { type Fetch, planRegion } from './region-plan.ts';
 
 /** Making a region takes as long as the cold tier needs for some 10,000 instructions. */
 const THRESHOLD = 2000;
+/** A region takes in what has been entered this fraction of the threshold's times: the rest is not worth compiling. */
+const WORTH = 32;
 /** Pages with regions that are written to wait longer each time, up to so many doublings. */
 const MAX_DOUBLINGS = 8;
 
@@ -44,10 +46,12 @@ export class HotTier {
     u32[at + HEAT_MODE / 4] = mode;
     u32[handler] = HANDLER_COUNT;
   }
-  private entered(record: number): boolean {
+  private isWarm(record: number): boolean {
     const { u32 } = this.ram.mem;
     const at = (record - RECORD_SIZE) >>> 2;
-    return record !== 0 && u32[at + HEAT_COUNT / 4] !== u32[at + HEAT_FIRST / 4];
+    if (record === 0) return false;
+    const first = u32[at + HEAT_FIRST / 4]!;
+    return first - u32[at + HEAT_COUNT / 4]! >= Math.max(first / WORTH, 1);
   }
 
   /** Page and mode of a watched block. */
@@ -61,7 +65,7 @@ export class HotTier {
     const { u32, u16 } = this.ram.mem;
     const original = u32[(record - RECORD_SIZE + HEAT_HANDLER) >>> 2]!;
     u32[(record + REC_HANDLER) >>> 2] = original;
-    const plan = planRegion(u16[(record + REC_START) >>> 1]!, code.fetch, (offset) => this.entered(code.block(offset)));
+    const plan = planRegion(u16[(record + REC_START) >>> 1]!, code.fetch, (offset) => this.isWarm(code.block(offset)));
     if (!plan) return undefined;
     const region = handlers.place(emitRegion(plan, original, wide, handlers.memoryPages));
     u32[(record + REC_HANDLER) >>> 2] = region;
