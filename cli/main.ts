@@ -28,6 +28,7 @@ async function run(): Promise<number> {
     case 'grade': return (await import('./grade.ts')).grade(rest);
     case 'golden': return (await import('./golden.ts')).golden(rest);
     case 'unit-tests': return (await import('./unit-tests.ts')).unitTests(rest);
+    case 'region': return (await import('./region.ts')).region(rest);
     case 'bench': return (await import('./bench.ts')).bench(rest);
   }
   const options = yargs(argv)

@@ -8,6 +8,7 @@
 import { S_IFDIR } from '../../abi/fcntl.ts';
 import { kernelVariable } from '../current.ts';
 import { d_drop, d_make_root } from './dcache.ts';
+import { engine_fops } from './engine-debugfs.ts';
 import { kernelFile, kernelMkdir, new_inode, simple_dir_operations, textFile } from './libfs.ts';
 import { get_anon_bdev } from './namespace.ts';
 import { tracefs_init } from './tracefs.ts';
@@ -28,7 +29,7 @@ function kernelTree(name: string, magic: number, fill: () => void = () => {}): {
   return { type, root: () => sb().s_root };
 }
 
-const debugfs = kernelTree('debugfs', 0x64626720);
+const debugfs = kernelTree('debugfs', 0x64626720, () => { debugfs_create_file('engine', 0o444, debugfs_create_dir('vitrine'), engine_fops); });
 const tracefs = kernelTree('tracefs', 0x74726163, () => tracefs_init());
 export const debugfs_type = debugfs.type;
 export const tracefs_type = tracefs.type;

@@ -69,8 +69,13 @@ export class CodeCache {
   onReset: () => void = () => {};
   /** Insns of exec records, by the number in the record. */
   insns: Insn[] = [];
+  /** Blocks translated so far and their instructions, and how often a page lost its blocks to a write. */
+  readonly translated = { blocks: 0, instructions: 0 };
+  invalidated = 0;
   /** Moves with each reset. */
   epoch = 0;
+  /** Blocks that are there, also those that a write made stale. */
+  get size(): number { return this.blocks.size; }
   /** For each page a bit for every 128 bytes that some block covers. */
   private readonly covered: Uint32Array;
   private readonly ram: Ram;
@@ -211,6 +216,7 @@ export class CodeCache {
 
   private pageWritten(page: number, from: number, to: number): void {
     if (!this.hit(page, from, to)) return;
+    this.invalidated++;
     const blocks = this.pages.get(page)!;
     for (const b of blocks) {
       b.valid = false;
@@ -253,6 +259,8 @@ export class CodeCache {
     this.fill(near ? HANDLER_END_NEAR : HANDLER_END, offset, offset);
     ram.mem.u64[(this.next - RECORD_SIZE + REC_IMM) >>> 3] = 0n;
     ram.mem.u32[(this.next - RECORD_SIZE + REC_LINK) >>> 2] = 0;
+    this.translated.blocks++;
+    this.translated.instructions += records;
     return { record, records: records + 1, start, end: offset, secondPage: second, valid: true, region: 0 };
   }
 

@@ -63,6 +63,9 @@ export const engine_state = struct('engine_state', {
   simd: array(u64, 12),
   /** The pages that regions reached last; see tlb.ts. */
   recent: array(u64, RECENT_SLOTS * RECENT_BYTES / 8),
+  /** How often regions were left, by EXIT_ numbers (counters.ts), and TLB misses walked in WebAssembly. */
+  region_exits: array(u64, 4),
+  fills: u64,
   /** Some of them are there. */
   recent_used: u32,
 }, { align: 64 });

@@ -29,6 +29,10 @@ const nothing = (row: Row): Shape => ({
 });
 
 export class Handlers {
+  /** Handlers made so far, their modules, and the bytes of those. */
+  count = 0;
+  modules = 0;
+  bytes = 0;
   readonly table: WebAssembly.Table;
   readonly memoryPages: number;
   private readonly imports: WebAssembly.ModuleImports;
@@ -74,7 +78,11 @@ export class Handlers {
 
   compile(): void {
     if (!this.module) return;
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(this.module.finish()), { e: this.imports });
+    const bytes = this.module.finish();
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
+    this.modules++;
+    this.bytes += bytes.length;
+    this.count += this.pending.length;
     if (this.next > this.table.length) this.table.grow(Math.max(this.next - this.table.length, 256));
     for (const i of this.pending) this.table.set(i, exports[`h${i}`] as () => number);
     this.pending.length = 0;

@@ -8,7 +8,7 @@ import type { Ram } from '../ram.ts';
 import { HANDLER_COUNT, type Handlers } from './handlers.ts';
 import { HEAT_COUNT, HEAT_FIRST, HEAT_HANDLER, HEAT_MODE, HEAT_PAGE, RECORD_SIZE, REC_HANDLER, REC_START } from './record.ts';
 import { emitRegion } from './region.ts';
-import { type Fetch, planRegion } from './region-plan.ts';
+import { type Fetch, type RegionPlan, planRegion } from './region-plan.ts';
 
 /** Making a region takes as long as the cold tier needs for some 10,000 instructions. */
 const THRESHOLD = 2000;
@@ -29,6 +29,11 @@ export class HotTier {
   threshold = THRESHOLD;
   /** Regions made so far. */
   regions = 0;
+  /** Their modules' bytes, and how many of them are gone again. */
+  bytes = 0;
+  dropped = 0;
+  /** For who wants to look at each region that is made. */
+  onRegion: ((page: number, plan: RegionPlan, module: Uint8Array<ArrayBuffer>) => void) | undefined;
   private readonly ram: Ram;
   private readonly rewritten = new Map<number, number>();
 
@@ -67,7 +72,10 @@ export class HotTier {
     u32[(record + REC_HANDLER) >>> 2] = original;
     const plan = planRegion(u16[(record + REC_START) >>> 1]!, code.fetch, (offset) => this.isWarm(code.block(offset)));
     if (!plan) return undefined;
-    const region = handlers.place(emitRegion(plan, original, wide, handlers.memoryPages));
+    const bytes = emitRegion(plan, original, wide, handlers.memoryPages);
+    const region = handlers.place(bytes);
+    this.bytes += bytes.length;
+    this.onRegion?.(this.key(record).page, plan, bytes);
     u32[(record + REC_HANDLER) >>> 2] = region;
     this.regions++;
     return { region, ranges: plan.ranges };
@@ -78,6 +86,7 @@ export class HotTier {
     const regions = new Set(blocks.map((b) => b.region));
     regions.delete(0);
     for (const r of regions) handlers.remove(r);
+    this.dropped += regions.size;
     if (page !== undefined && regions.size > 0) this.rewritten.set(page, Math.min((this.rewritten.get(page) ?? 0) + 1, MAX_DOUBLINGS));
   }
 }

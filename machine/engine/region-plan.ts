@@ -42,7 +42,14 @@ export interface Block {
   loop: Loop | undefined;
 }
 
-export interface RegionPlan { readonly entry: Block; readonly order: readonly Block[]; readonly items: readonly Item[]; readonly ranges: readonly (readonly [number, number])[] }
+/** `marks`: where in the emitted code each instruction begins, filled in by emitRegion. */
+export interface RegionPlan {
+  readonly marks: { at: number; readonly start: number }[];
+  readonly entry: Block;
+  readonly order: readonly Block[];
+  readonly items: readonly Item[];
+  readonly ranges: readonly (readonly [number, number])[];
+}
 
 function hotInsn(offset: number, fetch: Fetch): HotInsn | undefined {
   const f = fetch(offset);
@@ -120,7 +127,7 @@ export function planRegion(entry: number, fetch: Fetch, known: (offset: number) 
   if (!loops && total < MIN_INSTRUCTIONS) return undefined;
   const items = nest(order, blocks);
   measure(order, blocks);
-  return { entry: first, order, items, ranges: order.map((b) => [b.start, b.end] as const) };
+  return { marks: [], entry: first, order, items, ranges: order.map((b) => [b.start, b.end] as const) };
 }
 
 function reversePostorder(entry: Block, blocks: ReadonlyMap<number, Block>): Block[] {

@@ -11,6 +11,7 @@
  * out, and each way subtracts the instructions on it. FUEL bounds a call, for V8 cannot replace the code of a running one.
  */
 import { floatKind, holdsDenormal } from '../cpu/opcodes/ordinary.ts';
+import { EXIT_BUDGET, EXIT_COMPUTED, EXIT_IN_FRONT, EXIT_JUMP } from './counters.ts';
 import { RECENT_SLOTS } from './engine-state.ts';
 import { STATE } from '../cpu/state.ts';
 import { type FlagState, HotFlags, UNKNOWN, WORDS } from './hot-flags.ts';
@@ -52,6 +53,8 @@ class RegionEmitter implements Frame {
   private readonly leftAt: L32;
   /** Set when the region's first instruction is what it cannot do. */
   private readonly stuck: L32;
+  /** EXIT_ number. */
+  private readonly why: L32;
   private readonly rip: L64;
   private readonly wide: boolean;
   private readonly plan: RegionPlan;
@@ -79,6 +82,7 @@ class RegionEmitter implements Frame {
     this.rest = c.local(i32);
     this.leftAt = c.local(i32);
     this.stuck = c.local(i32);
+    this.why = c.local(i32);
     this.unusual = c.local(i32);
     this.ripPage = c.local(i64);
     this.rip = c.local(i64);
@@ -99,6 +103,7 @@ class RegionEmitter implements Frame {
     c.set(budget, c.sub32(c.get(budget), c.get(this.rest)));
     c.set(this.ripPage, c.load64(c.get(cpu), ENGINE.rip_page));
     this.flags.loadAll();
+    c.set(this.why, c.const32(EXIT_JUMP));
     const body = c.length;
     c.block((computed) => {
       this.exitComputed = computed;
@@ -110,12 +115,16 @@ class RegionEmitter implements Frame {
       const rip = c.add(c.get(this.ripPage), c.extendu(c.get(this.leftAt)));
       c.set(this.rip, this.wide ? rip : c.and(rip, c.const(0xffff_ffff)));
     });
+    const before = c.length;
     c.insert(body, () => {
       if (this.usesMxcsr) c.set(this.unusual, c.ne32(c.and32(c.load32(c.get(cpu), STATE['fpu.mxcsr']!), c.const32(0x7fa0)), c.const32(0x1fa0)));
       this.loadRegisters(original);
     });
+    for (const m of this.plan.marks) m.at += c.length - before;
     for (const n of this.written) c.store64(c.get(cpu), c.get(this.registers[n]!), STATE.gpr + 8 * n);
     this.flags.storeAll();
+    const counter = c.keep32(c.add32(c.get(cpu), c.shl32(c.get(this.why), c.const32(3))));
+    c.store64(c.get(counter), c.add(c.load64(c.get(counter), ENGINE.region_exits), c.const(1)), ENGINE.region_exits);
     c.store32(c.get(cpu), c.sub32(c.add32(c.get(budget), c.get(this.rest)), c.get(this.stuck)), STATE.budget);
     c.if(c.get(this.stuck), () => c.return(c.call32(this.runtime.handle, c.get(cpu), c.get(this.record), c.const32(original))));
     c.call32(this.runtime.jumpTo, c.get(cpu), c.get(this.rip));
@@ -179,6 +188,7 @@ class RegionEmitter implements Frame {
     flags.state = from?.flags ?? (b === this.plan.entry && !b.header ? WORDS : UNKNOWN);
     this.clean = new Set(this.wide ? from?.clean : this.registers.keys());
     b.insns.forEach((i, k) => {
+      this.plan.marks.push({ at: c.length, start: i.start });
       flags.begin(i.use, b.live[k]!);
       const { meaning } = i.insn.row;
       if ('emit' in meaning) meaning.emit(new HotTranslation(this, i, k));
@@ -228,12 +238,12 @@ class RegionEmitter implements Frame {
     const { c, flags } = this;
     const t = this.byStart.get(offset);
     if (!t || !this.current.edges.some((e) => e.target === offset)) {
-      this.exit(count, offset);
+      this.exit(count, offset, EXIT_JUMP);
       return;
     }
     if (t.header) c.if(c.lts32(c.get(this.budget), c.const32(count + t.need)), () => {
       c.seldom();
-      this.exit(count, offset);
+      this.exit(count, offset, EXIT_BUDGET);
     });
     if (t.ways === 1 && !t.header && t !== this.plan.entry) this.arrived.set(t, { flags: flags.state, clean: new Set(this.clean) });
     else if (t.liveIn) flags.spill();
@@ -244,13 +254,14 @@ class RegionEmitter implements Frame {
     this.c.seldom();
     // The record there is the region itself: the cold tier's handler must be called from here.
     if (offset === this.plan.entry.start) this.c.set(this.stuck, this.c.const32(1));
-    this.exit(count, offset);
+    this.exit(count, offset, EXIT_IN_FRONT);
   }
-  private exit(count: number, offset: number): void {
+  private exit(count: number, offset: number, why: number): void {
     const { c } = this;
     this.flags.spill();
     this.count(count);
     c.set(this.leftAt, c.const32(offset));
+    if (why !== EXIT_JUMP) c.set(this.why, c.const32(why));
     c.br(this.exitKnown);
   }
   exitTo(count: number, rip: L64, isReturn: boolean): void {
@@ -263,6 +274,7 @@ class RegionEmitter implements Frame {
     }
     this.flags.spill();
     this.count(count);
+    c.set(this.why, c.const32(EXIT_COMPUTED));
     c.set(this.rip, c.get(rip));
     c.br(this.exitComputed);
   }

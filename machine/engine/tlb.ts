@@ -71,6 +71,8 @@ export const STACK_SLOT = 0;
 export interface TlbCosts { readonly pageWalk: number; readonly nestedPageWalk: number }
 
 export class Tlb {
+  /** Misses walked here, not in WebAssembly. */
+  walks = 0;
   private readonly u8: Uint8Array;
   private readonly u32: Uint32Array;
   private readonly ram: Ram;
@@ -259,6 +261,7 @@ export class Tlb {
     else {
       const physical = walk(cpu, linear, (write ? PFERR_WRITE : 0) | (user ? PFERR_USER : 0));
       charge(cpu, this.cost(w));
+      this.walks++;
       page = Math.floor(physical / 4096);
       const shift = SHIFTS[found.pageSize] ?? 12;
       u8[further + SHIFT_OF] = shift;

@@ -258,6 +258,7 @@ function fill(c: Code, layout: MemoryLayout, guest: Func, ept: Func): void {
   giveUpIf(c.geu(c.get(physical), c.const(layout.ramSize)));
   const page = c.keep32(c.wrap(c.shru(c.get(physical), c.const(12))));
   giveUpIf(c.and32(c.get(write), c.load32_8u(c.get(page), layout.codePages)));
+  c.store64(c.get(cpu), c.add(c.load64(c.get(cpu), ENGINE.fills), c.const(1)), ENGINE.fills);
   // What stood there is no longer to be found among the recent pages.
   const slot = c.keep32(c.load32_8u(c.get(slots)));
   c.if(c.get(slot), () => {

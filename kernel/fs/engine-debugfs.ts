@@ -1,0 +1,15 @@
+/**
+ * /sys/kernel/debug/vitrine/engine: what the machine's instruction engine has done so far, one counter a line. A machine
+ * that can be seen through shows this where Linux shows what drivers count; Linux has no such file.
+ */
+import { engineCounters } from '../../machine/engine/counters.ts';
+import { machine } from '../current.ts';
+import { textFile } from './libfs.ts';
+import type { file_operations } from './types.ts';
+
+/** Empty until the first machine code has run. */
+const show = (): string => {
+  const { engine, processors } = machine();
+  return engine === undefined ? '' : engineCounters(engine, processors.map((p) => p.cpu)).map(([name, value]) => `${name} ${value}\n`).join('');
+};
+export const engine_fops: file_operations = textFile(show);
