@@ -15,7 +15,7 @@ const bits = <T extends Record<string, number>>(names: T, on: readonly (keyof T)
 
 const LEAF1_ECX = { sse3: 0, pclmulqdq: 1, monitor: 3, vmx: 5, ssse3: 9, cx16: 13, pcid: 17, sse41: 19, sse42: 20, x2apic: 21, movbe: 22, popcnt: 23, tsc_deadline: 24, aes: 25, xsave: 26, osxsave: 27, rdrand: 30 } as const;
 const LEAF1_EDX = {
-  fpu: 0, de: 2, pse: 3, tsc: 4, msr: 5, pae: 6, mce: 7, cx8: 8, apic: 9, sep: 11, mtrr: 12, pge: 13, mca: 14, cmov: 15, pat: 16, pse36: 17, clflush: 19, mmx: 23, fxsr: 24, sse: 25, sse2: 26, ss: 27,
+  fpu: 0, vme: 1, de: 2, pse: 3, tsc: 4, msr: 5, pae: 6, mce: 7, cx8: 8, apic: 9, sep: 11, mtrr: 12, pge: 13, mca: 14, cmov: 15, pat: 16, pse36: 17, clflush: 19, mmx: 23, fxsr: 24, sse: 25, sse2: 26, ss: 27,
 } as const;
 const LEAF7_EBX = { fsgsbase: 0, tsc_adjust: 1, bmi1: 3, smep: 7, bmi2: 8, erms: 9, invpcid: 10, rdseed: 18, adx: 19, smap: 20, sha: 29 } as const;
 const LEAF7_ECX = { umip: 2, pku: 3, ospke: 4, rdpid: 22 } as const;

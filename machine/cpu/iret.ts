@@ -17,6 +17,7 @@ import {
   X86_EFLAGS_ID, X86_EFLAGS_IF, X86_EFLAGS_IOPL, X86_EFLAGS_NT, X86_EFLAGS_OF, X86_EFLAGS_RF, X86_EFLAGS_TF, X86_EFLAGS_VIF, X86_EFLAGS_VIP, X86_EFLAGS_VM, updateMode,
 } from './state.ts';
 import { TASK_IRET, switchTask } from './task-switch.ts';
+import { checkVirtualImage, extended86, loadVirtualImage, needsVirtualFlags, redirect } from './virtual-interrupts.ts';
 
 const NMI_BLOCKED = STATE.nmi_blocked >>> 2;
 const ANY = X86_EFLAGS_ARITHMETIC | X86_EFLAGS_TF | X86_EFLAGS_DF | X86_EFLAGS_NT | X86_EFLAGS_AC | X86_EFLAGS_ID;
@@ -42,13 +43,15 @@ export function iret(cpu: CpuState, insn: Insn): void {
   }
   if (cpu.mode & MODE_PROTECTED) iretProtected(cpu, insn);
   else {
-    if (cpu.mode & MODE_VM86 && (cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_IOPL) !== X86_EFLAGS_IOPL) raise(cpu, GP_VECTOR);
+    const virtual = needsVirtualFlags(cpu, size);
     const rip = peekStack(cpu, size);
     const selector = peekStack32(cpu, size, size) & 0xffff;
     const image = peekStack32(cpu, size, 2 * size);
+    if (virtual) checkVirtualImage(cpu, image);
     loadRealCode(cpu, selector, rip);
     moveStack(cpu, BigInt(3 * size));
-    loadFlags(cpu, image, size, cpu.cpl, X86_EFLAGS_RF);
+    if (virtual) loadVirtualImage(cpu, image);
+    else loadFlags(cpu, image, size, cpu.cpl, X86_EFLAGS_RF);
   }
   updateMode(cpu);
   if (blocked) {
@@ -128,8 +131,12 @@ function enter(cpu: CpuState, insn: Insn, vector: number, type: 4 | 5 | 6): void
 const event: Event = { vector: 0, type: 0, error: NO_ERROR, rip: 0n, flags: 0, length: 0 };
 
 export function intN(cpu: CpuState, insn: Insn): void {
-  if (cpu.mode & MODE_VM86 && (cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_IOPL) !== X86_EFLAGS_IOPL) raise(cpu, GP_VECTOR);
   const vector = Number(insn.imm & 0xffn);
+  if (extended86(cpu) && redirect(cpu, vector)) {
+    cpu.steppedInto = true;
+    return updateMode(cpu);
+  }
+  if (cpu.mode & MODE_VM86 && (cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_IOPL) !== X86_EFLAGS_IOPL) raise(cpu, GP_VECTOR);
   // Our kernel's gates are open to ring 3 for INT3 and INTO only.
   if (cpu.door === 'kernel' && !cpu.inGuest && vector !== BP_VECTOR && vector !== OF_VECTOR) raise(cpu, GP_VECTOR, vector * 8 + 2);
   enter(cpu, insn, vector, INTR_TYPE_SOFT_INTR);

@@ -11,8 +11,9 @@ import { explicit, isCanonical, linearAddress, readLinear, toLinear, translate }
 import { readTsc } from './msrs.ts';
 import type { Insn } from './opcode-row.ts';
 import { effectiveAddress, moveStack, operandAddress, peekStack, push, setGpr32, writeGpr } from './operands.ts';
+import { checkVirtualImage, flagIsVirtual, loadVirtualImage, needsVirtualFlags, setVif, virtualImage } from './virtual-interrupts.ts';
 import {
-  ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_MWAIT, type CpuState, EVENT_INTERRUPT, EVENT_SHADOW, MODE_32, MODE_64, MODE_LONG, MODE_PROTECTED, MODE_SIZE, MODE_VM86, RAX, RCX, RDX, SHADOW_STI, STATE, X86_CR4_PCE, X86_CR4_PCIDE, X86_CR4_TSD,
+  ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_MWAIT, type CpuState, EVENT_INTERRUPT, EVENT_SHADOW, MODE_32, MODE_64, MODE_LONG, MODE_PROTECTED, MODE_SIZE, RAX, RCX, RDX, SHADOW_STI, STATE, X86_CR4_PCE, X86_CR4_PCIDE, X86_CR4_TSD,
   X86_EFLAGS_AC, X86_EFLAGS_ARITHMETIC, X86_EFLAGS_CF, X86_EFLAGS_IF, X86_EFLAGS_IOPL, X86_EFLAGS_RF, X86_EFLAGS_VM, updateMode,
 } from './state.ts';
 
@@ -38,13 +39,19 @@ export function hlt(cpu: CpuState, insn: Insn): VmExit | undefined {
 // ---------------------------------------------------------------- flags
 
 export function cli(cpu: CpuState): void {
-  if (cpu.cpl > iopl(cpu)) raise(cpu, GP_VECTOR);
+  if (cpu.cpl > iopl(cpu)) {
+    if (!flagIsVirtual(cpu)) raise(cpu, GP_VECTOR);
+    return setVif(cpu, false);
+  }
   cpu.u32[STATE.rflags >>> 2] = cpu.u32[STATE.rflags >>> 2]! & ~X86_EFLAGS_IF;
 }
 
 /** Interrupts are held off for one more instruction if they were off before. */
 export function sti(cpu: CpuState): void {
-  if (cpu.cpl > iopl(cpu)) raise(cpu, GP_VECTOR);
+  if (cpu.cpl > iopl(cpu)) {
+    if (!flagIsVirtual(cpu)) raise(cpu, GP_VECTOR);
+    return setVif(cpu, true);
+  }
   const at = STATE.rflags >>> 2;
   if (cpu.u32[at]! & X86_EFLAGS_IF) return;
   cpu.u32[at] = cpu.u32[at]! | X86_EFLAGS_IF;
@@ -54,14 +61,17 @@ export function sti(cpu: CpuState): void {
 }
 
 export function pushf(cpu: CpuState, insn: Insn): void {
-  if (cpu.mode & MODE_VM86 && iopl(cpu) !== 3) raise(cpu, GP_VECTOR);
-  push(cpu, insn.opSize, BigInt((cpu.engine.readFlags(cpu) & ~(X86_EFLAGS_RF | X86_EFLAGS_VM)) >>> 0));
+  const flags = cpu.engine.readFlags(cpu);
+  const seen = needsVirtualFlags(cpu, insn.opSize) ? virtualImage(flags) : flags;
+  push(cpu, insn.opSize, BigInt((seen & ~(X86_EFLAGS_RF | X86_EFLAGS_VM)) >>> 0));
 }
 
 export function popf(cpu: CpuState, insn: Insn): void {
-  if (cpu.mode & MODE_VM86 && iopl(cpu) !== 3) raise(cpu, GP_VECTOR);
+  const virtual = needsVirtualFlags(cpu, insn.opSize);
   const image = Number(peekStack(cpu, insn.opSize) & 0xffff_ffffn);
+  if (virtual) checkVirtualImage(cpu, image);
   moveStack(cpu, BigInt(insn.opSize));
+  if (virtual) return loadVirtualImage(cpu, image);
   loadFlags(cpu, image & ~X86_EFLAGS_RF, insn.opSize, cpu.cpl, X86_EFLAGS_RF);
   updateMode(cpu);
 }

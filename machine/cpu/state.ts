@@ -86,7 +86,7 @@ export const X86_EFLAGS_ARITHMETIC = 0x8d5;
 
 export const X86_CR0_PE = 1n << 0n, X86_CR0_MP = 1n << 1n, X86_CR0_EM = 1n << 2n, X86_CR0_TS = 1n << 3n, X86_CR0_ET = 1n << 4n, X86_CR0_NE = 1n << 5n;
 export const X86_CR0_WP = 1n << 16n, X86_CR0_AM = 1n << 18n, X86_CR0_NW = 1n << 29n, X86_CR0_CD = 1n << 30n, X86_CR0_PG = 1n << 31n;
-export const X86_CR4_TSD = 1n << 2n, X86_CR4_DE = 1n << 3n, X86_CR4_PSE = 1n << 4n, X86_CR4_PAE = 1n << 5n;
+export const X86_CR4_VME = 1n << 0n, X86_CR4_PVI = 1n << 1n, X86_CR4_TSD = 1n << 2n, X86_CR4_DE = 1n << 3n, X86_CR4_PSE = 1n << 4n, X86_CR4_PAE = 1n << 5n;
 export const X86_CR4_MCE = 1n << 6n, X86_CR4_PGE = 1n << 7n, X86_CR4_PCE = 1n << 8n, X86_CR4_OSFXSR = 1n << 9n, X86_CR4_OSXMMEXCPT = 1n << 10n, X86_CR4_UMIP = 1n << 11n;
 export const X86_CR4_VMXE = 1n << 13n, X86_CR4_FSGSBASE = 1n << 16n, X86_CR4_PCIDE = 1n << 17n, X86_CR4_OSXSAVE = 1n << 18n, X86_CR4_SMEP = 1n << 20n, X86_CR4_SMAP = 1n << 21n, X86_CR4_PKE = 1n << 22n;
 export const EFER_SCE = 1n << 0n, EFER_LME = 1n << 8n, EFER_LMA = 1n << 10n, EFER_NX = 1n << 11n;
