@@ -11,8 +11,8 @@ import { __NR_clock_gettime, __NR_ioctl, __NR_mmap } from '../abi/syscalls.ts';
 import { _start, alloc, close, ioctl, open, storeBytes, syscall, view } from '../userland/libc.ts';
 import { bootSystem } from '../system/boot.ts';
 
-/** One kind of event: how often it happened, and what each took. */
-export interface ExitCost { readonly name: string; readonly count: number; /** Virtual cycles each. */ readonly cycles: number; /** Nanoseconds of host CPU time each. */ readonly host: number }
+/** What each event of a kind took. */
+export interface ExitCost { readonly name: string; /** Virtual cycles each. */ readonly cycles: number; /** Nanoseconds of host CPU time each. */ readonly host: number }
 
 interface Guest { readonly vm: number; readonly vcpu: number; readonly run: K.kvm_run; readonly memory: number; readonly regs: K.kvm_regs }
 
@@ -48,7 +48,7 @@ class Meter {
   private host: NodeJS.CpuUsage = { user: 0, system: 0 };
 
   /** The clock of this machine runs at 1 GHz: nanoseconds are cycles. */
-  private *now(): Sys<number> {
+  *now(): Sys<number> {
     this.at ??= yield* alloc(timespec);
     yield* syscall(__NR_clock_gettime, CLOCK_MONOTONIC, addressOf(this.at));
     return Number(this.at.tv_sec) * 1e9 + Number(this.at.tv_nsec);
@@ -57,11 +57,10 @@ class Meter {
     this.cycles = yield* this.now();
     this.host = process.cpuUsage();
   }
-  *stop(name: string, count: number): Sys<ExitCost> {
+  *stop(name: string, count: number, cycles?: number): Sys {
     const { user, system } = process.cpuUsage(this.host);
-    const cost = { name, count, cycles: ((yield* this.now()) - this.cycles) / count, host: (user + system) * 1000 / count };
-    this.costs.push(cost);
-    return cost;
+    const passed = (yield* this.now()) - this.cycles;
+    this.costs.push({ name, cycles: (cycles ?? passed) / count, host: (user + system) * 1000 / count });
   }
 }
 
@@ -142,8 +141,8 @@ function* destroy(g: Guest): Sys {
 /** What is left of a loop once its exits are taken out is a few cycles a turn; it is not subtracted. */
 function* exits(kvm: number, memory: number, meter: Meter): Sys {
   const kinds = [
-    ['CPUID (kernel)', CODES.cpuid, 200_000], ['RDMSR (kernel)', CODES.rdmsr, 200_000], ['VMCALL (kernel)', CODES.vmcall, 200_000],
-    ['OUT (user space)', CODES.pio, 200_000], ['MMIO write (user space)', CODES.mmioWrite, 50_000], ['MMIO read (user space)', CODES.mmioRead, 50_000],
+    ['exit: CPUID', CODES.cpuid, 200_000], ['exit: RDMSR', CODES.rdmsr, 200_000], ['exit: VMCALL', CODES.vmcall, 200_000],
+    ['exit: OUT to user space', CODES.pio, 200_000], ['exit: MMIO write to user', CODES.mmioWrite, 50_000], ['exit: MMIO read from user', CODES.mmioRead, 50_000],
   ] as const;
   for (const [name, code, count] of kinds) {
     const g = yield* create(kvm, code, memory);
@@ -154,7 +153,7 @@ function* exits(kvm: number, memory: number, meter: Meter): Sys {
     yield* destroy(g);
   }
   const pages = (MEMORY - 4 * MiB) / 4096;
-  for (const name of ['EPT violation, new page', 'EPT violation, page there']) {
+  for (const name of ['exit: EPT, page is new', 'exit: EPT, page is there']) {
     const g = yield* create(kvm, CODES.ept, memory);
     yield* meter.start();
     yield* loop(g, pages);
@@ -171,11 +170,14 @@ function* halts(kvm: number, memory: number, meter: Meter): Sys {
   yield* loop(g, 100, K.KVM_EXIT_IO);
   yield* meter.start();
   yield* loop(g, 20_000, K.KVM_EXIT_IO);
-  yield* meter.stop('HLT until a timer of 5 us (kernel)', 20_000);
+  yield* meter.stop('HLT until timer of 5 us', 20_000);
   yield* destroy(g);
 }
 
-/** From KVM_INTERRUPT to the first instruction of the handler, which is an OUT. */
+/**
+ * Cycles from the call of KVM_INTERRUPT until user space has what the first instruction of the handler, an OUT, told it; host
+ * time of the whole round, in which the handler returns and the guest halts again.
+ */
 function* interrupts(kvm: number, memory: number, meter: Meter): Sys {
   const g = yield* create(kvm, CODES.interrupt, memory);
   gate(g, 0x40, HANDLER);
@@ -183,14 +185,17 @@ function* interrupts(kvm: number, memory: number, meter: Meter): Sys {
   const irq = yield* alloc(K.kvm_interrupt);
   irq.irq = 0x40;
   const count = 50_000;
+  let cycles = 0;
   yield* meter.start();
   for (let i = 0; i < count; i++) {
+    const began = yield* meter.now();
     yield* ioctl(g.vcpu, K.KVM_INTERRUPT, irq);
     yield* ioctl(g.vcpu, K.KVM_RUN, 0);
+    cycles += (yield* meter.now()) - began;
     if (g.run.exit_reason !== K.KVM_EXIT_IO) throw new Error(`exit ${g.run.exit_reason} instead of the handler's OUT`);
     yield* ioctl(g.vcpu, K.KVM_RUN, 0);
   }
-  yield* meter.stop('interrupt injected, handled, halted', count);
+  yield* meter.stop('interrupt injected', count, cycles);
   yield* destroy(g);
 }
 
@@ -198,13 +203,13 @@ function* machines(kvm: number, memory: number, meter: Meter): Sys {
   const count = 300;
   yield* meter.start();
   for (let i = 0; i < count; i++) yield* destroy(yield* create(kvm, CODES.cpuid, memory));
-  yield* meter.stop('VM made, set up and destroyed', count);
+  yield* meter.stop('VM made and destroyed', count);
 }
 
 /** The same sieve without a log, and with one that is fetched, and thereby begun anew, after each round. */
 function* sieves(kvm: number, memory: number, meter: Meter): Sys {
   const rounds = 3;
-  for (const [name, flags] of [['sieve of 4 MiB, no dirty log', 0], ['sieve of 4 MiB, dirty log fetched each round', K.KVM_MEM_LOG_DIRTY_PAGES]] as const) {
+  for (const [name, flags] of [['sieve, no dirty log', 0], ['sieve, dirty log', K.KVM_MEM_LOG_DIRTY_PAGES]] as const) {
     const g = yield* create(kvm, CODES.sieve, memory, flags);
     const bitmap = yield* mapped(MEMORY / 4096 / 8);
     const log = yield* alloc(K.kvm_dirty_log);

@@ -1,11 +1,12 @@
 /**
- * The measurements of `make bench`: guest MIPS beside QEMU TCG's, exits to user space, system calls, boot time.
+ * The measurements of `make bench`: guest MIPS beside QEMU TCG's, exits of each kind in virtual cycles and on the host, system calls, boot time.
  * Figures are CPU time of this process unless they say otherwise.
  */
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { timeBoot } from './boot-time.ts';
+import { timeExits } from './exits.ts';
 import { type GuestSet, guestTable, imageOf, timeGuest } from './guest.ts';
 import { tcgVersion, timeTcg } from './qemu-tcg.ts';
 import { timeSyscalls } from './syscalls.ts';
@@ -48,6 +49,12 @@ export async function main(options: BenchOptions): Promise<number> {
     const rows = results.filter((r) => r.unit === 'MIPS' && r.name.endsWith(`.${width}`));
     const both = rows.filter((r) => r.tcg !== undefined);
     if (rows.length > 0) add({ name: `geometric mean, ${width}-bit`, value: geomean(rows.map((r) => r.value)), unit: 'MIPS', tcg: both.length === rows.length ? geomean(both.map((r) => r.tcg!)) : undefined });
+  }
+  if (wanted('exits')) {
+    for (const { name, cycles, host } of timeExits()) {
+      add({ name, value: cycles, unit: 'cycles' });
+      add({ name: '  host', value: host, unit: 'ns' });
+    }
   }
   if (wanted('syscalls')) add({ name: 'system calls', value: timeSyscalls() / 1e6, unit: 'M/s' });
   if (wanted('boot')) add({ name: 'boot to prompt (wall)', value: timeBoot(options.root), unit: 'ms' });

@@ -7,7 +7,7 @@
  * instruction is otherwise done; a read is answered first and the instruction executed again.
  */
 import { KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_MMIO, KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES } from '../abi/kvm/index.ts';
-import { PAGE_SIZE, module_param, this_processor } from '../kernel/exports.ts';
+import { PAGE_SIZE, machine, module_param, this_processor } from '../kernel/exports.ts';
 import {
   EMULATION_FAILED, EMULATION_OK, EMULATION_RESTART, PF_VECTOR, TF, UD_VECTOR, X86EMUL_CMPXCHG_FAILED, X86EMUL_CONTINUE, X86EMUL_IO_NEEDED, X86EMUL_MODE_PROT16, X86EMUL_MODE_PROT32,
   X86EMUL_MODE_PROT64, X86EMUL_MODE_REAL, X86EMUL_MODE_VM86, X86EMUL_PROPAGATE_FAULT, X86EMUL_UNHANDLEABLE, emulator_task_switch, invalidate_registers, writeback_registers, x86_decode_insn, x86_emulate_ctxt, x86_emulate_insn,
@@ -374,6 +374,7 @@ export function x86_emulate_instruction(vcpu: kvm_vcpu, type: number): number {
   const ctxt = arch.emulate_ctxt;
   if ((type & EMULTYPE_NO_DECODE) === 0) {
     init_emulate_ctxt(vcpu);
+    this_processor().charge(machine().costs.kvmEmulate);
     vcpu.stat.insn_emulation++;
     if (x86_decode_insn(ctxt, (type & EMULTYPE_TRAP_UD) !== 0) !== EMULATION_OK) {
       if ((type & (EMULTYPE_TRAP_UD | EMULTYPE_TRAP_UD_FORCED)) !== 0) {

@@ -1,6 +1,7 @@
 /**
- * What silicon charges for beyond one cycle a retired instruction, in cycles, and the machine's rates. Only what is
- * the same in every tier of the engine stands here, so that a run does not depend on how it was executed.
+ * What is charged beyond one cycle a retired instruction, in cycles, and the machine's rates: by silicon, and by kernel
+ * code, which is TypeScript here, where on silicon it takes long enough to be seen. Only what is the same in every tier of the
+ * engine stands here, so that a run does not depend on how it was executed.
  */
 
 /** Cycles a millisecond: the processors' TSC runs at 1 GHz. */
@@ -23,6 +24,9 @@ export const costs = {
   nestedPageWalk:     100,   // chosen: two dimensions make up to 24 references of 4 (Bhargava et al., ASPLOS 2008)
   vmEntry:            500,   // chosen; with vmExit a round trip of 1200. A CPUID exit in a nested guest measured 9860
   vmExit:             700,   // see vmEntry
+  kvmExit:            150,   // chosen: KVM between an exit and the handler's work, on silicon a hundred instructions or two and cold lines
+  kvmEmulate:         900,   // chosen: fetch through the guest's tables, decode, execute
+  kvmPageFault:       700,   // chosen: slot, user's page table and EPT entries; what user memory itself faults on is charged there
   invept:             300,   // chosen
   rdtsc:               25,   // measured 24.5
   rdtscp:              38,   // measured 37.5

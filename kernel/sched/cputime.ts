@@ -13,6 +13,7 @@ export const kcpustat = kernelVariable<kernel_cpustat[]>(() => machine().process
 /** Books the time since the last booking under what the task was doing. Called at every change of that. */
 export function vtime_account(task: task_struct, p: Processor): void {
   const delta = p.clock - task.vtime;
+  if (delta === 0) return;
   task.vtime = p.clock;
   if ((task.flags & PF_IDLE) !== 0) return;
   const stat = kcpustat()[p.id]!;

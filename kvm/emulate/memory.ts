@@ -29,28 +29,29 @@ export let linear = 0n;
 /** Bytes from `linear` to the end of the segment. */
 export let max_size = 0;
 
+const segment_fault = (ctxt: x86_emulate_ctxt, seg: number): number => emulate_exception(ctxt, seg === VCPU_SREG_SS ? SS_VECTOR : GP_VECTOR, 0);
+
 /** Turns segment and offset into `linear` with the checks of the mode. */
 export function linearize(ctxt: x86_emulate_ctxt, seg: number, ea: bigint, size: number, write: boolean, fetch: boolean): number {
-  const fail = () => emulate_exception(ctxt, seg === VCPU_SREG_SS ? SS_VECTOR : GP_VECTOR, 0);
   if (ctxt.mode === X86EMUL_MODE_PROT64) {
     linear = BigInt.asUintN(64, ea + (seg >= VCPU_SREG_FS ? ctxt.ops.get_segment_base(seg) : 0n));
-    if (!is_canonical(linear)) return fail();
+    if (!is_canonical(linear)) return segment_fault(ctxt, seg);
     max_size = Number.POSITIVE_INFINITY;
   } else {
     const desc = ctxt.ops.get_segment(seg);
-    if (desc.unusable) return fail();
+    if (desc.unusable) return segment_fault(ctxt, seg);
     const isCode = (desc.type & 8) !== 0;
-    if (write && ((ctxt.mode !== X86EMUL_MODE_REAL && isCode) || (desc.type & 2) === 0)) return fail();
-    if (!fetch && isCode && (desc.type & 2) === 0) return fail();
+    if (write && ((ctxt.mode !== X86EMUL_MODE_REAL && isCode) || (desc.type & 2) === 0)) return segment_fault(ctxt, seg);
+    if (!fetch && isCode && (desc.type & 2) === 0) return segment_fault(ctxt, seg);
     let limit = desc.limit;
     const offset = Number(ea & 0xffff_ffffn);
     if (!isCode && desc.type & 4) {
-      if (offset <= limit) return fail();
+      if (offset <= limit) return segment_fault(ctxt, seg);
       limit = desc.db ? 0xffff_ffff : 0xffff;
     }
-    if (offset > limit) return fail();
+    if (offset > limit) return segment_fault(ctxt, seg);
     max_size = limit === 0xffff_ffff ? Number.POSITIVE_INFINITY : limit + 1 - offset;
-    if (size > max_size) return fail();
+    if (size > max_size) return segment_fault(ctxt, seg);
     linear = (ea + desc.base) & 0xffff_ffffn;
   }
   if (size === 16 && ctxt.row !== undefined && ctxt.row.flags & Aligned && linear & 15n) return emulate_gp(ctxt, 0);

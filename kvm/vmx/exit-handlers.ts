@@ -10,7 +10,7 @@ import {
 } from '../../abi/kvm/index.ts';
 import * as C from '../../machine/vmx/controls.ts';
 import * as F from '../../machine/vmx/fields.ts';
-import { type MaySleep, this_processor } from '../../kernel/exports.ts';
+import { type MaySleep, machine, this_processor } from '../../kernel/exports.ts';
 import { guest_cpuid_has, kvm_cpuid, kvm_find_cpuid_entry } from '../cpuid.ts';
 import { kvm_get_cr8, kvm_set_cr0, kvm_set_cr3, kvm_set_cr4, kvm_set_cr8, kvm_set_xcr } from '../cr.ts';
 import { AC_VECTOR, BP_VECTOR, DB_VECTOR, MC_VECTOR, PF_VECTOR, UD_VECTOR } from '../emulate.ts';
@@ -87,6 +87,7 @@ function handle_page_fault(vcpu: kvm_vcpu, error_code: number, gva: bigint): num
   if (kvm_page_fault.enabled) kvm_page_fault.trace({ vcpu_id: vcpu.vcpu_id, guest_rip: kvm_x86.get_rip(vcpu), fault_address: gva, error_code: BigInt(error_code) });
   const { arch } = vcpu;
   const delivering = arch.exception.injected || arch.interrupt.injected || arch.nmi_injected;
+  this_processor().charge(machine().costs.kvmPageFault);
   const r = kvm_shadow_page_fault(vcpu, gva, error_code);
   if (r !== RET_PF_EMULATE) return r < 0 ? r : 1;
   // An event that is being delivered cannot be emulated: what it writes to is no table from now on.
@@ -161,6 +162,7 @@ export function handle_ept_violation(vcpu: kvm_vcpu): number | MaySleep<number> 
   if (kvm_page_fault.enabled) {
     kvm_page_fault.trace({ vcpu_id: vcpu.vcpu_id, guest_rip: kvm_x86.get_rip(vcpu), fault_address: hw.read64(F.GUEST_PHYSICAL_ADDRESS), error_code: error_code_of(q) });
   }
+  this_processor().charge(machine().costs.kvmPageFault);
   const r = kvm_tdp_page_fault(vcpu, hw.readNumber(F.GUEST_PHYSICAL_ADDRESS), (q & 2) !== 0, (q & 0x38) !== 0);
   return typeof r === 'number' ? after_fault(vcpu, r) : after_waiting(vcpu, r);
 }

@@ -8,7 +8,7 @@ import {
   EXIT_REASON_APIC_ACCESS, EXIT_REASON_EPT_MISCONFIG, EXIT_REASON_EPT_VIOLATION, EXIT_REASON_EXCEPTION_NMI, EXIT_REASON_NOTIFY, EXIT_REASON_PML_FULL, EXIT_REASON_TASK_SWITCH,
 } from '../../machine/vmx/exit-reasons.ts';
 import * as F from '../../machine/vmx/fields.ts';
-import type { MaySleep } from '../../kernel/exports.ts';
+import { type MaySleep, machine, this_processor } from '../../kernel/exports.ts';
 import type { kvm_vcpu } from '../kvm_host.ts';
 import { internal_error } from './internal-error.ts';
 import { handle_invalid_guest_state } from './rmode.ts';
@@ -40,6 +40,7 @@ export function vmx_handle_exit(vcpu: kvm_vcpu): number | MaySleep<number> {
     const extra = reason === EXIT_REASON_EPT_MISCONFIG ? [hw.read64(F.GUEST_PHYSICAL_ADDRESS)] : [];
     return internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, [BigInt(vmx.idt_vectoring_info >>> 0), BigInt(reason), hw.read64(F.EXIT_QUALIFICATION), ...extra, BigInt(vcpu.arch.last_vmentry_cpu)]);
   }
+  this_processor().charge(machine().costs.kvmExit);
   const handler = (handlers ??= table())[reason & 0xffff];
   if (handler !== undefined) return handler(vcpu);
   return internal_error(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, [BigInt(reason >>> 0), BigInt(vcpu.arch.last_vmentry_cpu)]);
