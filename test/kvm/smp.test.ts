@@ -6,53 +6,61 @@ import { close, loadBytes, mmap, pthread_create, pthread_join, view } from '../.
 import { word64 } from '../golden/probe/machine.ts';
 import { HLT, IRET, MSR_APIC_BASE, STI, X2APIC_EOI, X2APIC_ICR, X2APIC_SPIV, apicOn, machine, next, notes, out, rawIoctl, readStats, rm, setCpuid, wrmsr } from './chips-program.ts';
 
-const VCPUS = 8, ROUNDS = 2;
+const VCPUS = 8, ROUNDS = 40;
 const IPI = 0x30;
 const LOCK = 0x3000, SHARED = 0x3004, ARRIVED = 0x3008, IPIS = 0x3100;
 const w16 = (v: number): number[] => [v & 0xff, (v >> 8) & 0xff];
 const jump = (op: number, from: number, to: number): number[] => [op, (to - from - 2) & 0xff];
 
+/** KVM_HC_SCHED_YIELD to the processor in EBX: lets it run if it has lost its turn. */
+const yieldTo = [0x66, 0xb8, K.KVM_HC_SCHED_YIELD, 0, 0, 0, 0x0f, 0x01, 0xc1];
+
 /**
- * What every processor does ROUNDS times: takes the lock (XCHG, PAUSE while it is held), adds 1 to a shared word in two
- * steps with work between them, frees the lock, and interrupts its neighbour; then it waits until its own ROUNDS came.
+ * What every processor does ROUNDS times: takes the lock, adds 1 to a shared word in two steps with work between them,
+ * frees the lock, and interrupts its neighbour once the last such interrupt was taken; then it waits until its own came.
+ * Who has to wait gives way to the one it waits for.
  */
 function worker(id: number): number[] {
   const code: number[] = [];
+  const neighbour = (id + 1) % VCPUS;
   const emit = (...bytes: number[]): number => { const at = code.length; code.push(...bytes); return at; };
-  emit(...(id === 0 ? [] : apicOn.length > 0 ? [...wrmsr(MSR_APIC_BASE, 0xfee00c00), ...wrmsr(X2APIC_SPIV, 0x1ff)] : []));
+  if (id !== 0) emit(...wrmsr(MSR_APIC_BASE, 0xfee00c00), ...wrmsr(X2APIC_SPIV, 0x1ff));
   emit(0xf0, 0xff, 0x06, ...w16(ARRIVED), STI);                           // LOCK INC [arrived]
+  // An interrupt to a processor whose APIC is still off would be lost.
+  const gather = emit(0x81, 0x3e, ...w16(ARRIVED), ...w16(VCPUS));        // CMP [arrived],VCPUS
+  const gathered = emit(0x74, 0);
+  emit(0x66, 0xbb, neighbour, 0, 0, 0, ...yieldTo);
+  emit(...jump(0xeb, code.length, gather));
+  code[gathered + 1] = code.length - gathered - 2;
   emit(0xbd, ...w16(ROUNDS));                                             // MOV BP
-  const top = emit(0xb0, 1);                                              // MOV AL,1
-  const spin = emit(0x86, 0x06, ...w16(LOCK));                            // XCHG AL,[lock]
-  emit(0x84, 0xc0);                                                       // TEST AL,AL
+  const top = emit(0xb0, 0, 0xb1, id + 1);                                // MOV AL,0; MOV CL,id+1
+  emit(0xf0, 0x0f, 0xb0, 0x0e, ...w16(LOCK));                             // LOCK CMPXCHG [lock],CL
   const free = emit(0x74, 0);
-  emit(0xf3, 0x90);                                                       // PAUSE
-  emit(...jump(0xeb, code.length, spin));
+  emit(0x66, 0x0f, 0xb6, 0xd8, 0x66, 0x4b, ...yieldTo);                   // MOVZX EBX,AL; DEC EBX
+  emit(...jump(0xeb, code.length, top));
   code[free + 1] = code.length - free - 2;
   emit(0x66, 0x8b, 0x1e, ...w16(SHARED));                                 // MOV EBX,[shared]
-  emit(0xb9, ...w16(200));                                                // MOV CX; LOOP
-  emit(0xe2, 0xfe);
+  emit(0xb9, ...w16(200), 0xe2, 0xfe);                                    // MOV CX; LOOP
   emit(0x66, 0x43, 0x66, 0x89, 0x1e, ...w16(SHARED));                     // INC EBX; MOV [shared],EBX
   emit(0xc6, 0x06, ...w16(LOCK), 0);
-  emit(...wrmsr(X2APIC_ICR, 0x4000 | IPI, (id + 1) % VCPUS));
-  // An interrupt not yet taken would merge with the next: wait for it.
-  const wait = emit(0xa1, ...w16(IPIS + 2 * ((id + 1) % VCPUS)), 0x01, 0xe8, 0x3d, ...w16(ROUNDS));   // MOV AX,[neighbour's]; ADD AX,BP; CMP AX,ROUNDS+1
-  code.splice(code.length - 2, 2, ...w16(ROUNDS + 1));
-  const there = emit(0x74, 0);
-  emit(0xf3, 0x90);
+  emit(...wrmsr(X2APIC_ICR, 0x4000 | IPI, neighbour));
+  const wait = emit(0xa1, ...w16(IPIS + 2 * neighbour), 0x01, 0xe8, 0x3d, ...w16(ROUNDS + 1));   // MOV AX,[its count]; ADD AX,BP; CMP AX
+  const taken = emit(0x74, 0);
+  emit(0x66, 0xbb, neighbour, 0, 0, 0, ...yieldTo);
   emit(...jump(0xeb, code.length, wait));
-  code[there + 1] = code.length - there - 2;
-  emit(0x4d);
+  code[taken + 1] = code.length - taken - 2;
+  emit(0x4d);                                                             // DEC BP
   emit(0x0f, 0x85, ...w16(top - code.length - 4));
-  const end = emit(0x81, 0x3e, ...w16(IPIS + 2 * id), ...w16(ROUNDS));    // CMP [mine],ROUNDS
-  emit(...jump(0x75, code.length, end));
+  const end = emit(0x81, 0x3e, ...w16(IPIS + 2 * id), ...w16(ROUNDS));    // CMP [my count],ROUNDS
+  const all = emit(0x74, 0);
+  emit(0x66, 0xbb, (id + VCPUS - 1) % VCPUS, 0, 0, 0, ...yieldTo);
+  emit(...jump(0xeb, code.length, end));
+  code[all + 1] = code.length - all - 2;
   emit(...out(0x10, id), 0xfa, HLT);
   return code;
 }
-/** INC [this processor's count]: its code lies at a place of its own. */
-const isr = (id: number): number[] => [0x50, 0x52, 0x51, 0x53, ...own(id), ...wrmsr(X2APIC_EOI, 0), 0x5b, 0x59, 0x5a, 0x58, IRET];
-/** The APIC id chooses the counter: RDMSR 802h; ADD AX,AX; MOV BX,AX; INC [BX+counts] */
-const own = (_id: number): number[] => [0x66, 0xb9, 0x02, 0x08, 0, 0, 0x0f, 0x32, 0x01, 0xc0, 0x89, 0xc3, 0xff, 0x87, ...w16(IPIS)];
+/** The APIC id chooses the counter: RDMSR 802h; ADD AX,AX; MOV BX,AX; INC [BX+counts]; EOI. All registers are kept. */
+const isr = [0x66, 0x60, 0x66, 0xb9, 0x02, 0x08, 0, 0, 0x0f, 0x32, 0x01, 0xc0, 0x89, 0xc3, 0xff, 0x87, ...w16(IPIS), ...wrmsr(X2APIC_EOI, 0), 0x66, 0x61, IRET];
 
 test('processors started by INIT and SIPI share a lock and interrupt each other, four to one real processor', () => {
   notes(function* body(sys) {
@@ -60,7 +68,7 @@ test('processors started by INIT and SIPI share a lock and interrupt each other,
     const first = [...apicOn, ...start, 0xb8, ...w16(0x5000), 0xff, 0xe0];
     const g = yield* machine(sys, { irqchip: true }, first, []);
     g.put(0x5000, Uint8Array.from(worker(0)));
-    g.put(0x1c00, Uint8Array.from(isr(0)));
+    g.put(0x1c00, Uint8Array.from(isr));
     g.put32(IPI * 4, 0x1c00);
     const vcpus = [{ fd: g.m.vcpu, run: g.m.run }];
     for (let id = 1; id < VCPUS; id++) {
