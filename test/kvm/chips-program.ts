@@ -55,8 +55,8 @@ export const chipsProgram = (body: (sys: number) => Sys): Program => ({
 /** Runs a user program to its end and returns what it noted. */
 export function notes(body: (sys: number, note: (line: string) => void) => Sys, cpus = 2, seconds = 30): string[] {
   const lines: string[] = [];
-  const { status } = runSystem({ init: ['-c', 'chips'], programs: [chipsProgram((sys) => body(sys, (line) => { lines.push(line); }))], cpus, seconds });
-  assert.equal(status, 0);
+  const { status, output } = runSystem({ init: ['-c', 'chips'], programs: [chipsProgram((sys) => body(sys, (line) => { lines.push(line); }))], cpus, seconds });
+  assert.equal(status, 0, output);
   return lines;
 }
 /** The supported CPUID, as `change` makes it. */
