@@ -23,6 +23,13 @@ const SEGMENT_PREFIX: Readonly<Record<number, number>> = { 0x26: ES, 0x2e: CS, 0
 /** Base and index of the 16-bit forms by r/m. */
 const BASE16 = [3, 3, 5, 5, 6, 7, 5, 3], INDEX16 = [6, 7, 6, 7, -1, -1, -1, -1];
 
+/**
+ * What undefined opcodes of the 0F map have behind them, by what an Intel Xeon counts into their length: b a byte, m ModRM and what
+ * goes with it. 39 to 3F are escapes into maps that are empty.
+ */
+const UNDEFINED_0F: Readonly<Record<number, string>> = {
+  0x39: 'bm', 0x3b: 'bmb', 0x3c: 'bm', 0x3d: 'bm', 0x3e: 'bmb', 0x3f: 'bmb', 0x7a: 'm', 0x7b: 'm', 0x7c: 'm', 0x7d: 'm', 0xa6: 'm', 0xa7: 'm', 0xd0: 'm',
+};
 export class Decoder {
   private readonly maps: OpcodeMaps;
   private bytes: Uint8Array = new Uint8Array(0);
@@ -118,6 +125,8 @@ export class Decoder {
       const pp = last & 3;
       rep = pp === 2 ? 0xf3 : pp === 3 ? 0xf2 : 0;
       operandPrefix = pp === 1;
+      // A map that is not there is refused before there is a length.
+      if (map === MAP_ONE || map > MAP_0F3A) return this.refused(invalidRow, codeSize);
       opcode = this.byte();
     } else if (opcode === 0x0f) {
       map = MAP_0F;
@@ -127,7 +136,10 @@ export class Decoder {
     }
 
     const candidates = (vex ? this.maps.vex : this.maps.legacy)[map]?.candidates(opcode);
-    if (!candidates || candidates.length === 0) return this.refused(invalidRow, codeSize);
+    if (!candidates || candidates.length === 0) {
+      if (!vex) this.skipUndefined(map, opcode, rex, codeSize, addressPrefix);
+      return this.refused(invalidRow, codeSize);
+    }
     const modrm = candidates[0]!.modrm ? this.byte() : -1;
     let c: Candidate | undefined;
     for (const x of candidates) {
@@ -135,6 +147,11 @@ export class Decoder {
     }
     if (!c) {
       if (modrm >= 0) this.memory(modrm, rex, codeSize, addressPrefix);
+      for (const o of candidates[0]!.immediates) {
+        const wide = (codeSize === 2) === operandPrefix ? 4 : 2;
+        this.word(o.type.startsWith('b') ? 1 : o.type === 'w' ? 2 : wide);
+        if (o.kind === 'A') this.word(2);
+      }
       return this.refused(invalidRow, codeSize);
     }
 
@@ -187,6 +204,13 @@ export class Decoder {
       rep: c.prefix === rep ? 0 : rep,
       seg: seg >= 0 ? seg : defaultSeg,
     };
+  }
+
+  /** What follows the opcode of an instruction that is none, whose length is looked at all the same (UNDEFINED_0F). */
+  private skipUndefined(map: number, opcode: number, rex: number, codeSize: number, addressPrefix: boolean): void {
+    if (map === MAP_ONE) return;
+    const bytes = map === MAP_0F3A ? 'mb' : map === MAP_0F38 ? 'm' : UNDEFINED_0F[opcode] ?? '';
+    for (const what of bytes) if (what === 'b') this.byte(); else this.memory(this.byte(), rex, codeSize, addressPrefix);
   }
 
   private peek(): number {

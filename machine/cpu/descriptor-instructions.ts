@@ -85,14 +85,17 @@ function shadow(cpu: CpuState): void {
   cpu.engine.stopSoon(cpu);
 }
 
+/** REX.R means nothing to the number of a segment register. */
 export function movToSreg(cpu: CpuState, insn: Insn): void {
-  if (insn.reg === CS || insn.reg > GS) raise(cpu, UD_VECTOR);
-  loadSegment(cpu, insn.reg, Number(readOperand(cpu, insn, 2)));
-  if (insn.reg === SS) shadow(cpu);
+  const seg = insn.reg & 7;
+  if (seg === CS || seg > GS) raise(cpu, UD_VECTOR);
+  loadSegment(cpu, seg, Number(readOperand(cpu, insn, 2)));
+  if (seg === SS) shadow(cpu);
 }
 export function movFromSreg(cpu: CpuState, insn: Insn): void {
-  if (insn.reg > GS) raise(cpu, UD_VECTOR);
-  writeOperand(cpu, insn, insn.mod === 3 ? insn.opSize : 2, BigInt(cpu.selector(insn.reg)));
+  const seg = insn.reg & 7;
+  if (seg > GS) raise(cpu, UD_VECTOR);
+  writeOperand(cpu, insn, insn.mod === 3 ? insn.opSize : 2, BigInt(cpu.selector(seg)));
 }
 /** A 32-bit push of a selector writes its 16 bits and leaves what lies above them. */
 export const pushSreg = (seg: number) => (cpu: CpuState, insn: Insn): void =>

@@ -13,7 +13,7 @@ import type { Exec } from '../cpu/opcode-row.ts';
 import { opcodeTable } from '../cpu/opcode-table.ts';
 import { walk } from '../cpu/paging.ts';
 import { callSimd } from '../cpu/simd-call.ts';
-import { CS, type CpuState, MODE_64, MODE_ALIGN, MODE_FLAT, MODE_SIZE, MODE_USER, SEGMENT_SIZE, SS, STATE, updateMode } from '../cpu/state.ts';
+import { CS, type CpuState, MODE_64, MODE_ALIGN, MODE_SIZE, MODE_USER, SEGMENT_SIZE, SS, STATE, updateMode } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
 import { CodeCache } from './code-cache.ts';
 import { readFlags, writeFlags } from './flags.ts';
@@ -271,11 +271,7 @@ export class Engine implements EngineHooks {
       if (linear < -(2 ** 47) || linear + size - 1 >= 2 ** 47) {
         raise(cpu, this.segmentOf(record, access) === SS ? SS_VECTOR : GP_VECTOR);
       }
-    } else {
-      linear = low;
-      // A flat segment ends at 4 GiB.
-      if (low + size > FOUR_GIB && mode & MODE_FLAT) raise(cpu, this.segmentOf(record, access) === SS ? SS_VECTOR : GP_VECTOR);
-    }
+    } else linear = low;      // A flat segment has no end: an access over 4 GiB goes on at 0.
     if (breakpointsArmed(cpu)) noteAccess(cpu, linear, size, write);
     if (mode & MODE_ALIGN && size <= 8 && (low & (size - 1)) !== 0) raise(cpu, AC_VECTOR);
     const here = 4096 - (low & 0xfff);

@@ -1,6 +1,6 @@
 /** Fresh random instructions: every form in 64-, 32- and 16-bit code, both tiers against the silicon at hand. */
+import type { Insn } from '../../machine/cpu/opcode-row.ts';
 import { describe, differences, digest, normalize } from './compare.ts';
-import type { Encoding } from './encode.ts';
 import { type Form, forms, narrowForms } from './forms.ts';
 import { inexact } from './inexact.ts';
 import type { Answer, Case } from './layout.ts';
@@ -19,7 +19,7 @@ export interface Summary {
 const STATES = 4;
 const BATCH = 4000;
 
-export interface Job { readonly name: string; readonly e: Encoding; readonly test: Case }
+export interface Job { readonly name: string; readonly insn: Insn; readonly test: Case }
 
 /** Has silicon and both tiers run the jobs. */
 export class Comparison {
@@ -38,14 +38,14 @@ export class Comparison {
     this.jobs = [];
     summary.regions = this.tiers[1].regions;
   }
-  private compare({ name, e, test }: Job, want: Answer): void {
+  private compare({ name, insn, test }: Job, want: Answer): void {
     const { summary } = this;
-    const expected = silicon(want, test, e);
+    const expected = silicon(want, test, insn);
     if (expected === NO_DIGEST) { summary.left++; return; }
     summary.compared++;
     for (const [i, tier] of this.tiers.entries()) {
       const got = tier.run(test);
-      normalize(got, test, e.insn, false);
+      normalize(got, test, insn, false);
       if ((digest(got) || 1) === expected) continue;
       const list = summary.wrong.get(name) ?? [];
       summary.wrong.set(name, list);
@@ -67,7 +67,7 @@ export function freshInstructions(count: number, seed: number, filter: RegExp): 
       if (made >= count) break;
       const number = n * 3 + (mode === 16 ? 2 : mode === 32 ? 1 : 0);
       const e = encodingOf(form, number, seed, mode);
-      for (let s = 0; s < STATES; s++, made++) comparison.add({ name: `${form.key}${mode === 64 ? '' : ` (${mode}-bit code)`}`, e, test: caseOf(form, e, number, s, seed) });
+      for (let s = 0; s < STATES; s++, made++) comparison.add({ name: `${form.key}${mode === 64 ? '' : ` (${mode}-bit code)`}`, insn: e.insn, test: caseOf(form, e, number, s, seed) });
     }
   }
   comparison.flush();

@@ -1,7 +1,8 @@
 /**
  * Asks the silicon this program runs on.
  *
- *   npm run -s silicon -- --count 1000000 --seed 7     fresh random instructions, compared in both tiers
+ *   npm run -s silicon -- --count 1000000 --seed 7     fresh random instructions, compared in both tiers,
+ *                                                      a tenth of them, or --bytes N, random bytes
  *   npm run -s silicon -- --form REGEX                 only forms whose name matches
  *   npm run -s silicon -- --form REGEX --case 17       shows one case of the vectors, silicon's answer and the machine's
  *   npm run -s silicon -- --record                     records vectors of forms that have none; with --form of those again, with
@@ -12,6 +13,7 @@ import { describe, differences, normalize } from './compare.ts';
 import { type Form, forms } from './forms.ts';
 import { ANSWER, Answer, CASE, type Case, FS_BASE, FXSAVE, GS_BASE } from './layout.ts';
 import { MachineUnderTest } from './machine.ts';
+import { randomBytes } from './random-bytes.ts';
 import { buildRecorder, record } from './recorder.ts';
 import { CASES, GROUPS, STATES, type Vectors, caseOf, encodingOf, formsOf, readVectors, silicon, writeVectors } from './vectors.ts';
 
@@ -33,7 +35,7 @@ function recordVectors(again: RegExp | undefined): void {
       recorded++;
       const encodings = Array.from({ length: CASES / STATES }, (_, n) => encodingOf(form, n));
       const cases = encodings.flatMap((e, n) => Array.from({ length: STATES }, (_, s) => caseOf(form, e, n, s)));
-      vectors.set(form.key, Uint32Array.from(record(cases).map((a, i) => silicon(a, cases[i]!, encodings[Math.floor(i / STATES)]!))));
+      vectors.set(form.key, Uint32Array.from(record(cases).map((a, i) => silicon(a, cases[i]!, encodings[Math.floor(i / STATES)]!.insn))));
     }
     if (recorded > 0 || vectors.size !== known.size) writeVectors(group, vectors);
     console.log(`${group}: ${vectors.size} forms, ${recorded} of them recorded now`);
@@ -87,7 +89,9 @@ try {
     if (!form) throw new Error(`no form matches ${filter}`);
     ok = show(form, Number(options.get('--case')));
   } else {
-    ok = report('rows of the opcode table', freshInstructions(count, seed, filter));
+    const bytes = options.has('--form') ? 0 : Number(options.get('--bytes') ?? Math.floor(count / 10));
+    if (count > bytes) ok = report('rows of the opcode table', freshInstructions(count - bytes, seed, filter));
+    if (bytes > 0) ok = report('random bytes', randomBytes(bytes, seed)) && ok;
   }
   process.exitCode = ok ? 0 : 1;
 } catch (e) {

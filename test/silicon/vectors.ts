@@ -7,6 +7,7 @@
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import type { Insn } from '../../machine/cpu/opcode-row.ts';
 import { digest, normalize } from './compare.ts';
 import { type Encoding, encode } from './encode.ts';
 import { type Form, forms } from './forms.ts';
@@ -38,9 +39,9 @@ export function caseOf(form: Form, e: Encoding, n: number, state: number, seed =
   return test;
 }
 /** The digest of what silicon answered. */
-export function silicon(a: Answer, test: Case, e: Encoding): number {
+export function silicon(a: Answer, test: Case, insn: Insn): number {
   if (a.trap === TIMED_OUT || a.trap === SYSTEM_CALL) return NO_DIGEST;
-  normalize(a, test, e.insn, true);
+  normalize(a, test, insn, true);
   return digest(a) || 1;
 }
 

@@ -27,7 +27,7 @@ function narrow(t: Translation, registers: readonly number[]): void {
 /**
  * One iteration under a REP prefix, if there is one. With rCX = 0 nothing happens and the instruction retires: a cycle
  * of its own after those of the iterations, unless `compared` has ended it. What a comparison found goes to the flags
- * when it ends the instruction or is single-stepped: a fault on the way leaves the flags there were before the instruction.
+ * only when it ends the instruction: a fault on the way leaves the flags there were before it.
  */
 function repeated(t: Translation, iteration: () => Compared | undefined): void {
   const { c } = t;
@@ -43,13 +43,12 @@ function repeated(t: Translation, iteration: () => Compared | undefined): void {
     const left = c.keep64(t.truncate(size, c.sub(t.gpr(RCX, size), c.const(1))));
     t.setGpr(RCX, size, () => c.get(left));
     // Single-stepped, the last iteration does not leave RIP on the instruction.
-    const stepped = c.keep32(c.and32(t.state32(STATE.rflags), c.const32(X86_EFLAGS_TF)));
-    const again = c.keep32(c.or32(c.ne(c.get(left), c.const(0)), c.eqz32(c.get(stepped))));
+    const again = c.keep32(c.or32(c.ne(c.get(left), c.const(0)), c.eqz32(c.and32(t.state32(STATE.rflags), c.const32(X86_EFLAGS_TF)))));
     if (compared) {
       const { a, b } = compared;
       // REPE goes on while the two are equal, REPNE while not.
       const go = c.keep32(t.shape.rep === 0xf3 ? c.eq(c.get(a), c.get(b)) : c.ne(c.get(a), c.get(b)));
-      c.if(c.or32(c.or32(c.eqz(c.get(left)), c.eqz32(c.get(go))), c.get(stepped)), () => setFlags(compared));
+      c.if(c.or32(c.eqz(c.get(left)), c.eqz32(c.get(go))), () => setFlags(compared));
       c.set(again, c.and32(c.get(again), c.get(go)));
     }
     c.if(c.get(again), () => t.repeat());
@@ -182,8 +181,9 @@ const cmps: Emit = (t) => {
   narrow(t, [RCX]);
   repeated(t, () => {
     const by = stride(t, size);
-    const a = c.keep64(t.load(t.sourceAddress(size), size));
+    // Of two operands that fault it is the one at ES:rDI that is told of.
     const b = c.keep64(t.load(t.destinationAddress(size, false), size, 0));
+    const a = c.keep64(t.load(t.sourceAddress(size), size));
     advance(t, RSI, by);
     advance(t, RDI, by);
     return { size, a, b };
