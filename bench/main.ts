@@ -33,7 +33,7 @@ export async function main(options: BenchOptions): Promise<number> {
   const wanted = (name: string): boolean => options.only.length === 0 || options.only.some((word) => name.includes(word));
   const tcg = options.tcg ? tcgVersion() : undefined;
   say(`node ${process.versions.node}, ${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} cores; guests: ${options.set}`);
-  say(tcg ? `beside: ${tcg}, -accel tcg,thread=single -cpu max, same guests and sizes 'small'` : "skip: QEMU TCG is not installed (qemu-system-x86_64, on Linux), no figures beside");
+  if (options.tcg) say(tcg ? `beside: ${tcg}, -accel tcg,thread=single -cpu max, same guests and sizes 'small'` : "skip: QEMU TCG is not installed (qemu-system-x86_64, on Linux), no figures beside");
   say(`${'measurement'.padEnd(28)}${'here'.padStart(12)} ${'unit'.padEnd(10)}${tcg ? `${'TCG'.padStart(12)}  ${'here/TCG'.padStart(8)}` : ''}`);
 
   const table = guestTable(folder);
