@@ -8,7 +8,7 @@
 import { type Outcome, deliverFault, kernelEvent, singleStepping, stepOne, takeEvents } from './cpu/interrupts.ts';
 import { resetMsrs } from './cpu/msrs.ts';
 import { stillWaits } from './cpu/privileged.ts';
-import { ACTIVITY_MWAIT, CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_STOP, STATE, cpu_state } from './cpu/state.ts';
+import { ACTIVITY_MWAIT, ACTIVITY_SHUTDOWN, CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SMI, EVENT_STOP, STATE, cpu_state } from './cpu/state.ts';
 import { STOP_FAULT, type StopReason, elapsed } from './engine/stop.ts';
 import { LocalApic, type LapicHost } from './chips/lapic.ts';
 import { LAPIC_TIMER_PERIOD } from './board.ts';
@@ -131,7 +131,7 @@ export class Processor implements LapicHost {
     const outcome = this.runCode();
     const activity = this.cpu.u32[STATE.activity >>> 2];
     // In MWAIT it goes on when another processor writes: its turns must not end.
-    return outcome === 'shutdown' ? 'shutdown' : activity !== 0 && activity !== ACTIVITY_MWAIT ? 'halted' : 'limit';
+    return outcome === 'shutdown' || activity === ACTIVITY_SHUTDOWN ? 'shutdown' : activity !== 0 && activity !== ACTIVITY_MWAIT ? 'halted' : 'limit';
   }
 
   /** One instruction; for stepOne(). */
@@ -184,6 +184,12 @@ export class Processor implements LapicHost {
   nmi(): void {
     this.nmiPending = true;
     this.cpu.pending |= EVENT_NMI;
+    this.cpu.engine.stopSoon(this.cpu);
+    this.machine.wake(this);
+  }
+
+  smi(): void {
+    this.cpu.pending |= EVENT_SMI;
     this.cpu.engine.stopSoon(this.cpu);
     this.machine.wake(this);
   }

@@ -18,6 +18,8 @@ export interface LapicHost {
   /** The deliverable vector changed, see `pendingVector`. */
   pendingChanged(vector: number): void;
   nmi(): void;
+  /** undefined: there is no system management mode behind it. */
+  smi?(): void;
   init(): void;
   startup(vector: number): void;
   /** The guest ended an interrupt. */
@@ -148,6 +150,7 @@ export class LocalApic {
         this.accept(message.vector, message.level);
         break;
       case R.APIC_DM_NMI: this.host.nmi(); break;
+      case R.APIC_DM_SMI: this.host.smi?.(); break;
       case R.APIC_DM_INIT: if (message.assert) this.host.init(); break;
       case R.APIC_DM_STARTUP: this.host.startup(message.vector); break;
       case R.APIC_DM_EXTINT: this.host.extint(); break;

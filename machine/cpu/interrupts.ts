@@ -15,8 +15,9 @@ import {
 import { STOP_EXIT, STOP_FAULT, type StopReason } from '../engine/stop.ts';
 import { breakpointsArmed, instructionBreakpoint } from './debug.ts';
 import { type Event, enterHandler } from './idt.ts';
+import { enterSmm } from './smm.ts';
 import {
-  ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_MWAIT, ACTIVITY_SHUTDOWN, type CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SHADOW, EVENT_TRAP,
+  ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_MWAIT, ACTIVITY_SHUTDOWN, type CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SHADOW, EVENT_SMI, EVENT_TRAP,
   SHADOW_MOV_SS, STATE, X86_EFLAGS_IF, X86_EFLAGS_RF, X86_EFLAGS_TF,
 } from './state.ts';
 
@@ -130,11 +131,15 @@ function shutdown(cpu: CpuState): Outcome {
 const shadowed = (cpu: CpuState) => cpu.u32[STATE.shadow >>> 2] !== 0;
 
 /**
- * Takes what is pending and may be taken now: NMI, then an interrupt. Called between two instructions, never within
+ * Takes what is pending and may be taken now: SMI, NMI, then an interrupt. Called between two instructions, never within
  * one. A halted processor is awake afterwards if something was taken.
  */
 export function takeEvents(cpu: CpuState): Outcome {
   const pending = cpu.pending;
+  if (pending & EVENT_SMI && !cpu.smm.inside && !cpu.inGuest && cpu.door === 'architectural' && !shadowed(cpu)) {
+    enterSmm(cpu);
+    return 'done';
+  }
   if (pending & EVENT_NMI && !cpu.u32[STATE.nmi_blocked >>> 2] && !shadowed(cpu)) return takeNmi(cpu);
   if (pending & EVENT_INTERRUPT && !shadowed(cpu)) return takeInterrupt(cpu);
   return 'none';

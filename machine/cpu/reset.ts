@@ -32,6 +32,8 @@ export function resetCpu(cpu: CpuState): void {
   state.shadow = state.nmi_blocked = state.pending = 0;
   state.activity = ACTIVITY_ACTIVE;
   state.xcr0 = 1n;
+  cpu.smm.base = 0x3_0000;
+  cpu.smm.inside = false;
   state.pkru = 0;
   resetFpu(cpu.fpu);
   resetMsrs(cpu);

@@ -112,6 +112,7 @@ export const EVENT_NMI = 1 << 5;
 export const EVENT_NMI_WINDOW = 1 << 6;
 export const EVENT_INTERRUPT = 1 << 7;   // the local APIC has a vector to deliver; RFLAGS.IF is not in it
 export const EVENT_INTERRUPT_WINDOW = 1 << 8;
+export const EVENT_SMI = 1 << 9;         // taken before all others, outside SMM
 
 export const SHADOW_STI = 1, SHADOW_MOV_SS = 2;
 export const ACTIVITY_ACTIVE = 0, ACTIVITY_HLT = 1, ACTIVITY_SHUTDOWN = 2, ACTIVITY_WAIT_SIPI = 3;
@@ -168,6 +169,8 @@ export class CpuState {
   debugHits = 0;
   /** The instruction in progress was a software interrupt, which takes no single-step trap: its handler starts without TF. */
   steppedInto = false;
+  /** System management mode: where its memory is, and whether it is on. */
+  readonly smm = { base: 0x3_0000, inside: false };
   /** What MONITOR has armed. */
   readonly monitor = new Monitor();
   /** The instruction in progress, or the one that has just failed, is an IRET that let NMIs in. */

@@ -58,7 +58,7 @@ export function sysret(cpu: CpuState, insn: Insn): void {
 
 export function sysenter(cpu: CpuState): void {
   const cs = Number(word64(cpu, STATE.sysenter_cs) & 0xffffn);
-  if (!(cpu.mode & MODE_PROTECTED) || (cs & 0xfffc) === 0) raise(cpu, GP_VECTOR);
+  if (cpu.realMode || (cs & 0xfffc) === 0) raise(cpu, GP_VECTOR);
   cpu.engine.writeFlags(cpu, cpu.engine.readFlags(cpu) & ~(X86_EFLAGS_VM | X86_EFLAGS_IF));
   const mask = cpu.longMode ? (1n << 64n) - 1n : 0xffff_ffffn;
   cpu.gpr[RSP] = word64(cpu, STATE.sysenter_esp) & mask;

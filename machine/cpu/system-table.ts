@@ -14,6 +14,7 @@ import { type Row, exec, row } from './opcode-row.ts';
 import {
   clac, cli, hlt, invd, invlpg, invpcid, monitor, mwait, pause, popf, pushf, rdpid, rdpmc, rdrand, rdseed, rdtsc, rdtscp, stac, sti, vmx, wbinvd,
 } from './privileged.ts';
+import { rsm } from './smm.ts';
 import { CS, DS, ES, FS, GS, SS } from './state.ts';
 import { rdfsbase, rdgsbase, swapgs, syscall, sysenter, sysexit, sysret, wrfsbase, wrgsbase } from './syscalls.ts';
 
@@ -34,7 +35,7 @@ export const systemTable: readonly Row[] = [
   row('0F 0B',          'UD2',      '',       '',          exec(ud)),
   row('0F B9',          'UD1',      'Gv Ev',  '',          exec(ud)),
   row('0F FF',          'UD0',      'Gv Ev',  '',          exec(ud)),
-  row('0F AA',          'RSM',      '',       '',          exec(ud)),
+  row('0F AA',          'RSM',      '',       '',          exec(rsm)),
   row('0F 05',          'SYSCALL',  '',       '',          exec(syscall)),
   row('0F 07',          'SYSRET',   '',       'w:oditszapc', exec(sysret)),
   row('0F 34',          'SYSENTER', '',       '',          exec(sysenter)),

@@ -335,3 +335,17 @@ test('protection keys refuse data accesses to user pages, with the PK bit in the
   t.write64(0x10_2000 + 8, 1n << 21n | 0x83n | 5n << 59n);
   assert.equal(access(READ), undefined, 'a supervisor page has no key');
 });
+
+test('SYSENTER leads out of virtual-8086 mode, and is #GP in real-address mode only', () => {
+  const t = new TestCpu();
+  t.cpu.state.sysenter_cs = BigInt(KERNEL_CS);
+  t.cpu.state.sysenter_eip = 0x5000n;
+  assert.deepEqual(verdict(t, 0x0f, 0x34), [13, 0]);
+  enterProtected(t);
+  for (const seg of [SS, DS, FS, GS]) t.cpu.setSegment(seg, 0, 0n, 0xffff, 0xf3);
+  t.cpu.setSegment(CS, 0x300, 0x3000n, 0xffff, 0xf3);
+  t.cpu.engine.writeFlags(t.cpu, 0x2_0202);
+  updateMode(t.cpu);
+  assert.equal(verdict(t, 0x0f, 0x34), undefined);
+  assert.deepEqual([t.cpu.cpl, t.cpu.selector(CS), t.cpu.rip, t.cpu.state.rflags & 0x2_0200], [0, KERNEL_CS, 0x5000n, 0]);
+});
