@@ -7,6 +7,7 @@ import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { timeBoot } from './boot-time.ts';
 import { timeExits } from './exits.ts';
+import { timePaging } from './paging.ts';
 import { type GuestSet, guestTable, imageOf, timeGuest } from './guest.ts';
 import { tcgVersion, timeTcg } from './qemu-tcg.ts';
 import { timeSyscalls } from './syscalls.ts';
@@ -54,6 +55,16 @@ export async function main(options: BenchOptions): Promise<number> {
     for (const { name, cycles, host } of timeExits()) {
       add({ name, value: cycles, unit: 'cycles' });
       add({ name: '  host', value: host, unit: 'ns' });
+    }
+  }
+  if (wanted('paging')) {
+    for (const { name, silicon, ept, shadow } of timePaging()) {
+      add({ name: `${name}, silicon`, value: silicon.cycles, unit: 'cycles' });
+      for (const [mmu, r] of [['EPT', ept], ['shadow', shadow]] as const) {
+        add({ name: `  ${mmu}`, value: r.cycles, unit: 'cycles' });
+        add({ name: `  ${mmu}, exits`, value: r.exits, unit: 'exits' });
+        add({ name: `  ${mmu}, faults served`, value: r.faults, unit: 'faults' });
+      }
     }
   }
   if (wanted('syscalls')) add({ name: 'system calls', value: timeSyscalls() / 1e6, unit: 'M/s' });

@@ -1,6 +1,6 @@
 ; A guest that does to its own page tables what a script says, touches memory through them in both rings, and logs what it
 ; read and every page fault. It starts in flat 32-bit protected mode and switches paging on as the words at 7000h say.
-;   nasm -f bin -o paging32.bin paging-guest.asm; nasm -f bin -DLONG -o paging64.bin paging-guest.asm
+;   nasm -f bin -o paging32.bin paging-guest.asm; nasm -f bin -DLONG -o paging64.bin paging-guest.asm    (in paging-code.ts)
 %ifdef LONG
   %define AX_ rax
   %define BX_ rbx

@@ -3,7 +3,7 @@
  * The script only relies on what the SDM promises: a change that takes something away is followed by INVLPG or a load of
  * CR3 before the address is used again (Vol. 3, 4.10.4); a page that was not present needs none.
  */
-import { readFileSync } from 'node:fs';
+import { pagingCode } from './paging-code.ts';
 
 export const MEMORY = 8 << 20;
 export const ENTRY = 0x8000;
@@ -35,11 +35,11 @@ export function generator(seed: number): (n: number) => number {
 const P = 1, W = 2, U = 4, PS = 0x80;
 const TABLE_A = 0x11_0000, TABLE_B = 0x11_1000;
 
-export function pagingImage(mode: PagingMode, seed: number, length: number): Uint8Array<ArrayBuffer> {
-  const random = generator(seed);
+/** The guest, its tables and its pages, without a script. */
+function emptyImage(mode: PagingMode, random: (n: number) => number) {
   const image = new Uint8Array(MEMORY);
   const words = new Uint32Array(image.buffer);
-  image.set(readFileSync(new URL(`./paging${mode.long ? 64 : 32}.bin`, import.meta.url)), ENTRY);
+  image.set(pagingCode(mode.long ? 64 : 32), ENTRY);
   const size = mode.wide ? 8 : 4;
   const put = (table: number, i: number, low: number): void => { words[(table + i * size) >>> 2] = low; };
 
@@ -68,6 +68,13 @@ export function pagingImage(mode: PagingMode, seed: number, length: number): Uin
     image.set([0xcd, 0x80], at + 0x810);
   }
 
+  return { image, words, size, put, directories, roots };
+}
+
+/** Tables that change, and what is read, written and run through them. */
+export function pagingImage(mode: PagingMode, seed: number, length: number): Uint8Array<ArrayBuffer> {
+  const random = generator(seed);
+  const { image, words, size, directories, roots } = emptyImage(mode, random);
   const script: number[] = [];
   const emit = (what: number, a = 0, b = 0): void => { script.push(what, a, b, 0); };
   const present = new Set<number>();
@@ -115,5 +122,22 @@ export function pagingImage(mode: PagingMode, seed: number, length: number): Uin
   }
   emit(END);
   words.set(script, SCRIPT >>> 2);
+  return image;
+}
+
+/**
+ * Loads where nothing changes: address spaces switched between touches of a few pages, or pages touched in turn that the
+ * TLB cannot hold together (the two of a pair lie 4 MiB apart or more).
+ */
+export function steadyImage(mode: PagingMode, kind: 'switches' | 'misses', length: number): Uint8Array<ArrayBuffer> {
+  const { image, words, put, roots } = emptyImage(mode, generator(1));
+  for (const table of [TABLE_A, TABLE_B]) for (let i = 0; i < 512; i++) put(table, i, (FRAMES + (i % NFRAMES) * 4096) | P | W | U);
+  const script: number[] = [];
+  for (let i = 0; i < length; i++) {
+    const page = (0x180 + (i % 64)) * 4096;
+    if (kind === 'misses') script.push(READ, page, 0, 0, READ, TEST_VA + page, 0, 0);
+    else script.push(LOAD_CR3, roots[i & 1]!, 0, 0, READ, TEST_VA + (i % 8) * 4096, 0, 0);
+  }
+  words.set([...script, END, 0, 0, 0], SCRIPT >>> 2);
   return image;
 }
