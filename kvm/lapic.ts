@@ -24,6 +24,7 @@ import { kvm_vcpu_reset } from './vcpu-create.ts';
 
 const APIC_LVR = 0x30 >> 2, APIC_LVTCMCI = 0x2f0 >> 2, APIC_LVT0 = 0x350 >> 2, APIC_ID = 0x20 >> 2, APIC_SPIV = 0xf0 >> 2, APIC_LDR = 0xd0 >> 2, APIC_TASKPRI = 0x80, APIC_TMCCT = 0x390 >> 2;
 const VERSION = 0x14, MAX_LVT = 5;
+const APIC_ICR = 0x300, X2APIC_ICR = 0x830, APIC_ICR_BUSY = 1n << 12n;
 const LVT_MASKED = 0x10000, EXTINT = 0x700;
 const DM_FIXED = 0, DM_LOWEST = 1, DM_SMI = 2, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6, DM_EXTINT = 7;
 const DIRECTED_EOI = 0x1000, LVR_DIRECTED_EOI = 1 << 24;
@@ -191,6 +192,8 @@ export class kvm_lapic {
     if (kvm_apic.enabled) kvm_apic.trace({ rw: 1, reg: offset, val: BigInt(value) });
     if (offset === APIC_TASKPRI) report_tpr_access(this.vcpu, true);
     this.chip.write(offset, value);
+    // KVM keeps ICR as it was written, reserved bits and all.
+    if (offset === APIC_ICR) this.chip.registers[APIC_ICR >> 2] = value & ~Number(APIC_ICR_BUSY);
     return true;
   }
   x2apic_read(msr: number, _host: boolean): bigint | undefined {
@@ -201,7 +204,8 @@ export class kvm_lapic {
   x2apic_write(msr: number, data: bigint, _host: boolean): number {
     if (!this.chip.x2apic) return 1;
     if (kvm_apic.enabled) kvm_apic.trace({ rw: 1, reg: (msr - 0x800) << 4, val: data });
-    return this.chip.writeX2apic(msr, data) ? 0 : 1;
+    // "Busy" in ICR is nobody's to set, and not refused.
+    return this.chip.writeX2apic(msr, msr === X2APIC_ICR ? data & ~APIC_ICR_BUSY : data) ? 0 : 1;
   }
 
   // -------------------------------------------------------------- KVM_GET_LAPIC, KVM_SET_LAPIC
