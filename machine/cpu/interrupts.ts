@@ -92,7 +92,11 @@ export function deliver(cpu: CpuState, vector: number, type: number, error: numb
       cpu.pending &= ~(EVENT_SHADOW | EVENT_TRAP);
       return 'done';
     } catch (thrown) {
-      if (thrown === VM_EXIT) return 'exit';
+      if (thrown === VM_EXIT) {
+        // RFLAGS is saved as the frame would have had it (SDM 28.3.3), so that the event can be injected again.
+        cpu.u32[STATE.rflags >>> 2] = cpu.u32[STATE.rflags >>> 2]! | event.flags & X86_EFLAGS_RF;
+        return 'exit';
+      }
       if (!(thrown instanceof Fault)) throw thrown;
       second.copy(thrown);
     }

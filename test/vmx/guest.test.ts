@@ -547,3 +547,13 @@ test('an IRET that cannot be finished has let NMIs in, and its exit says so', ()
   assert.equal(other.run(), E.EXIT_REASON_EPT_VIOLATION);
   assert.deepEqual([qualification(other) & 0x1000, other.read(F.GUEST_INTERRUPTIBILITY_INFO)], [0, 8]);
 });
+
+test('an exit in the midst of a fault\'s delivery saves RFLAGS with RF, as the frame would have had it', () => {
+  const g = guest('real', [0x0f, 0x0b], (v, own) => {
+    setVector(own, 6, 0x7100);
+    v.write64(F.GUEST_RSP, 0x9010n);
+    setEpt(own, 0x9000, 0n);
+  });
+  assert.equal(g.run(), E.EXIT_REASON_EPT_VIOLATION);
+  assert.deepEqual([g.read(F.IDT_VECTORING_INFO_FIELD), g.read(F.GUEST_RFLAGS)], [0x8000_0306, 0x1_0002]);
+});
