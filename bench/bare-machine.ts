@@ -29,9 +29,9 @@ export class BareMachine {
   /** isa-debug-exit's status, once the guest has left. */
   status: number | undefined;
 
-  constructor(memory = 64 * MiB, costs: TlbCosts = { pageWalk: 0, nestedPageWalk: 0 }) {
+  constructor(memory = 64 * MiB, costs: TlbCosts = { pageWalk: 0, nestedPageWalk: 0 }, codeBytes?: number) {
     this.ram = new Ram(memory);
-    this.engine = new Engine(this.ram, costs);
+    this.engine = new Engine(this.ram, costs, codeBytes);
     this.cpu = new CpuState(this.ram.mem, this.ram.reserve(cpu_state.size, 64), 0, this.ram.base, this.ram.size);
     this.cpu.bus = this.bus();
     this.engine.attach(this.cpu);
@@ -80,8 +80,8 @@ export class BareMachine {
   }
 
   /** 64-bit mode, the first GiB mapped to itself with 2 MiB pages whose tables lie at `tables`; user-accessible. */
-  longMode(rip: number, tables = 0x10_0000): void {
-    const { cpu, ram } = this;
+  longMode(rip: number, tables = 0x10_0000, cpu = this.cpu): void {
+    const { ram } = this;
     const { u64 } = ram.mem;
     const at = (ram.base + tables) >>> 3;
     u64[at] = BigInt(tables + 0x1007);

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 export type GuestSet = 'tiny' | 'small' | 'full';
-export interface GuestRow { readonly set: GuestSet; readonly kernel: string; readonly width: 32 | 64; readonly count: number; readonly checksum: string; readonly instructions: number }
+export interface GuestRow { readonly set: GuestSet | 'cliffs'; readonly kernel: string; readonly width: 32 | 64; readonly count: number; readonly checksum: string; readonly instructions: number }
 
 export function guestTable(folder: string): GuestRow[] {
   return readFileSync(join(folder, 'expected.tsv'), 'utf8').trim().split('\n').slice(1).map((line) => {

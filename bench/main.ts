@@ -5,6 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import { cliffTable, measureFootprint, timeMany } from './cliffs.ts';
 import { timeBoot } from './boot-time.ts';
 import { timeExits } from './exits.ts';
 import { timePaging } from './paging.ts';
@@ -29,13 +30,13 @@ export async function main(options: BenchOptions): Promise<number> {
   const add = (result: Result): void => {
     results.push(result);
     const beside = result.tcg === undefined ? '' : `${show(result.tcg).padStart(12)}  ${(result.value / result.tcg).toFixed(3).padStart(8)}`;
-    say(`${result.name.padEnd(28)}${show(result.value).padStart(12)} ${result.unit.padEnd(10)}${beside}`);
+    say(`${result.name.padEnd(40)}${show(result.value).padStart(12)} ${result.unit.padEnd(10)}${beside}`);
   };
   const wanted = (name: string): boolean => options.only.length === 0 || options.only.some((word) => name.includes(word));
   const tcg = options.tcg ? tcgVersion() : undefined;
   say(`node ${process.versions.node}, ${cpus()[0]?.model ?? 'unknown processor'}, ${cpus().length} cores; guests: ${options.set}`);
   if (options.tcg) say(tcg ? `beside: ${tcg}, -accel tcg,thread=single -cpu max, same guests and sizes 'small'` : "skip: QEMU TCG is not installed (qemu-system-x86_64, on Linux), no figures beside");
-  say(`${'measurement'.padEnd(28)}${'here'.padStart(12)} ${'unit'.padEnd(10)}${tcg ? `${'TCG'.padStart(12)}  ${'here/TCG'.padStart(8)}` : ''}`);
+  say(`${'measurement'.padEnd(40)}${'here'.padStart(12)} ${'unit'.padEnd(10)}${tcg ? `${'TCG'.padStart(12)}  ${'here/TCG'.padStart(8)}` : ''}`);
 
   const table = guestTable(folder);
   for (const row of table.filter((r) => r.set === options.set && wanted(`${r.kernel}.${r.width}`))) {
@@ -67,6 +68,13 @@ export async function main(options: BenchOptions): Promise<number> {
       }
     }
   }
+  for (const { row, what } of cliffTable(folder).filter((c) => wanted(c.row.kernel))) {
+    const seconds = timeGuest(folder, row);
+    const other = tcg ? await timeTcg(imageOf(folder, row)) : undefined;
+    add({ name: `${row.kernel} (${what})`, value: row.count / seconds / 1e6, unit: 'M/s', tcg: other !== undefined && other > 0 ? row.count / other / 1e6 : undefined });
+  }
+  if (wanted('many')) for (const n of [1, 64]) add({ name: `many (${n} processor${n === 1 ? '' : 's'}, own code)`, value: timeMany(n), unit: 'M instr/s' });
+  if (wanted('footprint')) add({ name: 'footprint, 100,000 blocks', value: measureFootprint(folder), unit: 'MiB' });
   if (wanted('syscalls')) add({ name: 'system calls', value: timeSyscalls() / 1e6, unit: 'M/s' });
   if (wanted('boot')) add({ name: 'boot to prompt (wall)', value: timeBoot(options.root), unit: 'ms' });
   if (results.length === 0) throw new Error(`no measurement is called ${options.only.join(' ')}`);

@@ -83,6 +83,7 @@ export class CodeCache {
   handlers!: Handlers;
   readonly hot: HotTier;
   private readonly area: number;
+  private readonly areaBytes: number;
   private next: number;
   private readonly blocks = new Map<number, Block>();
   private readonly pages = new Map<number, Block[]>();
@@ -90,13 +91,14 @@ export class CodeCache {
   private readonly ahead: number[] = [];
   private readonly crossing = new Uint8Array(32);
 
-  constructor(ram: Ram) {
+  constructor(ram: Ram, areaBytes = AREA_BYTES) {
     this.ram = ram;
     this.hot = new HotTier(ram);
     const pages = Math.ceil(ram.size / PAGE);
     this.codePages = new Uint8Array(ram.memory.buffer, ram.reserve(pages), pages);
     this.covered = new Uint32Array(this.codePages.length);
-    this.area = ram.reserve(AREA_BYTES, PAGE);
+    this.areaBytes = areaBytes;
+    this.area = ram.reserve(areaBytes, PAGE);
     this.next = this.area;
   }
 
@@ -108,7 +110,7 @@ export class CodeCache {
     const key = physical * 2048 + (mode & CODE_MODE);
     const known = this.blocks.get(key);
     if (known?.valid && (known.secondPage < 0 || known.secondPage === secondPage())) return known;
-    if (this.next + (MAX_AHEAD + 1) * BLOCK_BYTES > this.area + AREA_BYTES) this.reset();
+    if (this.next + (MAX_AHEAD + 1) * BLOCK_BYTES > this.area + this.areaBytes) this.reset();
     this.ahead.length = 0;
     const block = this.translate(physical, mode, secondPage, MAX_INSTRUCTIONS);
     this.remember(key, physical, mode, block);
@@ -144,7 +146,7 @@ export class CodeCache {
 
   /** The one instruction at a physical address, for once. */
   single(physical: number, mode: number, secondPage: () => number): Block {
-    if (this.next + BLOCK_BYTES > this.area + AREA_BYTES) this.reset();
+    if (this.next + BLOCK_BYTES > this.area + this.areaBytes) this.reset();
     const block = this.translate(physical, mode, secondPage, 1);
     this.handlers.compile();
     return block;

@@ -54,12 +54,13 @@ export class Engine implements EngineHooks {
   private windowFirst = 0;
   private windowSecond = 0;
 
-  constructor(ram: Ram, costs: TlbCosts) {
+  /** `codeBytes`: room for translated code, if not the usual. */
+  constructor(ram: Ram, costs: TlbCosts, codeBytes?: number) {
     this.ram = ram;
     const pages = ram.memory.buffer.byteLength / 65536;
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1024 });
     const imports: WebAssembly.ModuleImports = { memory: ram.memory, table, ...this.hostImports() };
-    this.code = new CodeCache(ram);
+    this.code = new CodeCache(ram, codeBytes);
     const layout = { pages, ramBase: ram.base, ramSize: ram.size, codePages: this.code.codePages.byteOffset };
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(runtimeModule(layout)), { e: imports });
     Object.assign(imports, exports);

@@ -1,0 +1,78 @@
+/* What translators are bad at, in 64-bit mode. Each kernel is u32 k_<name>(u32 n) -> checksum; n counts what its name says.
+ * Code is written into `pool` as a just-in-time compiler writes it. */
+#include "bench.h"
+
+static u64 other[512] __attribute__((aligned(4096)));
+static u8 pool[24 << 20] __attribute__((aligned(4096)));
+static volatile u32 data[64 * 1024];
+
+static void load_cr3(void *root) { __asm__ volatile("mov %0,%%cr3" : : "r"(root) : "memory"); }
+
+/* Address-space switches: two roots with the same mappings, sixteen pages touched in each. */
+u32 k_spaces(u32 n)
+{
+    u32 s = 0;
+    u64 *root;
+    __asm__ volatile("mov %%cr3,%0" : "=r"(root));
+    other[0] = root[0];
+    for (u32 i = 0; i < n; i++) {
+        load_cr3(i & 1 ? root : other);
+        for (u32 j = 0; j < 16; j++)
+            s += data[j * 1024] += i + j;
+    }
+    load_cr3(root);
+    return s;
+}
+
+/* A loop that patches the operand of an instruction in it: mov eax,imm32; ret. */
+u32 k_patch(u32 n)
+{
+    u32 s = 0;
+    pool[0] = 0xb8; pool[5] = 0xc3;
+    for (u32 i = 0; i < n; i++) {
+        *(volatile u32 *)(pool + 1) = i * 3;
+        s += ((u32 (*)(void))pool)();
+    }
+    return s;
+}
+
+/* Data beside code: a counter in the page of the function that counts it: add [rip+0xfa],edi; mov eax,[rip+0xf4]; ret. */
+u32 k_beside(u32 n)
+{
+    static const u8 code[] = { 0x01, 0x3d, 0xfa, 0, 0, 0, 0x8b, 0x05, 0xf4, 0, 0, 0, 0xc3 };
+    u32 s = 0;
+    for (usize i = 0; i < sizeof code; i++) pool[i] = code[i];
+    *(volatile u32 *)(pool + 0x100) = 0;
+    for (u32 i = 0; i < n; i++)
+        s ^= ((u32 (*)(u32))pool)(i);
+    return s;
+}
+
+/* n functions of ten instructions, all different, 64 bytes apart. */
+static void functions(u32 n)
+{
+    for (u32 i = 0; i < n; i++) {
+        u8 *p = pool + 64 * i;
+        *p++ = 0x89; *p++ = 0xf8;                                   /* mov eax,edi */
+        for (u32 j = 0; j < 4; j++) {
+            *p++ = 0x05; *(u32 *)p = i * 4 + j; p += 4;             /* add eax,imm32 */
+            *p++ = 0x35; *(u32 *)p = i ^ j << 16; p += 4;           /* xor eax,imm32 */
+        }
+        *p = 0xc3;
+    }
+}
+static u32 call_all(u32 n, u32 s)
+{
+    for (u32 i = 0; i < n; i++) s = ((u32 (*)(u32))(pool + 64 * i))(s);
+    return s;
+}
+/* Functions called once, as in a boot. */
+u32 k_once(u32 n) { functions(n); return call_all(n, 1); }
+/* More code than a translator keeps, over and over: n rounds of 300,000 functions. */
+u32 k_overflow(u32 n)
+{
+    u32 s = 1;
+    functions(300000);
+    while (n--) s = call_all(300000, s);
+    return s;
+}
