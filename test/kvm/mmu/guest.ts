@@ -139,7 +139,7 @@ export function* destroy(vm: Vm): Sys {
 export const contents = (vm: Vm, page: number): Uint8Array => loadBytes(vm.mem + page * 4096, 4096);
 
 /** Boots, loads the module with these parameters if any, and runs `body` as a program. */
-export function inSystem(body: (sys: number) => Sys, params = '', cpus = 2, seconds = 120): void {
+export function inSystem(body: (sys: number) => Sys, params = '', cpus = 2, seconds = 120, ram = 128 << 20): void {
   let failure: unknown;
   const program: Program = {
     name: 'mmu',
@@ -155,7 +155,7 @@ export function inSystem(body: (sys: number) => Sys, params = '', cpus = 2, seco
     }),
   };
   const load = params === '' ? '' : `rmmod kvm_intel; modprobe kvm_intel ${params}; `;
-  const { status, output } = run({ init: ['-c', `${load}mmu`], programs: [program], cpus, seconds });
+  const { status, output } = run({ init: ['-c', `${load}mmu`], programs: [program], cpus, seconds, memory: ram });
   if (failure !== undefined) throw failure;
   if (status !== 0) throw new Error(`status ${status}: ${output}`);
 }
