@@ -1,12 +1,13 @@
 /**
- * FRNDINT, FSCALE, FXTRACT, FPREM, FPREM1 exactly; the transcendental functions in double precision: their last eleven
- * bits are not silicon's. SDM Vol. 1, 8.3.5 to 8.3.8.
+ * FRNDINT, FSCALE, FXTRACT, FPREM, FPREM1, and the transcendental functions, rounded correctly: silicon promises an error
+ * below one unit in the last place, so its last bit differs now and then. SDM Vol. 1, 8.3.5 to 8.3.10.
  */
 import type { Exec } from '../opcode-row.ts';
 import { propagate } from './arithmetic.ts';
 import {
-  DE, type Float80, IE, INDEFINITE, PE, ZE, fromInteger, fromNumber, infinity, isDenormal, isInfinite, isZero, make, pack, round, scaleOf, toInteger, toNumber, zero,
+  DE, type Float80, IE, INDEFINITE, ONE, PE, type Rounded, UE, ZE, fromInteger, infinity, isDenormal, isInfinite, isZero, make, pack, round, scaleOf, toInteger, zero,
 } from './float80.ts';
+import { type Value, atan2, cos, exp2m1, log2, log2p1, quarters, sin, tan, times } from './elementary.ts';
 import { C0, C1, C2, C3, type X87, x87 } from './stack.ts';
 
 const BIAS = 16383;
@@ -127,44 +128,116 @@ export const fprem = remainder(false), fprem1 = remainder(true);
 
 // ---------------------------------------------------------------- transcendental
 
-const inexact = (f: X87, i: number, value: number): void => { f.store(i, { value: fromNumber(value), flags: PE, up: false }); };
+/** A value that is never exact, rounded to 64 bits whatever the control word says of precision. */
+const rounded = (f: X87, v: Value): Rounded => {
+  const r = round(v.sign, v.mantissa, v.scale, !v.exact, { ...f.rounding, precision: 64 });
+  return v.exact ? { ...r, flags: r.flags | PE | (isDenormal(r.value) ? UE : 0) } : r;
+};
 /** |ST(0)| must be below 2^63, else C2 says that nothing was done. */
 const inRange = (f: X87, a: Float80): boolean => {
-  f.status &= ~C2;
   if (a.exponent < BIAS + 63) return true;
   f.status |= C2;
   return false;
 };
-const trigonometric = (compute: (x: number) => number): Exec => on(1, (f, a) => {
-  if (isInfinite(a)) { invalid(f); return; }
-  if (!inRange(f, a)) return;
-  if (isZero(a)) f.set(0, compute(0) === 0 ? a : fromNumber(compute(0)));
-  else inexact(f, 0, compute(toNumber(a)));
-});
-export const fsin = trigonometric(Math.sin), fcos = trigonometric(Math.cos);
-export const fsincos = on(1, (f, a) => {
-  if (isInfinite(a)) { invalid(f); return; }
-  if (!inRange(f, a)) return;
-  const x = toNumber(a);
+const trigonometric = (compute: (a: Float80) => Value, ofZero: (a: Float80) => Float80): Exec => {
+  const execute = on(1, (f, a) => {
+    if (!inRange(f, a)) return;
+    if (isZero(a)) f.set(0, ofZero(a));
+    else f.store(0, rounded(f, compute(a)));
+  }, isInfinite);
+  return (cpu, insn) => {
+    const f = x87(cpu);
+    f.wait();
+    f.status &= ~C2;
+    execute(cpu, insn);
+  };
+};
+export const fsin = trigonometric(sin, (a) => a), fcos = trigonometric(cos, () => ONE);
+/** FSINCOS and FPTAN push: what is refused is pushed as well. */
+const pushing = (compute: (a: Float80) => Value, second: (f: X87, a: Float80) => Rounded): Exec => (cpu) => {
+  const f = x87(cpu);
+  f.wait();
+  f.status &= ~(C1 | C2);
+  const both = (value: Float80) => { f.set(0, value); f.pushUnchecked(value); };
+  if (f.isEmpty(0) || f.full) {
+    if (!f.stackFault(!f.isEmpty(0))) both(INDEFINITE);
+    return;
+  }
+  const a = f.get(0);
+  const nan = propagate(a, a) ?? (isInfinite(a) ? { value: INDEFINITE, flags: IE, up: false } : undefined);
+  if (nan) {
+    if (f.store(0, nan)) both(nan.value);
+    return;
+  }
+  if (!inRange(f, a) || f.flag(isDenormal(a) ? DE : 0)) return;
+  const other = second(f, a);
   if (isZero(a)) f.set(0, a);
-  else inexact(f, 0, Math.sin(x));
-  f.push(fromNumber(Math.cos(x)));
+  else f.store(0, rounded(f, compute(a)));
+  f.flag(other.flags);
+  f.pushUnchecked(other.value);
+  if (other.flags) f.setC1(other.up);
+};
+const exactly = (value: Float80): Rounded => ({ value, flags: 0, up: false });
+export const fsincos = pushing(sin, (f, a) => (isZero(a) ? exactly(ONE) : rounded(f, cos(a))));
+export const fptan = pushing(tan, () => exactly(ONE));
+
+/** ST(1) = f(ST(1), ST(0)), pop. undefined: an invalid operation. */
+const two = (compute: (f: X87, y: Float80, x: Float80) => Rounded | undefined): Exec => (cpu) => {
+  const f = x87(cpu);
+  f.wait();
+  f.setC1(false);
+  if (f.isEmpty(0) || f.isEmpty(1)) {
+    if (f.stackFault(false)) return;
+    f.set(1, INDEFINITE);
+    f.pop();
+    return;
+  }
+  const x = f.get(0), y = f.get(1);
+  let r = propagate(x, y);
+  if (!r) {
+    r = compute(f, y, x) ?? { value: INDEFINITE, flags: IE, up: false };
+    if (!(r.flags & (IE | ZE)) && (isDenormal(x) || isDenormal(y)) && f.flag(DE)) return;
+  }
+  if (f.store(1, r)) f.pop();
+};
+const seemingly = (r: Rounded, up: boolean): Rounded => ({ ...r, flags: r.flags | PE, up: r.flags & PE ? r.up : up });
+export const fpatan = two((f, y, x) => {
+  if (isInfinite(y)) return rounded(f, quarters(y.sign, isInfinite(x) ? (x.sign ? 3 : 1) : 2));
+  if (isInfinite(x) || isZero(y)) return x.sign ? rounded(f, quarters(y.sign, 4)) : exactly(zero(y.sign));
+  return rounded(f, isZero(x) ? quarters(y.sign, 2) : atan2(y, x));
 });
-export const fptan = on(1, (f, a) => {
-  if (isInfinite(a)) { invalid(f); return; }
-  if (!inRange(f, a)) return;
-  if (!isZero(a)) inexact(f, 0, Math.tan(toNumber(a)));
-  f.push(fromNumber(1));
+/** y × a logarithm of the given sign that is infinite. */
+const timesInfinity = (y: Float80, sign: number): Rounded | undefined => (isZero(y) ? undefined : exactly(infinity(y.sign ^ sign)));
+export const fyl2x = two((f, y, x) => {
+  if (isZero(x)) return isZero(y) ? undefined : isInfinite(y) ? exactly(infinity(y.sign ^ 1)) : { value: infinity(y.sign ^ 1), flags: ZE, up: false };
+  if (x.sign) return undefined;
+  if (isInfinite(x)) return timesInfinity(y, 0);
+  const { exponent, value } = log2(x);
+  const sign = value ? value.sign : exponent < 0 ? 1 : 0;
+  if (value === undefined && exponent === 0) return isInfinite(y) ? undefined : exactly(zero(y.sign));
+  if (isInfinite(y)) return exactly(infinity(y.sign ^ sign));
+  if (isZero(y)) return exactly(zero(y.sign ^ sign));
+  // Silicon takes the logarithm of a power of two for rounded as well.
+  if (value === undefined) return seemingly(round(y.sign ^ sign, y.mantissa * BigInt(Math.abs(exponent)), scaleOf(y), false, { ...f.rounding, precision: 64 }), sign === 1);
+  return rounded(f, times(value, y));
 });
-/** ST(1) = f(ST(0), ST(1)), pop. */
-const two = (compute: (x: number, y: number) => number | undefined): Exec => (cpu, insn) => on(2, (f, a, b) => {
-  const result = compute(toNumber(a), toNumber(b));
-  if (result === undefined || Number.isNaN(result)) {
-    if (!f.flag(IE)) f.set(1, INDEFINITE);
-  } else inexact(f, 1, result);
-  f.pop();
-})(cpu, insn);
-export const fpatan = two((x, y) => Math.atan2(y, x));
-export const fyl2x = two((x, y) => (x < 0 ? undefined : y * Math.log2(x)));
-export const fyl2xp1 = two((x, y) => y * Math.log1p(x) * Math.LOG2E);
-export const f2xm1 = on(1, (f, a) => { if (!isZero(a)) inexact(f, 0, Math.expm1(toNumber(a) * Math.LN2)); });
+export const fyl2xp1 = two((f, y, x) => {
+  if (isZero(x)) return isInfinite(y) ? undefined : exactly(zero(y.sign ^ x.sign));
+  if (isInfinite(x)) return x.sign ? undefined : timesInfinity(y, 0);
+  if (isInfinite(y)) return exactly(infinity(y.sign ^ x.sign));
+  if (isZero(y)) return exactly(zero(y.sign ^ x.sign));
+  if (x.sign && x.exponent >= BIAS) return seemingly(exactly(x), false);
+  const v = times(log2p1(x), y);
+  return v.exact ? seemingly(round(v.sign, v.mantissa, v.scale, false, { ...f.rounding, precision: 64 }), x.sign === 1) : rounded(f, v);
+});
+export const f2xm1 = on(1, (f, a) => {
+  if (isZero(a)) return;
+  if (isInfinite(a)) { f.set(0, a.sign ? make(1, BIAS, ONE.mantissa) : a); return; }
+  if (a.exponent >= BIAS) {
+    // Beyond 1 the result is undefined: it stays as it is.
+    const one = a.exponent === BIAS && a.mantissa === ONE.mantissa;
+    f.store(0, { value: one && a.sign ? make(1, BIAS - 1, ONE.mantissa) : a, flags: PE, up: false });
+    return;
+  }
+  f.store(0, rounded(f, exp2m1(a)));
+});
