@@ -16,6 +16,8 @@ import { type CpuState, STATE } from './state.ts';
 /** Thrown through an instruction that makes the guest exit. */
 export class VmExit { readonly reason = 'VM exit'; }
 export const VM_EXIT = new VmExit();
+/** No host-physical address: translate() returns it in place of throwing VM_EXIT while cpu.returnsExits. */
+export const EXITED = -1;
 
 /** What is being delivered: the type field of the interruption information (SDM table 25-16). */
 export const INTR_TYPE_EXT_INTR = 0, INTR_TYPE_NMI_INTR = 2, INTR_TYPE_HARD_EXCEPTION = 3, INTR_TYPE_SOFT_INTR = 4;
@@ -30,7 +32,7 @@ export interface VmxHooks {
   /**
    * The second dimension: host-physical address of a guest-physical one. `access` is PFERR_WRITE, PFERR_FETCH or 0;
    * `linear` the address being translated, `walk` true for an access to a paging-structure entry of it.
-   * Throws VM_EXIT for a violation or misconfiguration.
+   * Throws VM_EXIT for a violation or misconfiguration, or returns EXITED.
    */
   translate(cpu: CpuState, gpa: number, access: number, linear: number, walk: boolean): number;
   /** The same without side effects; -1 when it is not mapped. */

@@ -7,6 +7,7 @@
  * to succeed: accessed and dirty bits are set last.
  */
 import { PFERR_FETCH, PFERR_PK, PFERR_PRESENT, PFERR_RSVD, PFERR_USER, PFERR_WRITE, raisePageFault } from './exceptions.ts';
+import { EXITED } from './hooks.ts';
 import { type CpuState, STATE, X86_EFLAGS_AC } from './state.ts';
 
 export const MAXPHYADDR = 46;
@@ -52,7 +53,8 @@ const wordIndex = (cpu: CpuState, hpa: number): number => (hpa + 8 <= cpu.ramSiz
 
 /**
  * Translates `linear` for an access and returns the host-physical address. `access` is a set of PFERR_WRITE,
- * PFERR_USER, PFERR_FETCH and ACCESS_IMPLICIT. Throws #PF, or VM_EXIT from the second dimension.
+ * PFERR_USER, PFERR_FETCH and ACCESS_IMPLICIT. Throws #PF, or VM_EXIT from the second dimension; while cpu.returnsExits the
+ * latter is EXITED instead.
  */
 export function walk(cpu: CpuState, linear: number, access: number): number {
   const w = cpu.u32;
@@ -102,16 +104,21 @@ function finish(cpu: CpuState, gpa: number, access: number, linear: number, page
   return found.physical;
 }
 
-/** Sets accessed bits on the path and the leaf's dirty bit. With EPT these are guest-physical writes of their own. */
-function setAccessedAndDirty(cpu: CpuState, path: readonly number[], guestPath: readonly number[], linear: number, write: boolean): void {
+/** Sets accessed bits on the path and the leaf's dirty bit. With EPT these are guest-physical writes of their own: false when one of them exits. */
+function setAccessedAndDirty(cpu: CpuState, path: readonly number[], guestPath: readonly number[], linear: number, write: boolean): boolean {
   const mem = cpu.mem.u32;
   for (let i = 0; i < depth; i++) {
     const want = PTE_A | (write && i === depth - 1 ? PTE_D : 0);
     let at = wordIndex(cpu, path[i]!);
     if (at < 0 || (mem[at]! & want) === want) continue;
-    if (nested(cpu)) at = wordIndex(cpu, cpu.vmx.translate(cpu, guestPath[i]!, PFERR_WRITE, linear, true));
+    if (nested(cpu)) {
+      const hpa = cpu.vmx.translate(cpu, guestPath[i]!, PFERR_WRITE, linear, true);
+      if (hpa < 0) return false;
+      at = wordIndex(cpu, hpa);
+    }
     if (at >= 0) mem[at] = mem[at]! | want;
   }
+  return true;
 }
 
 const guestEntryAt = [0, 0, 0, 0];
@@ -141,6 +148,7 @@ function walk64(cpu: CpuState, linear: number, access: number, cr0: number, cr4:
     const index = level === 4 ? high >>> 7 & 0x1ff : level === 3 ? (high << 2 | low >>> 30) & 0x1ff : level === 2 ? low >>> 21 & 0x1ff : low >>> 12 & 0x1ff;
     const gpa = table + index * 8;
     const hpa = entryAddress(cpu, gpa, linear);
+    if (hpa < 0) return EXITED;
     const at = wordIndex(cpu, hpa);
     const lo = at < 0 ? -1 : mem[at]! | 0;
     const hi = at < 0 ? -1 : mem[at + 1]! | 0;
@@ -164,8 +172,7 @@ function walk64(cpu: CpuState, linear: number, access: number, cr0: number, cr4:
     const page = level === 1 ? base : base - base % pageSize;
     const write = (access & PFERR_WRITE) !== 0;
     const physical = finish(cpu, page + (low & (pageSize - 1)), access, linear, pageSize, user, writable && (write || (lo & PTE_D) !== 0), (lo & PTE_G) !== 0 && (cr4 & 0x80) !== 0);
-    setAccessedAndDirty(cpu, entryAt, guestEntryAt, linear, write);
-    return physical;
+    return physical >= 0 && setAccessedAndDirty(cpu, entryAt, guestEntryAt, linear, write) ? physical : EXITED;
   }
 }
 
@@ -177,6 +184,7 @@ function walk32(cpu: CpuState, linear: number, access: number, cr0: number, cr4:
   const directory = (cpu.u32[STATE.cr3 >>> 2]! & ~0xfff) >>> 0;
   const gpa = directory + (low >>> 22) * 4;
   const hpa = entryAddress(cpu, gpa, linear);
+  if (hpa < 0) return EXITED;
   let at = wordIndex(cpu, hpa);
   const pde = at < 0 ? -1 : mem[at]! | 0;
   if (!(pde & PTE_P)) fail(cpu, linear, access, 0, fetchKnown);
@@ -194,6 +202,7 @@ function walk32(cpu: CpuState, linear: number, access: number, cr0: number, cr4:
   } else {
     const guest = ((pde & ~0xfff) >>> 0) + (low >>> 12 & 0x3ff) * 4;
     const host = entryAddress(cpu, guest, linear);
+    if (host < 0) return EXITED;
     at = wordIndex(cpu, host);
     entry = at < 0 ? -1 : mem[at]! | 0;
     if (!(entry & PTE_P)) fail(cpu, linear, access, 0, fetchKnown);
@@ -206,8 +215,7 @@ function walk32(cpu: CpuState, linear: number, access: number, cr0: number, cr4:
   if (!permitted(cpu, access, cr0, cr4, user, writable, false)) fail(cpu, linear, access, PFERR_PRESENT, fetchKnown);
   const write = (access & PFERR_WRITE) !== 0;
   const physical = finish(cpu, page + (low & (pageSize - 1)), access, linear, pageSize, user, writable && (write || (entry & PTE_D) !== 0), (entry & PTE_G) !== 0 && (cr4 & 0x80) !== 0);
-  setAccessedAndDirty(cpu, entryAt, guestEntryAt, linear, write);
-  return physical;
+  return physical >= 0 && setAccessedAndDirty(cpu, entryAt, guestEntryAt, linear, write) ? physical : EXITED;
 }
 
 /** Loads PAE paging's four top entries from where CR3 points. False: one has a reserved bit set, nothing is loaded. */

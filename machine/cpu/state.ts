@@ -165,6 +165,8 @@ export class CpuState {
   bus!: CpuBus;
   /** With SMAP and RFLAGS.AC set, ring 0 has translated user pages: those translations end with AC. */
   smapOpen = false;
+  /** Whoever asks for a translation looks whether the guest exited on the way: a throw would cost as much as the rest of the exit. */
+  returnsExits = false;
   /** Breakpoints hit by the instruction in progress: the low bits of DR6 for the trap that follows it. */
   debugHits = 0;
   /** The instruction in progress was a software interrupt, which takes no single-step trap: its handler starts without TF. */

@@ -131,7 +131,11 @@ export class Engine implements EngineHooks {
   private hostImports(): HostImports {
     return {
       hostAccess: (_cpu, record, access) => {
-        try { return this.access(record!, access!); } catch (e) { this.thrown = e; return 0; }
+        try { return this.access(record!, access!); } catch (e) {
+          this.cpu.returnsExits = false;
+          this.thrown = e;
+          return 0;
+        }
       },
       commit: () => { this.commit(); },
       raise: (_cpu, vector) => {
@@ -276,15 +280,20 @@ export class Engine implements EngineHooks {
     if (breakpointsArmed(cpu)) noteAccess(cpu, linear, size, write);
     if (mode & MODE_ALIGN && size <= 8 && (low & (size - 1)) !== 0) raise(cpu, AC_VECTOR);
     const here = 4096 - (low & 0xfff);
+    cpu.returnsExits = true;
     const first = this.tlb.translate(cpu, linear, write);
+    if (first < 0) return this.exited();
     if (size <= here && first < ram.size && !(write && this.code.codePages[Math.floor(first / 4096)] === 1 && this.code.covers(first, size))) {
       // The store goes to its place at once; the window keeps an older access.
       if (write) w[WINDOW_SIZE] = 0;
+      cpu.returnsExits = false;
       return ram.base + first;
     }
 
     let second = 0;
     if (size > here) second = this.tlb.translate(cpu, wide ? linear + here : (linear + here) >>> 0, write);
+    if (second < 0) return this.exited();
+    cpu.returnsExits = false;
     const window = cpu.base + ENGINE.window;
     if (!write || access & ACCESS_MODIFY) {
       this.readBytes(first, Math.min(size, here), window);
@@ -297,6 +306,13 @@ export class Engine implements EngineHooks {
       this.windowSecond = second;
     }
     return window;
+  }
+
+  /** The guest exited while an address of its was translated. */
+  private exited(): 0 {
+    this.cpu.returnsExits = false;
+    this.thrown = VM_EXIT;
+    return 0;
   }
 
   /** The segment register an access goes through. */

@@ -18,6 +18,7 @@
  * array that is always empty. Only this file knows any of that besides Translation.host.
  */
 import { PFERR_USER, PFERR_WRITE } from '../cpu/exceptions.ts';
+import { EXITED } from '../cpu/hooks.ts';
 import { found, walk } from '../cpu/paging.ts';
 import { type CpuState, MODE_ALIGN, MODE_USER, STATE } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
@@ -260,6 +261,7 @@ export class Tlb {
     else if (global !== 0 && global === w[GLOBALS] && ((u32[at]! ^ low) >>> 12) === 0 && u32[at + 1] === tagHigh && u32[at] !== 0) page = u32[at + 3]!;
     else {
       const physical = walk(cpu, linear, (write ? PFERR_WRITE : 0) | (user ? PFERR_USER : 0));
+      if (physical < 0) return EXITED;
       charge(cpu, this.cost(w));
       this.walks++;
       page = Math.floor(physical / 4096);

@@ -10,7 +10,7 @@ import { INTR_INFO_DELIVER_CODE_MASK, INTR_INFO_UNBLOCK_NMI, INTR_INFO_VALID_MAS
 import { WORDS as W, note, noteEvent } from './exit.ts';
 import { stringAddress, instructionInformation, ioInformation } from './instruction-information.ts';
 import { type Fault, PF_VECTOR, DB_VECTOR, DF_VECTOR, GP_VECTOR, NMI_VECTOR, UD_VECTOR, raise } from '../cpu/exceptions.ts';
-import { type EventType, INTR_TYPE_EXT_INTR, INTR_TYPE_NMI_INTR, VM_EXIT, type VmxHooks } from '../cpu/hooks.ts';
+import { type EventType, INTR_TYPE_EXT_INTR, INTR_TYPE_NMI_INTR, EXITED, VM_EXIT, type VmxHooks } from '../cpu/hooks.ts';
 import { operandAddress } from '../cpu/operands.ts';
 import type { Insn, Row } from '../cpu/opcode-row.ts';
 import { type CpuState, STATE } from '../cpu/state.ts';
@@ -96,6 +96,7 @@ export class Intercepts implements VmxHooks {
       vmx.vmcs.storeNumber(F.GUEST_LINEAR_ADDRESS, linear);
     }
     vmx.vmcs.storeNumber(F.GUEST_PHYSICAL_ADDRESS, gpa);
+    if (cpu.returnsExits) return EXITED;
     throw VM_EXIT;
   }
 
