@@ -25,6 +25,7 @@ import { kvm_vcpu_reset } from './vcpu-create.ts';
 const APIC_LVR = 0x30 >> 2, APIC_LVTCMCI = 0x2f0 >> 2, APIC_LVT0 = 0x350 >> 2, APIC_ID = 0x20 >> 2, APIC_SPIV = 0xf0 >> 2, APIC_LDR = 0xd0 >> 2, APIC_TASKPRI = 0x80, APIC_TMCCT = 0x390 >> 2;
 const VERSION = 0x14, MAX_LVT = 5;
 const APIC_ICR = 0x300, X2APIC_ICR = 0x830, APIC_ICR_BUSY = 1n << 12n;
+const X2APIC_LVT_CMCI = 0x82f, MCG_CMCI_P = 1n << 10n;
 const LVT_MASKED = 0x10000, EXTINT = 0x700;
 const DM_FIXED = 0, DM_LOWEST = 1, DM_SMI = 2, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6, DM_EXTINT = 7;
 const DIRECTED_EOI = 0x1000, LVR_DIRECTED_EOI = 1 << 24;
@@ -196,13 +197,17 @@ export class kvm_lapic {
     if (offset === APIC_ICR) this.chip.registers[APIC_ICR >> 2] = value & ~Number(APIC_ICR_BUSY);
     return true;
   }
+  /** The entry for corrected machine checks is there if user space said so: MCG_CMCI_P. */
+  private has_lvt(msr: number): boolean {
+    return msr !== X2APIC_LVT_CMCI || (this.vcpu.arch.mcg_cap & MCG_CMCI_P) !== 0n;
+  }
   x2apic_read(msr: number, _host: boolean): bigint | undefined {
-    const value = this.chip.x2apic ? this.chip.readX2apic(msr) : undefined;
+    const value = this.chip.x2apic && this.has_lvt(msr) ? this.chip.readX2apic(msr) : undefined;
     if (value !== undefined && kvm_apic.enabled) kvm_apic.trace({ rw: 0, reg: (msr - 0x800) << 4, val: value });
     return value;
   }
   x2apic_write(msr: number, data: bigint, _host: boolean): number {
-    if (!this.chip.x2apic) return 1;
+    if (!this.chip.x2apic || !this.has_lvt(msr)) return 1;
     if (kvm_apic.enabled) kvm_apic.trace({ rw: 1, reg: (msr - 0x800) << 4, val: data });
     // "Busy" in ICR is nobody's to set, and not refused.
     return this.chip.writeX2apic(msr, msr === X2APIC_ICR ? data & ~APIC_ICR_BUSY : data) ? 0 : 1;

@@ -185,7 +185,7 @@ const rows: readonly (readonly [number, number, row])[] = [
   [0x2c, 0x2c, read_only(constant(1n << 24n))],                         // EBC_FREQUENCY_ID
   [0x34, 0x34, { get: (vcpu) => vcpu.arch.smi_count, set: (vcpu, data, host) => (host ? (vcpu.arch.smi_count = data, 0) : 1) }],   // SMI_COUNT
   [0x3b, 0x3b, tsc_adjust],
-  [0x49, 0x49, write_only((_vcpu, data) => ((data & ~1n) === 0n ? 0 : 1))],   // PRED_CMD
+  [0x49, 0x49, write_only((vcpu, data, host) => ((data & ~1n) !== 0n || (!host && !guest_cpuid_has(vcpu, 7, 'edx', 26) && !guest_cpuid_has(vcpu, 0x8000_0008, 'ebx', 12)) ? 1 : 0))],   // PRED_CMD: SPEC_CTRL or IBPB
   [0x79, 0x79, write_only(drop)],                                       // UCODE_WRITE
   [0x8b, 0x8b, { get: host_sets(0x1_0000_0000n).get, set: (vcpu, data, host) => { if (host) vcpu.arch.msrs.set(0x8b, data); return 0; } }],
   [0x9e, 0x9e, { get: (vcpu, host) => (host ? vcpu.arch.smbase : undefined), set: (vcpu, data, host) => (host ? (vcpu.arch.smbase = data, 0) : 1) }],

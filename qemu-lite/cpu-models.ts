@@ -40,6 +40,10 @@ export const cpuModels: Readonly<Record<string, CpuModel>> = {
     description: 'Common KVM processor', brand: 'Common KVM processor',
     level: 0xd, vendor: 'GenuineIntel', family: 15, model: 6, stepping: 1, features: `${COMMON} cx16`,
   },
+  Opteron_G1: {
+    description: 'AMD Opteron 240 (Gen 1 Class Opteron)', brand: 'AMD Opteron 240 (Gen 1 Class Opteron)',
+    level: 5, vendor: 'AuthenticAMD', family: 15, model: 6, stepping: 1, features: COMMON,
+  },
   Conroe: {
     description: 'Intel Celeron_4x0 (Conroe/Merom Class Core 2)', brand: 'Intel Celeron_4x0 (Conroe/Merom Class Core 2)',
     level: 10, vendor: 'GenuineIntel', family: 6, model: 15, stepping: 3, features: CONROE,

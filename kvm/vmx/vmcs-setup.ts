@@ -6,6 +6,7 @@
 import * as C from '../../machine/vmx/controls.ts';
 import * as F from '../../machine/vmx/fields.ts';
 import { PAGE_SIZE } from '../../kernel/exports.ts';
+import { guest_cpuid_has } from '../cpuid.ts';
 import { type kvm_vcpu, kvm_x86, lapic_in_kernel } from '../kvm_host.ts';
 import { vmx_capabilities } from './capabilities.ts';
 import { vmx_set_guest_owned_bits } from './segments.ts';
@@ -30,6 +31,15 @@ function secondary_exec_control(): number {
 export const VM_EXIT = C.adjust(C.vmExit, C.VM_EXIT_HOST_ADDR_SPACE_SIZE | C.VM_EXIT_ACK_INTR_ON_EXIT | C.VM_EXIT_SAVE_DEBUG_CONTROLS
   | C.VM_EXIT_SAVE_IA32_PAT | C.VM_EXIT_LOAD_IA32_PAT | C.VM_EXIT_LOAD_IA32_EFER);
 export const VM_ENTRY = C.adjust(C.vmEntry, C.VM_ENTRY_LOAD_DEBUG_CONTROLS | C.VM_ENTRY_LOAD_IA32_PAT | C.VM_ENTRY_LOAD_IA32_EFER);
+
+/** Instructions that are #UD unless a control lets the guest have them follow its CPUID. Linux: vmx_adjust_sec_exec_feature */
+export function vmx_allow_instructions(vcpu: kvm_vcpu): void {
+  const { hw } = vcpu.vmx;
+  const rdtscp = guest_cpuid_has(vcpu, 0x8000_0001, 'edx', 27) || guest_cpuid_has(vcpu, 7, 'ecx', 22);
+  const refused = (rdtscp ? 0 : C.SECONDARY_EXEC_ENABLE_RDTSCP) | (guest_cpuid_has(vcpu, 7, 'ebx', 10) ? 0 : C.SECONDARY_EXEC_ENABLE_INVPCID);
+  const always = C.SECONDARY_EXEC_ENABLE_RDTSCP | C.SECONDARY_EXEC_ENABLE_INVPCID;
+  hw.write32(F.SECONDARY_VM_EXEC_CONTROL, ((hw.read32(F.SECONDARY_VM_EXEC_CONTROL) | always) & ~refused) >>> 0);
+}
 
 /** Host state, controls and the guest fields a reset does not touch. */
 export function init_vmcs(vcpu: kvm_vcpu): void {

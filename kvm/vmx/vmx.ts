@@ -32,7 +32,7 @@ import {
 } from './segments.ts';
 import { vcpu_vmx } from './vcpu-vmx.ts';
 import { kvm_inj_virq } from '../trace.ts';
-import { vmx_vcpu_reset } from './vmcs-setup.ts';
+import { vmx_allow_instructions, vmx_vcpu_reset } from './vmcs-setup.ts';
 
 const INTR_INFO_VALID = 0x8000_0000, INTR_INFO_DELIVER_CODE = 0x800, INTR_INFO_UNBLOCK_NMI = 0x1000, INTR_INFO_TYPE = 0x700, INTR_INFO_VECTOR = 0xff;
 const TYPE_EXT_INTR = 0, TYPE_NMI = 2 << 8, TYPE_HARD_EXCEPTION = 3 << 8, TYPE_SOFT_INTR = 4 << 8, TYPE_SOFT_EXCEPTION = 6 << 8;
@@ -364,7 +364,10 @@ export const vmx_x86_ops: kvm_x86_ops = {
   vcpu_create, vcpu_free, vcpu_load,
   vcpu_put: () => {},
   vcpu_reset: vmx_vcpu_reset,
-  vcpu_after_set_cpuid: (vcpu) => vmx_set_guest_owned_bits(vcpu),
+  vcpu_after_set_cpuid: (vcpu) => {
+    vmx_set_guest_owned_bits(vcpu);
+    vmx_allow_instructions(vcpu);
+  },
   get_rip: (vcpu) => vcpu.vmx.hw.read64(F.GUEST_RIP),
   set_rip: (vcpu, value) => vcpu.vmx.hw.write64(F.GUEST_RIP, value),
   get_rsp: (vcpu) => vcpu.vmx.hw.read64(F.GUEST_RSP),

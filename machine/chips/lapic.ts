@@ -320,7 +320,7 @@ export class LocalApic {
     const offset = (msr - 0x800) << 4;
     if (offset === R.APIC_ID) return BigInt(this.id);
     if (offset === R.APIC_ICR) return (BigInt(this.registers[at(R.APIC_ICR2)]!) << 32n) | BigInt(this.registers[at(R.APIC_ICR)]!);
-    if (offset === R.APIC_DFR || offset === R.APIC_ICR2 || offset === R.APIC_EOI || offset === R.APIC_SELF_IPI || !isRegister(offset)) return undefined;
+    if (offset === R.APIC_DFR || offset === R.APIC_ARBPRI || offset === R.APIC_RRR || offset === R.APIC_ICR2 || offset === R.APIC_EOI || offset === R.APIC_SELF_IPI || !isRegister(offset)) return undefined;
     return BigInt(this.read(offset) >>> 0);
   }
 

@@ -191,7 +191,8 @@ export const singleStepping = (cpu: CpuState): boolean =>
  * and the interrupt shadow that end with it, the single-step trap after it. `execute` runs it in the engine.
  */
 export function stepOne(cpu: CpuState, execute: () => StopReason): Outcome {
-  const breakpoint = breakpointsArmed(cpu) ? instructionBreakpoint(cpu) : undefined;
+  // The shadow of MOV SS keeps instruction breakpoints out too (SDM 6.8.3).
+  const breakpoint = breakpointsArmed(cpu) && !(cpu.u32[STATE.shadow >>> 2]! & SHADOW_MOV_SS) ? instructionBreakpoint(cpu) : undefined;
   if (breakpoint) return deliverException(cpu, breakpoint);
   const flags = STATE.rflags >>> 2;
   const before = cpu.u32[flags]!;

@@ -93,3 +93,15 @@ test('what MOV SS hits is told after the next instruction, and single-step does 
   });
   assert.deepEqual([stepped.trappedAt, stepped.dr6 & 0x400f], [7, 0x4001]);
 });
+
+test('the shadow of MOV SS keeps an instruction breakpoint out, and its instruction runs', () => {
+  const MOV_SS = [0x8e, 0x15, 0x00, 0x60, 0, 0];
+  const r = run([...MOV_SS, NOP, NOP], (cpu) => {
+    arm(CODE + 6, 0, 0)(cpu);
+    cpu.mem.u64[(cpu.ram + GDT + 0x10) / 8] = 0x00cf93000000ffffn;
+    cpu.mem.u16[(cpu.ram + DATA) / 2] = 0x10;
+    cpu.state.gdtr_limit = 0x17;
+  });
+  assert.deepEqual([r.trappedAt, r.dr6 & 0xf], [undefined, 0]);
+  assert.equal(run([NOP, NOP], arm(CODE + 1, 0, 0)).trappedAt, 1);
+});
