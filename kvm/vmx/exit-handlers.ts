@@ -22,7 +22,7 @@ import { kvm_emulate_rdmsr, kvm_emulate_wrmsr } from '../msr-exits.ts';
 import { kvm_fast_pio } from '../pio.ts';
 import { kvm_mmu_unprotect_gfn, kvm_shadow_page_fault } from '../mmu/shadow.ts';
 import { kvm_mmu_invlpg } from '../mmu/shadow-sync.ts';
-import { EMULTYPE_ALLOW_RETRY_PF, EMULTYPE_PF, handle_ud, kvm_emulate_instruction, kvm_task_switch } from '../x86-emulate.ts';
+import { EMULTYPE_ALLOW_RETRY_PF, EMULTYPE_PF, EMULTYPE_SKIP, handle_ud, kvm_emulate_instruction, kvm_task_switch } from '../x86-emulate.ts';
 import { kvm_emulate_hypercall as hypercall } from '../hypercall.ts';
 import { kvm_vcpu_has_events } from '../block.ts';
 import { kvm_fast_mmio, kvm_cpuid as kvm_cpuid_trace, kvm_cr, kvm_page_fault } from '../trace.ts';
@@ -173,7 +173,8 @@ export function handle_ept_misconfig(vcpu: kvm_vcpu): number {
   const { fast_mmio_bus } = vcpu.kvm;
   if (!fast_mmio_bus.empty && fast_mmio_bus.write(vcpu, gpa, 0, nothing) === 0) {
     if (kvm_fast_mmio.enabled) kvm_fast_mmio.trace({ gpa: BigInt(gpa) });
-    return kvm_skip_emulated_instruction(vcpu);
+    // The processor does not say how long the instruction is.
+    return kvm_emulate_instruction(vcpu, EMULTYPE_SKIP);
   }
   const r = handle_mmio_page_fault(vcpu, gpa);
   if (r === RET_PF_ERROR) return internal_error(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, [BigInt(vcpu.vmx.exit_reason), BigInt(vcpu.arch.last_vmentry_cpu)]);

@@ -2,7 +2,7 @@
  * Machines to ask: a VM with or without memory, chips, a vCPU; and zeroed structs in user memory.
  */
 import { MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE } from '../../../abi/mman.ts';
-import { KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X86_APIC_BUS_CYCLES_NS, KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2, KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_ENABLE_CAP, KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2, KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR, KVM_SET_USER_MEMORY_REGION, kvm_enable_cap, kvm_pit_config, kvm_run, kvm_userspace_memory_region } from '../../../abi/kvm/index.ts';
+import { KVM_CAP_SPLIT_IRQCHIP, KVM_CAP_X86_APIC_BUS_CYCLES_NS, KVM_CAP_X86_DISABLE_EXITS, KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2, KVM_CREATE_VCPU, KVM_CREATE_VM, KVM_ENABLE_CAP, KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2, KVM_SET_IDENTITY_MAP_ADDR, KVM_SET_TSS_ADDR, KVM_SET_USER_MEMORY_REGION, kvm_enable_cap, kvm_pit_config, kvm_run, kvm_userspace_memory_region } from '../../../abi/kvm/index.ts';
 import type { Sys } from '../../../abi/process.ts';
 import { type Field, type Init, type Located, addressOf, sizeof } from '../../../abi/struct.ts';
 import { close, loadBytes, malloc, mmap, munmap, storeBytes, view } from '../../../userland/libc.ts';
@@ -10,7 +10,7 @@ import { rawIoctl } from './recorder.ts';
 
 export const MMAP_SIZE = 12288;
 export interface Machine { vm: number; vcpu: number; run: kvm_run; runAt: number; mem: number; size: number }
-export interface Parts { mem?: boolean; vcpu?: boolean; irqchip?: boolean; cpuid?: boolean; pit?: boolean; tss?: boolean; split?: boolean; bus?: bigint }
+export interface Parts { mem?: boolean; vcpu?: boolean; irqchip?: boolean; cpuid?: boolean; pit?: boolean; tss?: boolean; split?: boolean; bus?: bigint; disabled?: bigint }
 
 /** Shared anonymous memory. */
 export const anon = (size: number): Sys<number> => mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -62,6 +62,7 @@ export function* mk(sys: number, parts: Parts): Sys<Machine> {
   if (parts.irqchip) yield* rawIoctl(vm, KVM_CREATE_IRQCHIP.nr, 0);
   if (parts.split) yield* rawIoctl(vm, KVM_ENABLE_CAP.nr, yield* make(kvm_enable_cap, { cap: KVM_CAP_SPLIT_IRQCHIP, args: [24n] }));
   if (parts.bus !== undefined) yield* rawIoctl(vm, KVM_ENABLE_CAP.nr, yield* make(kvm_enable_cap, { cap: KVM_CAP_X86_APIC_BUS_CYCLES_NS, args: [parts.bus] }));
+  if (parts.disabled !== undefined) yield* rawIoctl(vm, KVM_ENABLE_CAP.nr, yield* make(kvm_enable_cap, { cap: KVM_CAP_X86_DISABLE_EXITS, args: [parts.disabled] }));
   if (parts.pit) yield* rawIoctl(vm, KVM_CREATE_PIT2.nr, yield* make(kvm_pit_config));
   if (parts.mem) {
     m.mem = yield* anon(m.size);
