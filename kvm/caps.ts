@@ -16,7 +16,8 @@ import { KVM_MAX_IRQ_ROUTES, kvm_setup_split_irqchip } from './irqchip.ts';
 export const KVM_X86_VALID_QUIRKS = 0x7f;
 const SYNC_FIELDS = K.KVM_SYNC_X86_VALID_FIELDS;
 const GUESTDBG_VALID = 0x1f0003;
-const HALT_EXITS = K.KVM_X86_DISABLE_EXITS_HLT | K.KVM_X86_DISABLE_EXITS_MWAIT;
+/** PAUSE never exits, for lack of pause-loop exiting, and the processor has no residency counters of C-states: those two are kept as wishes. */
+const DISABLE_EXITS = K.KVM_X86_DISABLE_EXITS_HLT | K.KVM_X86_DISABLE_EXITS_MWAIT | K.KVM_X86_DISABLE_EXITS_PAUSE | K.KVM_X86_DISABLE_EXITS_CSTATE;
 
 const capabilities: Readonly<Record<number, number>> = {
   [K.KVM_CAP_HLT]:                          1,
@@ -75,7 +76,7 @@ const capabilities: Readonly<Record<number, number>> = {
   [K.KVM_CAP_SYS_ATTRIBUTES]:               1,
   [K.KVM_CAP_DISABLE_QUIRKS2]:              KVM_X86_VALID_QUIRKS,
   [K.KVM_CAP_X86_TRIPLE_FAULT_EVENT]:       1,
-  [K.KVM_CAP_X86_DISABLE_EXITS]:            HALT_EXITS,
+  [K.KVM_CAP_X86_DISABLE_EXITS]:            DISABLE_EXITS,
   [K.KVM_CAP_VM_TYPES]:                     1,
   [K.KVM_CAP_USER_MEMORY2]:                 1,
   [K.KVM_CAP_PRE_FAULT_MEMORY]:             1,
@@ -117,7 +118,6 @@ export const partial_caps: Readonly<Record<number, string>> = {
   [K.KVM_CAP_MCE]:                      'neither CMCI nor local machine checks',
   [K.KVM_CAP_DISABLE_QUIRKS]:           'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
   [K.KVM_CAP_DISABLE_QUIRKS2]:          'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
-  [K.KVM_CAP_X86_DISABLE_EXITS]:        'HLT and MWAIT, not PAUSE and not C-states',
   [K.KVM_CAP_USER_MEMORY2]:             'without KVM_MEM_GUEST_MEMFD',
   [K.KVM_CAP_IRQ_ROUTING]:              'chips and MSI; a Hyper-V SINT leads nowhere',
 };
@@ -171,9 +171,11 @@ const enable: Readonly<Record<number, Enable>> = {
     kvm.arch.x2apic_broadcast_quirk_disabled ||= (v & 2n) !== 0n;
   }),
   [K.KVM_CAP_X86_DISABLE_EXITS]: (kvm, [value = 0n]) => {
-    if ((value & ~BigInt(HALT_EXITS)) !== 0n || kvm.created_vcpus > 0) return -EINVAL;
+    if ((value & ~BigInt(DISABLE_EXITS)) !== 0n || kvm.created_vcpus > 0) return -EINVAL;
     kvm.arch.hlt_in_guest ||= (value & BigInt(K.KVM_X86_DISABLE_EXITS_HLT)) !== 0n;
     kvm.arch.mwait_in_guest ||= (value & BigInt(K.KVM_X86_DISABLE_EXITS_MWAIT)) !== 0n;
+    kvm.arch.pause_in_guest ||= (value & BigInt(K.KVM_X86_DISABLE_EXITS_PAUSE)) !== 0n;
+    kvm.arch.cstate_in_guest ||= (value & BigInt(K.KVM_X86_DISABLE_EXITS_CSTATE)) !== 0n;
     return 0;
   },
   [K.KVM_CAP_EXIT_HYPERCALL]: bits(BigInt(KVM_EXIT_HYPERCALL_VALID_MASK), (kvm, v) => { kvm.arch.hypercall_exit_enabled = v; }),
