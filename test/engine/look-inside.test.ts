@@ -12,6 +12,7 @@ test('the WebAssembly of every region of the benchmark guests can be read, and e
   for (const row of guestTable(guestsFolder).filter((r) => r.set === 'tiny' && /fib|sha256|matmul|crc/.test(r.kernel))) {
     const m = new BareMachine();
     m.loadElf(imageOf(guestsFolder, row));
+    m.engine.code.hot.threshold = 500;
     m.engine.code.hot.onRegion = (_page, plan, module) => {
       const lines = wasmText(module);
       const at = new Set(lines.map((l) => l.at));
