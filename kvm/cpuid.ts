@@ -22,6 +22,7 @@ export const KVM_CPUID_FEATURES = 0x4000_0001;
 
 export interface kvm_cpuid_entry { function: number; index: number; flags: number; eax: number; ebx: number; ecx: number; edx: number }
 
+const XSAVEC = 1 << 1, XSAVES = 1 << 3;
 const HYPERVISOR = 2 ** 31, X2APIC = 1 << 21, TSC_DEADLINE = 1 << 24, OSXSAVE = 1 << 27, VMX = 1 << 5, MONITOR = 1 << 3, APIC = 1 << 9, PCID = 1 << 17, INVPCID = 1 << 10, PKU = 1 << 3, OSPKE = 1 << 4;
 /** The services KVM offers a guest that looks for them. */
 const PV_FEATURES = [
@@ -56,7 +57,8 @@ function do_cpuid_func(fn: number): kvm_cpuid_entry[] {
     case 0xd: {
       const features = Number(supported_xcr0());
       const first = entry(fn, 0, flags, { eax: features, ebx: r.ebx, ecx: r.ecx, edx: 0 });
-      return [first, entry(fn, 1, flags, nothing)];
+      const { eax, ebx } = raw(1);
+      return [first, entry(fn, 1, flags, { ...nothing, eax, ebx })];
     }
     case 0xb: case 0x1f: return one(nothing);
     case KVM_CPUID_SIGNATURE: return one({ eax: KVM_CPUID_FEATURES, ebx: 0x4b4d564b, ecx: 0x564b4d56, edx: 0x4d });
@@ -123,6 +125,8 @@ function update_cpuid_runtime(vcpu: kvm_vcpu, entries: kvm_cpuid_entry[]): void 
   if (one !== undefined && (vcpu.kvm.arch.disabled_quirks & QUIRK_MISC_ENABLE_NO_MWAIT) !== 0n) one.ecx = ((one.ecx & ~MONITOR) | ((vcpu.arch.ia32_misc_enable_msr & 0x40000n) !== 0n ? MONITOR : 0)) >>> 0;
   const xsave = find(0xd);
   if (xsave !== undefined) xsave.ebx = 576;
+  const extensions = find(0xd, 1);
+  if (extensions !== undefined && (extensions.eax & (XSAVEC | XSAVES)) !== 0) extensions.ebx = 576;
 }
 export const kvm_update_cpuid_runtime = (vcpu: kvm_vcpu): void => update_cpuid_runtime(vcpu, vcpu.arch.cpuid_entries);
 

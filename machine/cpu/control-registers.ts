@@ -4,6 +4,7 @@
  * The set…() functions make the architectural checks, raise #GP(0) and are what MOV to CR and WRMSR use. VM entry has
  * checks of its own and writes the fields directly, then calls updateMode().
  */
+import { modifiedComponents } from './fpu-state.ts';
 import { GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
 import { VM_EXIT, type VmExit } from './hooks.ts';
 import { readOperand, writeOperand } from './operands.ts';
@@ -166,8 +167,10 @@ export function smsw(cpu: CpuState, insn: Insn): void {
 
 export function xgetbv(cpu: CpuState): void {
   if (!(cpu.u64[at.cr4]! & X86_CR4_OSXSAVE)) raise(cpu, UD_VECTOR);
-  if (cpu.gpr32[2]! !== 0) gp(cpu);
-  cpu.gpr[0] = cpu.u64[at.xcr0]! & 0xffff_ffffn;
+  const which = cpu.gpr32[2]!;
+  if (which > 1) gp(cpu);
+  // 1: of the enabled components those that are not as after reset.
+  cpu.gpr[0] = cpu.u64[at.xcr0]! & (which === 1 ? BigInt(modifiedComponents(cpu)) : 0xffff_ffffn);
   cpu.gpr[2] = cpu.u64[at.xcr0]! >> 32n;
 }
 

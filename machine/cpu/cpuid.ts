@@ -71,7 +71,8 @@ export function cpuidLeaf(cpu: CpuState, leaf: number, subleaf: number): CpuidRe
       if (subleaf === 0) return row(0, 1, 0x100, cpu.id);
       if (subleaf === 1) return row(topology, cpu.processors, 0x201, cpu.id);
       return row(0, 0, subleaf & 0xff, cpu.id);
-    case 0xd: return subleaf === 0 ? row(3, XSAVE_SIZE, XSAVE_SIZE, 0) : row(0);
+    // Subleaf 1: XSAVEOPT, XSAVEC and XGETBV with ECX = 1; no XSAVES.
+    case 0xd: return subleaf === 0 ? row(3, XSAVE_SIZE, XSAVE_SIZE, 0) : subleaf === 1 ? row(7, XSAVE_SIZE) : row(0);
     // The crystal runs at 25 MHz; TSC = crystal × ebx / eax.
     case 0x15: return row(1000, Math.round(cpu.tscKhz / 25), 25_000_000);
     case 0x16: return row(Math.round(cpu.tscKhz / 1000), Math.round(cpu.tscKhz / 1000), 100);

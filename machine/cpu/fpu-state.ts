@@ -1,5 +1,5 @@
 /**
- * Saving and restoring x87 and SSE state: FXSAVE, FXRSTOR, XSAVE, XRSTOR, LDMXCSR, STMXCSR. SDM Vol. 1 ch. 10.5, 13.
+ * Saving and restoring x87 and SSE state: FXSAVE, FXRSTOR, XSAVE, XSAVEOPT, XSAVEC, XRSTOR, LDMXCSR, STMXCSR. SDM Vol. 1 ch. 10.5, 13.
  * The register file holds exactly the 64-bit FXSAVE image, so most of this is a copy.
  */
 import { AC_VECTOR, GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
@@ -96,48 +96,65 @@ export const stmxcsr = (cpu: CpuState, insn: Insn): void =>
 
 // ---------------------------------------------------------------- XSAVE, XRSTOR: components 0 (x87) and 1 (SSE)
 
-const HEADER = 512, XSAVE_X87 = 1, XSAVE_SSE = 2;
+const HEADER = 512, AREA = HEADER + 64, XSAVE_X87 = 1, XSAVE_SSE = 2;
+const XCOMP_BV_COMPACTED = 1n << 63n;
 
 /** Components asked for and enabled. */
 function components(cpu: CpuState): number {
   if (!(cpu.u64[STATE.cr4 >>> 3]! & X86_CR4_OSXSAVE)) raise(cpu, UD_VECTOR);
   return cpu.gpr32[2 * RAX]! & cpu.u32[STATE.xcr0 >>> 2]!;
 }
+/** XINUSE: x87 state always counts as changed, as on the Xeon that was asked; SSE state when a register is not 0. MXCSR is not looked at. */
+const inUse = (cpu: CpuState): number => XSAVE_X87 | (cpu.fpu.subarray(OFF.xmm, LEGACY_SIZE).some((b) => b !== 0) ? XSAVE_SSE : 0);
+/** What XGETBV gives for ECX = 1, and XSAVEC goes by: here MXCSR counts. */
+export const modifiedComponents = (cpu: CpuState): number => inUse(cpu) | (mxcsrOf(cpu.fpu) !== MXCSR_RESET ? XSAVE_SSE : 0);
 
-export function xsave(cpu: CpuState, insn: Insn): void {
+/**
+ * XSAVE writes all components that are asked for, XSAVEOPT and XSAVEC those of them that are in use. MXCSR goes with SSE: XSAVE and
+ * XSAVEOPT write it in any case. XSAVEC writes a header of its own; the others change XSTATE_BV's bits of what is asked for.
+ */
+const save = (optimized: boolean, compacted: boolean) => (cpu: CpuState, insn: Insn): void => {
   const wanted = components(cpu);
-  const linear = aligned(cpu, insn, HEADER + 64, 64, true);
+  const linear = aligned(cpu, insn, AREA, 64, true);
   const access = explicit(cpu);
   const bytes = image(cpu, insn);
-  const old = readBlock(cpu, linear, bytes.length, access);
-  const out = old.slice();
-  if (wanted & XSAVE_X87) {
-    out.set(bytes.subarray(0, OFF.mxcsr), 0);
-    out.set(bytes.subarray(OFF.st, OFF.xmm), OFF.st);
+  const present = wanted & (compacted ? modifiedComponents(cpu) : inUse(cpu));
+  const written = optimized ? present : wanted;
+  probeWrite(cpu, linear, AREA, access);
+  const put = (from: number, to: number) => writeBlock(cpu, linear + from, bytes.subarray(from, to), access);
+  if (written & XSAVE_X87) {
+    put(0, OFF.mxcsr);
+    put(OFF.st, OFF.xmm);
   }
-  if (wanted & XSAVE_SSE) {
-    out.set(bytes.subarray(OFF.mxcsr, OFF.st), OFF.mxcsr);
-    out.set(bytes.subarray(OFF.xmm), OFF.xmm);
-  }
-  const inUse = readLinear(cpu, linear + HEADER, 8, access);
-  writeLinear(cpu, linear + HEADER, 8, inUse & ~BigInt(wanted) | BigInt(wanted), access);
-  writeBlock(cpu, linear, out, access);
-}
+  if (compacted ? written & XSAVE_SSE : wanted & XSAVE_SSE) put(OFF.mxcsr, OFF.st);
+  if (written & XSAVE_SSE) put(OFF.xmm, bytes.length);
+  const before = compacted ? 0n : readLinear(cpu, linear + HEADER, 8, access);
+  writeLinear(cpu, linear + HEADER, 8, before & ~BigInt(wanted) | BigInt(present), access);
+  if (compacted) writeLinear(cpu, linear + HEADER + 8, 8, XCOMP_BV_COMPACTED | BigInt(wanted), access);
+};
+export const xsave = save(false, false), xsaveopt = save(true, false), xsavec = save(true, true);
 
 export function xrstor(cpu: CpuState, insn: Insn): void {
   const wanted = components(cpu);
-  const linear = aligned(cpu, insn, HEADER + 64, 64, false);
+  const linear = aligned(cpu, insn, AREA, 64, false);
   const access = explicit(cpu);
-  const inUse = readLinear(cpu, linear + HEADER, 8, access);
-  const format = readLinear(cpu, linear + HEADER + 8, 8, access);
-  if (format !== 0n || inUse & ~BigInt(cpu.u32[STATE.xcr0 >>> 2]!) || readLinear(cpu, linear + HEADER + 16, 8, access) !== 0n) raise(cpu, GP_VECTOR);
+  const enabled = BigInt(cpu.u32[STATE.xcr0 >>> 2]!);
+  const header = Array.from({ length: 8 }, (_, i) => readLinear(cpu, linear + HEADER + 8 * i, 8, access));
+  const [xstate, xcomp] = header as [bigint, bigint];
+  const compacted = (xcomp & XCOMP_BV_COMPACTED) !== 0n;
+  // The compacted form must say which components it has room for, and reserves all of the header's rest; the other form its next two words.
+  const malformed = compacted ? (xcomp & ~XCOMP_BV_COMPACTED & ~enabled) !== 0n || (xstate & ~xcomp) !== 0n || header.slice(2).some((word) => word !== 0n)
+    : (xstate & ~enabled) !== 0n || xcomp !== 0n || header[2] !== 0n;
+  if (malformed) raise(cpu, GP_VECTOR);
   const bytes = readBlock(cpu, linear, LEGACY_SIZE, access);
-  if (wanted & XSAVE_SSE) checkMxcsr(cpu, mxcsrOf(bytes));
-  const present = Number(inUse);
+  const present = Number(xstate & 3n);
+  // MXCSR is loaded from the image whether SSE is in use or not, but not from a compacted one.
+  const ownMxcsr = (wanted & XSAVE_SSE) !== 0 && (!compacted || (present & XSAVE_SSE) !== 0);
+  if (ownMxcsr) checkMxcsr(cpu, mxcsrOf(bytes));
+  // A component that is not in use comes back as after reset.
   const fresh = new Uint8Array(512);
   resetFpu(fresh);
-  // A component that is not in use comes back as after reset; MXCSR is loaded from the image all the same.
-  fresh.set(bytes.subarray(OFF.mxcsr, OFF.mxcsr + 4), OFF.mxcsr);
+  if (ownMxcsr) fresh.set(bytes.subarray(OFF.mxcsr, OFF.mxcsr + 4), OFF.mxcsr);
   load(cpu, insn, present & XSAVE_X87 ? bytes : fresh, (wanted & XSAVE_X87) !== 0, false);
   load(cpu, insn, present & XSAVE_SSE ? bytes : fresh, false, (wanted & XSAVE_SSE) !== 0);
 }

@@ -6,7 +6,7 @@ import {
   arpl, lar, lds, les, lfs, lgdt, lgs, lidt, lldt, lsl, lss, ltr, movFromSreg, movToSreg, popSreg, pushSreg, sgdt, sidt, sldt, str, verr, verw,
 } from './descriptor-instructions.ts';
 import { callFarDirect, callFarIndirect, jmpFarDirect, jmpFarIndirect, retFar } from './far-transfers.ts';
-import { fxrstor, fxsave, ldmxcsr, stmxcsr, xrstor, xsave } from './fpu-state.ts';
+import { fxrstor, fxsave, ldmxcsr, stmxcsr, xrstor, xsave, xsavec, xsaveopt } from './fpu-state.ts';
 import { inByteDx, inByteImm, inWideDx, inWideImm, outByteDx, outByteImm, outWideDx, outWideImm } from './io.ts';
 import { bound, int1, int3, intN, into, iret, ud } from './iret.ts';
 import { rdmsr, wrmsr } from './msrs.ts';
@@ -143,6 +143,8 @@ export const systemTable: readonly Row[] = [
   row('NP 0F AE /3 m',  'STMXCSR',  'Md',     'sse straight', exec(stmxcsr)),
   row('NP 0F AE /4 m',  'XSAVE',    'M',      'fpu straight', exec(xsave)),
   row('NP 0F AE /5 m',  'XRSTOR',   'M',      'fpu straight', exec(xrstor)),
+  row('NP 0F AE /6 m',  'XSAVEOPT', 'M',      'fpu straight', exec(xsaveopt)),
+  row('NP 0F C7 /4 m',  'XSAVEC',   'M',      'fpu straight', exec(xsavec)),
 
   // VMX. The number is the exit reason.
   row('NP 0F 01 C1',    'VMCALL',   '',       '',          exec(vmx(18))),

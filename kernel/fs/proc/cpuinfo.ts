@@ -22,6 +22,7 @@ const words: readonly (readonly [leaf: number, subleaf: number, register: 'eax' 
   }],
   [0x8000_0001, 0, 'ecx', { 0: 'lahf_lm', 5: 'abm', 8: '3dnowprefetch' }],
   [7, 0, 'ebx', { 0: 'fsgsbase', 1: 'tsc_adjust', 3: 'bmi1', 5: 'avx2', 7: 'smep', 8: 'bmi2', 9: 'erms', 10: 'invpcid', 18: 'rdseed', 19: 'adx', 20: 'smap', 23: 'clflushopt', 24: 'clwb', 29: 'sha_ni' }],
+  [0xd, 1, 'eax', { 0: 'xsaveopt', 1: 'xsavec', 2: 'xgetbv1', 3: 'xsaves' }],
   [7, 0, 'ecx', { 2: 'umip', 22: 'rdpid' }],
   [7, 0, 'edx', { 4: 'fsrm', 29: 'arch_capabilities' }],
 ];
