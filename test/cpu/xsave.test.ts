@@ -27,7 +27,7 @@ class Bench extends TestCpu {
   word(at: number): number { return this.read32(at); }
   set(at: number, value: number): void { new DataView(this.mem.u8.buffer, this.cpu.ram).setUint32(at, value, true); }
   /** The instruction with [ECX] as operand and the mask in EAX. */
-  run(bytes: readonly number[], mask = 3): void {
+  issue(bytes: readonly number[], mask = 3): void {
     this.cpu.gpr[1] = BigInt(AT);
     this.cpu.gpr[0] = BigInt(mask);
     this.cpu.gpr[2] = 0n;
@@ -52,7 +52,7 @@ const ANSWERS: readonly (readonly [string, readonly number[], number, number, nu
 for (const [name, code, mask, xmm, mxcsr, xstate, fcw, withMxcsr, withXmm] of ANSWERS) {
   test(`${name}, as silicon does`, () => {
     const t = new Bench(xmm, mxcsr);
-    t.run(code, mask);
+    t.issue(code, mask);
     assert.equal(t.word(XSTATE_BV).toString(16), xstate);
     assert.deepEqual([t.bytes[0] !== 0xee, t.bytes[OFF.mxcsr] !== 0xee, t.bytes[OFF.xmm] !== 0xee], [fcw, withMxcsr, withXmm]);
     assert.equal(t.word(XCOMP_BV + 4) >>> 31, code === XSAVEC ? 1 : 0);
@@ -63,30 +63,30 @@ for (const [name, code, mask, xmm, mxcsr, xstate, fcw, withMxcsr, withXmm] of AN
 test('XSAVE keeps the bits of XSTATE_BV that it was not asked for', () => {
   const t = new Bench(5);
   t.set(XSTATE_BV, 0x104);
-  t.run(XSAVE, 1);
+  t.issue(XSAVE, 1);
   assert.equal(t.word(XSTATE_BV), 0x105);
 });
 test('XRSTOR brings back what XSAVEC saved, and the state after reset where XSTATE_BV has no bit', () => {
   const t = new Bench(5, 0x1fa0);
-  t.run(XSAVEC);
+  t.issue(XSAVEC);
   t.cpu.state.fpu.xmm.set(0, 9n);
   t.cpu.state.fpu.mxcsr = 0x1f80;
-  t.run(XRSTOR);
+  t.issue(XRSTOR);
   assert.deepEqual([t.cpu.state.fpu.xmm.get(0), t.cpu.state.fpu.mxcsr], [5n, 0x1fa0]);
   t.set(XSTATE_BV, 1);
-  t.run(XRSTOR);
+  t.issue(XRSTOR);
   assert.deepEqual([t.cpu.state.fpu.xmm.get(0), t.cpu.state.fpu.mxcsr], [0n, 0x1f80], 'a compacted image has no MXCSR without SSE');
   t.set(XCOMP_BV, 0);
   t.set(XCOMP_BV + 4, 0);
-  t.run(XRSTOR);
+  t.issue(XRSTOR);
   assert.equal(t.cpu.state.fpu.mxcsr, 0x1fa0, 'the standard form always has one');
 });
 test('XRSTOR refuses a malformed header and a bad MXCSR', () => {
   const refused = (change: (t: Bench) => void, mask = 3) => {
     const t = new Bench(5);
-    t.run(XSAVE);
+    t.issue(XSAVE);
     change(t);
-    assert.throws(() => t.run(XRSTOR, mask), fault(GP_VECTOR));
+    assert.throws(() => t.issue(XRSTOR, mask), fault(GP_VECTOR));
   };
   refused((t) => t.set(XSTATE_BV, 7));
   refused((t) => t.set(XCOMP_BV, 1));
@@ -96,16 +96,16 @@ test('XRSTOR refuses a malformed header and a bad MXCSR', () => {
   refused((t) => { t.set(XCOMP_BV, 3); t.set(XCOMP_BV + 4, 2 ** 31); t.set(XSTATE_BV + 60, 1); });
   refused((t) => t.set(AT + OFF.mxcsr, 0x1_0000));
   const t = new Bench(5);
-  t.run(XSAVE);
+  t.issue(XSAVE);
   t.set(AT + OFF.mxcsr, 0x1_0000);
-  t.run(XRSTOR, 1);
+  t.issue(XRSTOR, 1);
 });
 test('the area is aligned to 64 bytes, and CR4.OSXSAVE allows it', () => {
   const t = new Bench(5);
   const misaligned = [0x0f, 0xae, 0x61, 0x20];
-  assert.throws(() => t.run(misaligned), fault(GP_VECTOR));
+  assert.throws(() => t.issue(misaligned), fault(GP_VECTOR));
   t.cpu.state.cr4 &= ~0x40000n;
-  for (const code of [XSAVE, XSAVEOPT, XSAVEC, XRSTOR, XGETBV]) assert.throws(() => t.run(code), fault(UD_VECTOR));
+  for (const code of [XSAVE, XSAVEOPT, XSAVEC, XRSTOR, XGETBV]) assert.throws(() => t.issue(code), fault(UD_VECTOR));
 });
 test('XGETBV with ECX = 1 gives the enabled components that are not as after reset', () => {
   const t = new Bench(0);
