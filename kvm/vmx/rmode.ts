@@ -13,7 +13,7 @@
 import { KVM_EXIT_INTERNAL_ERROR, KVM_INTERNAL_ERROR_EMULATION } from '../../abi/kvm/index.ts';
 import { MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE } from '../../abi/mman.ts';
 import * as F from '../../machine/vmx/fields.ts';
-import { copy_to_user, need_resched, signal_pending, current, vm_mmap, vm_munmap } from '../../kernel/exports.ts';
+import { copy_to_user, this_processor, need_resched, signal_pending, current, vm_mmap, vm_munmap } from '../../kernel/exports.ts';
 import { kvm_read_guest_u32, kvm_vcpu_write_guest } from '../guest-memory.ts';
 import { KVM_USER_MEM_SLOTS, KVM_REQ_EVENT, type kvm, type kvm_vcpu, type segment, is_protmode, kvm_make_request, kvm_register_read, kvm_register_write, kvm_test_request, kvm_x86 } from '../kvm_host.ts';
 import { __kvm_set_memory_region } from '../memslots.ts';
@@ -116,10 +116,14 @@ export const vmx_emulation_required = (vcpu: kvm_vcpu): boolean => {
   return !c.enable_unrestricted_guest && c.emulate_invalid_guest_state && !guest_state_valid(vcpu);
 };
 
+/** What an emulated instruction takes: chosen, a few hundred instructions of the emulator's. */
+const CYCLES = 300;
+
 /** Instructions one after the other, until the processor can go on or somebody else must act. */
 export function handle_invalid_guest_state(vcpu: kvm_vcpu, halt: (vcpu: kvm_vcpu) => number): number {
   for (let count = 0; count < 130; count++) {
     if (kvm_test_request(KVM_REQ_EVENT, vcpu) && count > 0) return 1;
+    this_processor().charge(CYCLES);
     const r = kvm_emulate_instruction(vcpu, 0);
     if (r <= 0) return r;
     if (vcpu.arch.halt_request) return halted(vcpu, halt);

@@ -145,7 +145,13 @@ function vcpu_enter(vcpu: kvm_vcpu): void {
 }
 
 /** false: the step's time is up with the guest still inside. */
-const vcpu_run = (vcpu: kvm_vcpu): boolean => vcpu.vmx.fail || vcpu.vmx.emulation_required || !vcpu.vmx.hw.inGuest || vcpu.vmx.hw.run() === 'exit';
+const vcpu_run = (vcpu: kvm_vcpu): boolean => {
+  const { vmx } = vcpu;
+  if (vmx.fail) return true;
+  // What is emulated takes its time as well.
+  if (vmx.emulation_required) return this_processor().clock < this_processor().limit;
+  return !vmx.hw.inGuest || vmx.hw.run() === 'exit';
+};
 
 function vcpu_exited(vcpu: kvm_vcpu): void {
   const { vmx, arch } = vcpu;
