@@ -8,11 +8,11 @@
  * a write is handed to user space after the instruction is otherwise done. A repeated string instruction is one
  * execution an element, and stays on itself with RF set until the count is used up.
  */
-import { Mov, NoAccess, NoWrite, Lock, DI, Priv, Prot, SI, Sse, SrcWrite, String } from './emulate/opcode.ts';
+import { Mov, NoAccess, NoWrite, Lock, DI, Priv, Prot, SI, Mmx, Sse, SrcWrite, String } from './emulate/opcode.ts';
 import { emulate_exception, emulate_gp, emulate_ud, segmented_read, writeback } from './emulate/memory.ts';
 import { address_mask, reg_read, register_address_increment, writeback_registers } from './emulate/registers.ts';
 import {
-  DF, EMULATION_FAILED, NM_VECTOR, X86EMUL_MODE_PROT16, EMULATION_OK, EMULATION_RESTART, OP_MEM, PF_VECTOR, RF, VCPU_REGS_RCX, VCPU_REGS_RDI, VCPU_REGS_RSI, X86EMUL_CONTINUE, X86EMUL_PROPAGATE_FAULT,
+  DF, EMULATION_FAILED, MF_VECTOR, NM_VECTOR, X86EMUL_MODE_PROT16, EMULATION_OK, EMULATION_RESTART, OP_MEM, PF_VECTOR, RF, VCPU_REGS_RCX, VCPU_REGS_RDI, VCPU_REGS_RSI, X86EMUL_CONTINUE, X86EMUL_PROPAGATE_FAULT,
   X86EMUL_UNHANDLEABLE, ZF, type operand, type x86_emulate_ctxt,
 } from './emulate/types.ts';
 
@@ -65,6 +65,12 @@ function permitted(ctxt: x86_emulate_ctxt, flags: number): number {
     const cr0 = ctxt.ops.get_cr(0);
     if ((cr0 & CR0_EM) !== 0n || (ctxt.ops.get_cr(4) & CR4_OSFXSR) === 0n) return emulate_ud(ctxt);
     if ((cr0 & CR0_TS) !== 0n) return emulate_exception(ctxt, NM_VECTOR);
+  }
+  if (flags & Mmx) {
+    const cr0 = ctxt.ops.get_cr(0);
+    if ((cr0 & CR0_EM) !== 0n) return emulate_ud(ctxt);
+    if ((cr0 & CR0_TS) !== 0n) return emulate_exception(ctxt, NM_VECTOR);
+    if (ctxt.ops.x87_pending()) return emulate_exception(ctxt, MF_VECTOR);
   }
   if (flags & Prot && ctxt.mode < X86EMUL_MODE_PROT16) return emulate_ud(ctxt);
   if (flags & Priv && ctxt.ops.cpl() > 0) return emulate_gp(ctxt, 0);

@@ -207,6 +207,18 @@ function emulator_io_permitted(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, port: num
   return (((word[0]! | (word[1]! << 8)) >>> (port & 7)) & ((1 << size) - 1)) === 0;
 }
 
+const mm_offset = (reg: number): number => 32 + 16 * reg;
+/** What every MMX instruction does to the x87: TOP 0, so that MM0 is ST(0), and all registers in use. */
+function enter_mmx(fpu: DataView): void {
+  const top = (fpu.getUint16(2, true) >> 11) & 7;
+  const registers = Array.from({ length: 8 }, (_, i) => [fpu.getBigUint64(mm_offset((i - top) & 7), true), fpu.getUint16(mm_offset((i - top) & 7) + 8, true)] as const);
+  registers.forEach(([low, high], i) => {
+    fpu.setBigUint64(mm_offset(i), low, true);
+    fpu.setUint16(mm_offset(i) + 8, high, true);
+  });
+  fpu.setUint16(2, fpu.getUint16(2, true) & ~0x3800, true);
+  fpu.setUint8(4, 0xff);
+}
 const xmm_offset = (reg: number): number => 160 + 16 * reg;
 /** FPU registers are in the processor while the vCPU's are loaded, which they are whenever an instruction is emulated. */
 const fpu = (): DataView => {
@@ -246,6 +258,15 @@ export function alloc_emulate_ctxt(of: () => kvm_vcpu): x86_emulate_ctxt {
     pio_in_emulated: (_ctxt, size, port, data, count) => emulator_pio_in(of(), size, port, data, count),
     pio_out_emulated: (_ctxt, size, port, data, count) => emulator_pio_out(of(), size, port, data, count),
     io_allowed: (ctxt, port, size) => emulator_io_permitted(of(), ctxt, port, size),
+    x87_pending: () => (fpu().getUint16(2, true) & 0x80) !== 0,
+    read_mm: (reg) => {
+      enter_mmx(fpu());
+      return fpu().getBigUint64(mm_offset(reg), true);
+    },
+    write_mm: (reg, value) => {
+      fpu().setBigUint64(mm_offset(reg), value, true);
+      fpu().setUint16(mm_offset(reg) + 8, 0xffff, true);
+    },
     read_xmm: (reg) => [fpu().getBigUint64(xmm_offset(reg), true), fpu().getBigUint64(xmm_offset(reg) + 8, true)],
     write_xmm: (reg, low, high) => { fpu().setBigUint64(xmm_offset(reg), low, true); fpu().setBigUint64(xmm_offset(reg) + 8, high, true); },
     fpu_control: () => ({ fcw: fpu().getUint16(0, true), fsw: fpu().getUint16(2, true) }),
@@ -275,6 +296,7 @@ function fix_hypercall(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt): number {
 function init_emulate_ctxt(vcpu: kvm_vcpu): void {
   const ctxt = vcpu.arch.emulate_ctxt;
   ctxt.eflags = kvm_get_rflags(vcpu);
+  ctxt.tf = (ctxt.eflags & TF) !== 0;
   ctxt.eip = kvm_x86.get_rip(vcpu);
   const { db, l } = kvm_x86.get_cs_db_l_bits(vcpu);
   ctxt.mode = !is_protmode(vcpu) ? X86EMUL_MODE_REAL : (ctxt.eflags & 0x20000) !== 0 ? X86EMUL_MODE_VM86
@@ -439,7 +461,7 @@ export function x86_emulate_instruction(vcpu: kvm_vcpu, type: number): number {
   arch.emulate_regs_need_sync_to_vcpu = false;
   if (!ctxt.have_exception) {
     kvm_x86.set_rip(vcpu, ctxt.eip);
-    if (r !== 0 && (before & TF || vcpu.guest_debug & 2)) r = kvm_vcpu_do_singlestep(vcpu);
+    if (r !== 0 && (ctxt.tf || vcpu.guest_debug & 2)) r = kvm_vcpu_do_singlestep(vcpu);
     kvm_set_rflags(vcpu, ctxt.eflags | 2);
   }
   if ((ctxt.eflags & ~before & 0x200) !== 0) kvm_make_request(KVM_REQ_EVENT, vcpu);

@@ -5,12 +5,12 @@
  */
 import { type entry, movbe_load, movbe_store, opcode_table, twobyte_table } from './opcode-table.ts';
 import {
-  Acc, BitOp, ByteOp, CL, DI, DX, EmulateOnUD, FarImm, Imm, Imm16, Imm64, ImmByte, ImmUByte, MOffs, Mem, Mem16, Mem32, Mem8, MemDouble, ModRM, NaturalOp, NearBranch, No64, One, Op3264, OpReg, Reg, SI, Sse, Stack,
+  Acc, BitOp, ByteOp, CL, DI, DX, EmulateOnUD, FarImm, Imm, Imm16, Imm64, ImmByte, ImmUByte, MOffs, Mem, Mem16, Mem32, Mem8, MemDouble, Mmx, ModRM, NaturalOp, NearBranch, No64, One, Op3264, OpReg, Reg, SI, Sse, Stack,
 } from './opcode.ts';
 import { emulate_gp, linear, linearize, max_size } from './memory.ts';
 import { address_mask, fetch_register_operand, mask, reg_read } from './registers.ts';
 import {
-  EMULATION_FAILED, EMULATION_OK, OP_IMM, OP_MEM, OP_NONE, OP_REG, OP_XMM, VCPU_REGS_RAX, VCPU_REGS_RBP, VCPU_REGS_RCX, VCPU_REGS_RDI, VCPU_REGS_RDX, VCPU_REGS_RSI,
+  EMULATION_FAILED, EMULATION_OK, OP_IMM, OP_MEM, OP_MM, OP_NONE, OP_REG, OP_XMM, VCPU_REGS_RAX, VCPU_REGS_RBP, VCPU_REGS_RCX, VCPU_REGS_RDI, VCPU_REGS_RDX, VCPU_REGS_RSI,
   VCPU_SREG_CS, VCPU_SREG_DS, VCPU_SREG_ES, VCPU_SREG_SS, X86EMUL_CONTINUE, X86EMUL_MODE_PROT16, X86EMUL_MODE_PROT64, X86EMUL_MODE_REAL, X86EMUL_MODE_VM86,
   X86EMUL_PROPAGATE_FAULT, X86EMUL_UNHANDLEABLE, type opcode, type operand, type x86_emulate_ctxt,
 } from './types.ts';
@@ -151,6 +151,7 @@ function decode(ctxt: x86_emulate_ctxt, trapUd: boolean): number {
   if (flags & Op3264) ctxt.op_bytes = ctxt.rex_prefix & 8 && mode === X86EMUL_MODE_PROT64 ? 8 : 4;
   if (flags & NaturalOp) ctxt.op_bytes = mode === X86EMUL_MODE_PROT64 ? 8 : 4;
   if (flags & Sse) ctxt.op_bytes = 16;
+  if (flags & Mmx) ctxt.op_bytes = 8;
   if (flags & ModRM) {
     const rc = decode_modrm(ctxt);
     if (rc !== X86EMUL_CONTINUE) return rc;
@@ -187,6 +188,10 @@ function decode_modrm(ctxt: x86_emulate_ctxt): number {
       memop.type = OP_XMM;
       memop.reg = ctxt.modrm_rm;
       [memop.val, memop.high] = ctxt.ops.read_xmm(memop.reg);
+      return X86EMUL_CONTINUE;
+    }
+    if (flags & Mmx) {
+      setMmx(ctxt, memop, ctxt.modrm_rm);
       return X86EMUL_CONTINUE;
     }
     setRegister(ctxt, memop, ctxt.modrm_rm, memop.bytes);
@@ -270,8 +275,17 @@ function setMemop(ctxt: x86_emulate_ctxt, operand: operand, bytes: number): numb
     operand.reg = memop.reg;
     operand.val = memop.val;
     operand.high = memop.high;
-  } else setRegister(ctxt, operand, ctxt.modrm_rm, bytes);
+  } else if (memop.type === OP_MM) setMmx(ctxt, operand, memop.reg);
+  else setRegister(ctxt, operand, ctxt.modrm_rm, bytes);
   return X86EMUL_CONTINUE;
+}
+
+/** REX does not reach MMX registers. */
+function setMmx(ctxt: x86_emulate_ctxt, operand: operand, reg: number): void {
+  operand.type = OP_MM;
+  operand.bytes = 8;
+  operand.reg = reg & 7;
+  operand.val = ctxt.ops.x87_pending() ? 0n : ctxt.ops.read_mm(operand.reg);
 }
 
 function decode_operand(ctxt: x86_emulate_ctxt, operand: operand, kind: number): number {
@@ -284,7 +298,8 @@ function decode_operand(ctxt: x86_emulate_ctxt, operand: operand, kind: number):
         operand.bytes = 16;
         operand.reg = ctxt.modrm_reg;
         [operand.val, operand.high] = ctxt.ops.read_xmm(operand.reg);
-      } else setRegister(ctxt, operand, ctxt.modrm_reg, bytes);
+      } else if (flags & Mmx) setMmx(ctxt, operand, ctxt.modrm_reg);
+      else setRegister(ctxt, operand, ctxt.modrm_reg, bytes);
       return X86EMUL_CONTINUE;
     case OpReg: setRegister(ctxt, operand, (ctxt.b & 7) | (ctxt.rex_prefix & 1 ? 8 : 0), bytes); return X86EMUL_CONTINUE;
     case Mem: return setMemop(ctxt, operand, bytes);

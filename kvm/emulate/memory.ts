@@ -5,7 +5,7 @@
  */
 import { address_mask, fetch_register_operand, mask, reg_read, rsp_increment, stack_bytes, write_register_operand } from './registers.ts';
 import {
-  DE_VECTOR, GP_VECTOR, OP_MEM, OP_MEM_STR, OP_REG, OP_XMM, SS_VECTOR, UD_VECTOR, VCPU_REGS_RSP, VCPU_SREG_CS, VCPU_SREG_FS, VCPU_SREG_SS,
+  DE_VECTOR, GP_VECTOR, OP_MEM, OP_MEM_STR, OP_MM, OP_REG, OP_XMM, SS_VECTOR, UD_VECTOR, VCPU_REGS_RSP, VCPU_SREG_CS, VCPU_SREG_FS, VCPU_SREG_SS,
   X86EMUL_CMPXCHG_FAILED, X86EMUL_CONTINUE, X86EMUL_MODE_PROT64, X86EMUL_MODE_REAL, X86EMUL_PROPAGATE_FAULT, X86EMUL_RETRY_INSTR,
   type operand, type x86_emulate_ctxt,
 } from './types.ts';
@@ -137,6 +137,7 @@ export function writeback(ctxt: x86_emulate_ctxt, op: operand): number {
     case OP_REG: write_register_operand(ctxt, op); return X86EMUL_CONTINUE;
     case OP_MEM: return ctxt.lock_prefix ? segmented_cmpxchg(ctxt, op) : segmented_write(ctxt, op);
     case OP_MEM_STR: return write_string(ctxt, op);
+    case OP_MM: ctxt.ops.write_mm(op.reg, op.val); return X86EMUL_CONTINUE;
     case OP_XMM: ctxt.ops.write_xmm(op.reg, op.val, op.high); return X86EMUL_CONTINUE;
     default: return X86EMUL_CONTINUE;
   }

@@ -12,7 +12,7 @@ import {
 } from './execute.ts';
 import {
   Acc, Aligned, BitOp, ByteOp, CL, DI, DX, DstFull, EmulateOnUD, FarImm, Imm, Imm16, Imm64, ImmByte, ImmUByte, Lock, MOffs, Mem, Mem16, Mem32, Mem8, MemDouble, ModRM, Mov, NaturalOp, NearBranch, No64, NoAccess, NoWrite,
-  None, One, Op3264, OpReg, Priv, Prot, Reg, SI, Sreg, SrcWrite, Sse, Stack, String, op,
+  Mmx, None, One, Op3264, OpReg, Priv, Prot, Reg, SI, Sreg, SrcWrite, Sse, Stack, String, op,
 } from './opcode.ts';
 import { em_call_far, em_int, em_int3, em_into, em_iret, em_jmp_far, em_lseg, em_mov_to_sreg, em_pop_sreg, em_ret_far } from './far.ts';
 import { em_aad, em_aam, em_das, em_enter, em_fninit, em_salc, em_xlat } from './misc.ts';
@@ -259,8 +259,8 @@ export const twobyte_table = table([
   [0x34, op('sysenter', em_sysenter, None, None, EmulateOnUD)],
   [0x35, op('sysexit',  em_sysexit,  None, None, EmulateOnUD | Priv)],
   [0x40, op('cmov', em_cmov, Reg, Mem), 16],
-  [0x6f, byPrefix(U, sseLoad('movdqa', Aligned), U, sseLoad('movdqu', 0))],
-  [0x7f, byPrefix(U, sseStore('movdqa', Aligned), U, sseStore('movdqu', 0))],
+  [0x6f, byPrefix(op('movq', em_mov, Reg, Mem, Mov | Mmx), sseLoad('movdqa', Aligned), U, sseLoad('movdqu', 0))],
+  [0x7f, byPrefix(op('movq', em_mov, Mem, Reg, Mov | Mmx), sseStore('movdqa', Aligned), U, sseStore('movdqu', 0))],
   [0x80, op('jcc',   em_jcc, None, Imm, NearBranch), 16],
   [0x90, op('setcc', em_setcc, Mem, None, ByteOp | Mov), 16],
   [0xa0, op('push fs', em_push_sreg(4), None, None, Stack)],

@@ -62,6 +62,8 @@ export const Priv = 1 << 18;
 export const Prot = 1 << 19;
 /** The operand is as wide as the mode, whatever the prefixes say: control and debug registers. */
 export const NaturalOp = 1 << 20;
+/** 64-bit MMX registers. */
+export const Mmx = 1 << 21;
 
 export const op = (name: string, execute: (ctxt: x86_emulate_ctxt) => number, dst: number = None, src: number = None, flags = 0, src2: number = None): opcode => ({
   name, execute, dst, src, src2,

@@ -15,7 +15,7 @@ import {
 
 type Execute = (ctxt: x86_emulate_ctxt) => number;
 
-const CR0_TS = 8n, CR4_DE = 8n, CR4_UMIP = 0x800n, CR4_TSD = 4n, DR7_GD = 0x2000n, DR6_BD = 0x2000n;
+const CR0_TS = 8n, CR4_DE = 8n, CR4_UMIP = 0x800n, CR4_TSD = 4n, DR7_GD = 0x2000n, DR6_BD = 0x2000n, TF = 0x100;
 const MSR_TSC = 0x10, MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP = 0x175, MSR_SYSENTER_EIP = 0x176, MSR_EFER = 0xc000_0080, MSR_STAR = 0xc000_0081, MSR_LSTAR = 0xc000_0082, MSR_CSTAR = 0xc000_0083, MSR_FMASK = 0xc000_0084;
 
 // ---------------------------------------------------------------- control and debug registers
@@ -184,6 +184,8 @@ export const em_syscall: Execute = (ctxt) => {
     ctxt._eip = star & 0xffff_ffffn;
     ctxt.eflags &= ~(VM | IF);
   }
+  // TF as it is now counts: a mask that clears it takes the single step away.
+  ctxt.tf = (ctxt.eflags & TF) !== 0;
   return emulator_recalc_and_set_mode(ctxt);
 };
 

@@ -44,7 +44,7 @@ export interface x86_exception {
   address: bigint;
 }
 
-export const OP_NONE = 0, OP_REG = 1, OP_MEM = 2, OP_MEM_STR = 3, OP_IMM = 4, OP_XMM = 5;
+export const OP_NONE = 0, OP_REG = 1, OP_MEM = 2, OP_MEM_STR = 3, OP_IMM = 4, OP_XMM = 5, OP_MM = 6;
 
 /** One operand. `val` is zero-extended to 64 bits; a 16-byte operand has its upper half in `high`. */
 export interface operand {
@@ -117,6 +117,11 @@ export interface x86_emulate_ops {
   io_allowed(ctxt: x86_emulate_ctxt, port: number, size: number): boolean;
   read_xmm(reg: number): readonly [bigint, bigint];
   write_xmm(reg: number, low: bigint, high: bigint): void;
+  /** An unmasked x87 exception waits for the next x87 or MMX instruction. */
+  x87_pending(): boolean;
+  /** As every MMX instruction both set TOP to 0 and mark all registers as used. */
+  read_mm(reg: number): bigint;
+  write_mm(reg: number, value: bigint): void;
   fpu_control(): { fcw: number; fsw: number };
   fix_hypercall(ctxt: x86_emulate_ctxt): number;
   is_smm(): boolean;
@@ -147,6 +152,8 @@ export class x86_emulate_ctxt {
   readonly exception: x86_exception = { vector: 0, error_code_valid: false, error_code: 0, address: 0n };
   /** Interrupt shadow the instruction leaves: KVM_X86_SHADOW_INT_*. */
   interruptibility = 0;
+  /** Single-step the instruction, by RFLAGS.TF as it was before or, for SYSCALL, as it is after. */
+  tf = false;
   /** What RDMSR read. */
   msr = 0n;
   // Decoding.
