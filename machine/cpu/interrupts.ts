@@ -17,7 +17,7 @@ import { breakpointsArmed, instructionBreakpoint } from './debug.ts';
 import { type Event, enterHandler } from './idt.ts';
 import { enterSmm } from './smm.ts';
 import {
-  ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_MWAIT, ACTIVITY_SHUTDOWN, type CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SHADOW, EVENT_SMI, EVENT_TRAP,
+  ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_MWAIT, ACTIVITY_SHUTDOWN, type CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SHADOW, EVENT_SMI, EVENT_STEP, EVENT_TRAP,
   SHADOW_MOV_SS, STATE, X86_EFLAGS_IF, X86_EFLAGS_RF, X86_EFLAGS_TF,
 } from './state.ts';
 
@@ -135,11 +135,15 @@ function shutdown(cpu: CpuState): Outcome {
 const shadowed = (cpu: CpuState) => cpu.u32[STATE.shadow >>> 2] !== 0;
 
 /**
- * Takes what is pending and may be taken now: SMI, NMI, then an interrupt. Called between two instructions, never within
+ * Takes what is pending and may be taken now: a single-step trap, SMI, NMI, then an interrupt. Called between two instructions, never within
  * one. A halted processor is awake afterwards if something was taken.
  */
 export function takeEvents(cpu: CpuState): Outcome {
   const pending = cpu.pending;
+  if (pending & EVENT_STEP) {
+    cpu.pending &= ~EVENT_STEP;
+    return deliverException(cpu, singleStep(0x4000));
+  }
   if (pending & EVENT_SMI && !cpu.smm.inside && !cpu.inGuest && cpu.door === 'architectural' && !shadowed(cpu)) {
     enterSmm(cpu);
     return 'done';
@@ -227,12 +231,17 @@ function afterSingle(cpu: CpuState, trap: boolean, shadow: number): Outcome {
   // A MOV SS holds back what it has hit, and has no single-step trap of its own (SDM 6.8.3, 18.3.1.4).
   if (shadow === 0 && now & SHADOW_MOV_SS) return 'none';
   cpu.pending &= ~EVENT_TRAP;
+  const hits = cpu.debugHits;
+  cpu.debugHits = 0;
+  return deliverException(cpu, singleStep((trap ? 0x4000 : 0) | hits));
+}
+
+function singleStep(dr6: number): Fault {
   second.vector = DB_VECTOR;
   second.error = NO_ERROR;
   second.address = 0;
   second.type = INTR_TYPE_HARD_EXCEPTION;
   second.length = 0;
-  second.dr6 = (trap ? 0x4000 : 0) | cpu.debugHits;
-  cpu.debugHits = 0;
-  return deliverException(cpu, second);
+  second.dr6 = dr6;
+  return second;
 }

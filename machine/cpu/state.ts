@@ -112,6 +112,7 @@ export const EVENT_NMI = 1 << 5;
 export const EVENT_NMI_WINDOW = 1 << 6;
 export const EVENT_INTERRUPT = 1 << 7;   // the local APIC has a vector to deliver; RFLAGS.IF is not in it
 export const EVENT_INTERRUPT_WINDOW = 1 << 8;
+export const EVENT_STEP = 1 << 10;       // a single-step trap that SYSCALL or SYSRET leaves, before the next instruction
 export const EVENT_SMI = 1 << 9;         // taken before all others, outside SMM
 
 export const SHADOW_STI = 1, SHADOW_MOV_SS = 2;

@@ -10,8 +10,8 @@ import { isCanonical } from './memory.ts';
 import type { Insn } from './opcode-row.ts';
 import { readGpr, writeGpr } from './operands.ts';
 import {
-  CS, type CpuState, EVENT_STOP, FS, GS, MODE_64, MODE_PROTECTED, MODE_SIZE, R11, RCX, RDX, RSP, SEG_DB, SEG_DPL_SHIFT, SEG_G, SEG_L, SEG_P, SEG_S, SEGMENT_SIZE,
-  SS, STATE, TYPE_ACCESSED, TYPE_CODE, TYPE_READABLE, TYPE_WRITABLE, X86_CR4_FSGSBASE, X86_EFLAGS_IF, X86_EFLAGS_RF, X86_EFLAGS_VM, updateMode,
+  CS, type CpuState, EVENT_STEP, EVENT_STOP, FS, GS, MODE_64, MODE_PROTECTED, MODE_SIZE, R11, RCX, RDX, RSP, SEG_DB, SEG_DPL_SHIFT, SEG_G, SEG_L, SEG_P, SEG_S, SEGMENT_SIZE,
+  SS, STATE, TYPE_ACCESSED, TYPE_CODE, TYPE_READABLE, TYPE_WRITABLE, X86_CR4_FSGSBASE, X86_EFLAGS_IF, X86_EFLAGS_RF, X86_EFLAGS_TF, X86_EFLAGS_VM, updateMode,
 } from './state.ts';
 
 const in64 = (cpu: CpuState) => (cpu.mode & MODE_SIZE) === MODE_64;
@@ -22,6 +22,14 @@ function loadFlatPair(cpu: CpuState, cs: number, ss: number, dpl: number, code: 
   const common = SEG_S | SEG_P | SEG_G | dpl << SEG_DPL_SHIFT | TYPE_ACCESSED;
   cpu.setSegment(CS, cs, 0n, 0xffff_ffff, common | TYPE_CODE | TYPE_READABLE | code);
   cpu.setSegment(SS, ss, 0n, 0xffff_ffff, common | TYPE_WRITABLE | SEG_DB);
+}
+
+/** SYSCALL and SYSRET look at TF when they are done: a mask with TF in it hides the kernel from a debugger. */
+function stepAfter(cpu: CpuState): void {
+  cpu.steppedInto = true;
+  if (!(cpu.u32[STATE.rflags >>> 2]! & X86_EFLAGS_TF)) return;
+  cpu.pending |= EVENT_STEP;
+  cpu.engine.stopSoon(cpu);
 }
 
 export function syscall(cpu: CpuState): void {
@@ -40,6 +48,7 @@ export function syscall(cpu: CpuState): void {
   cpu.engine.writeFlags(cpu, flags & ~Number(word64(cpu, STATE.fmask) & 0xffff_ffffn) & ~X86_EFLAGS_RF | 2);
   loadFlatPair(cpu, star & 0xfffc, star + 8, 0, SEG_L);
   updateMode(cpu);
+  stepAfter(cpu);
 }
 
 export function sysret(cpu: CpuState, insn: Insn): void {
@@ -53,6 +62,7 @@ export function sysret(cpu: CpuState, insn: Insn): void {
   cpu.engine.writeFlags(cpu, flags);
   loadFlatPair(cpu, (star + (to64 ? 16 : 0)) | 3, (star + 8) | 3, 3, to64 ? SEG_L : SEG_DB);
   updateMode(cpu);
+  stepAfter(cpu);
   if (flags & X86_EFLAGS_IF) cpu.engine.stopSoon(cpu);
 }
 

@@ -268,3 +268,19 @@ test('a task gate switches tasks and IRET with NT comes back', () => {
   assert.deepEqual([cpu.rip, cpu.gpr[4], cpu.gpr[3]], [0x4002n, BigInt(STACK0), 0x1111n]);
   updateMode(cpu);
 });
+
+test('SYSCALL and SYSRET are single-stepped by the TF they leave, before the next instruction', () => {
+  const t = new TestCpu();
+  enterLong(t);
+  setGate(t, 1, KERNEL_CS64, 0x5000, 0x8e);
+  const { cpu } = t;
+  Object.assign(cpu.state, { efer: cpu.state.efer | 1n, star: BigInt(KERNEL_CS64) << 32n | 0x38n << 48n, lstar: 0x6000n, fmask: BigInt(X86_EFLAGS_TF) });
+  cpu.engine.writeFlags(cpu, X86_EFLAGS_TF | 2);
+  assert.equal(t.execute(0x0f, 0x05), undefined);
+  assert.deepEqual([takeEvents(cpu), cpu.rip], ['none', 0x6000n]);
+  cpu.gpr[1] = 0x7000n;
+  cpu.gpr[11] = BigInt(X86_EFLAGS_TF | 2);
+  assert.equal(t.execute(0x48, 0x0f, 0x07), undefined);
+  assert.deepEqual([takeEvents(cpu), cpu.rip, cpu.cpl, cpu.state.dr.get(6) & 0x4000n], ['done', 0x5000n, 0, 0x4000n]);
+  assert.deepEqual([t.read64(STACK0 - 40), takeEvents(cpu)], [0x7000n, 'none']);
+});
