@@ -116,8 +116,8 @@ const capabilities: Readonly<Record<number, number>> = {
 export const partial_caps: Readonly<Record<number, string>> = {
   [K.KVM_CAP_NR_VCPUS]:                 '16, however many processors there are',
   [K.KVM_CAP_MCE]:                      'neither CMCI nor local machine checks',
-  [K.KVM_CAP_DISABLE_QUIRKS]:           'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
-  [K.KVM_CAP_DISABLE_QUIRKS2]:          'CD_NW_CLEARED, LAPIC_MMIO_HOLE and MISC_ENABLE_NO_MWAIT are stored only',
+  [K.KVM_CAP_DISABLE_QUIRKS]:           'CD_NW_CLEARED is stored only: memory types change nothing here',
+  [K.KVM_CAP_DISABLE_QUIRKS2]:          'CD_NW_CLEARED is stored only: memory types change nothing here',
   [K.KVM_CAP_USER_MEMORY2]:             'without KVM_MEM_GUEST_MEMFD',
   [K.KVM_CAP_IRQ_ROUTING]:              'chips and MSI; a Hyper-V SINT leads nowhere',
 };

@@ -29,7 +29,7 @@ const X2APIC_LVT_CMCI = 0x82f, MCG_CMCI_P = 1n << 10n;
 const LVT_MASKED = 0x10000, EXTINT = 0x700;
 const DM_FIXED = 0, DM_LOWEST = 1, DM_SMI = 2, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6, DM_EXTINT = 7;
 const DIRECTED_EOI = 0x1000, LVR_DIRECTED_EOI = 1 << 24;
-const QUIRK_LINT0_REENABLED = 1n;
+const QUIRK_LINT0_REENABLED = 1n, QUIRK_LAPIC_MMIO_HOLE = 4n;
 const ENABLE = 0x800n, X2APIC = 0x400n;
 
 const icr_of = (m: ApicMessage, shorthand: number): number =>
@@ -169,12 +169,17 @@ export class kvm_lapic {
     this.chip.tscDeadline = data === 0n ? 0 : Math.max(1, Number(at));
   }
 
-  private in_window(gpa: number): boolean {
-    return this.hw_enabled && !this.chip.x2apic && gpa >= APIC_DEFAULT_PHYS_BASE && gpa < APIC_DEFAULT_PHYS_BASE + 0x1000;
-  }
+  private in_window(gpa: number): boolean { return gpa >= APIC_DEFAULT_PHYS_BASE && gpa < APIC_DEFAULT_PHYS_BASE + 0x1000; }
+  /** An APIC that is off or in x2APIC mode leaves a hole, or by a quirk a window that reads as ones. */
+  private get closed(): boolean { return !this.hw_enabled || this.chip.x2apic; }
+  private get has_hole(): boolean { return (this.vcpu.kvm.arch.disabled_quirks & QUIRK_LAPIC_MMIO_HOLE) !== 0n; }
   /** Reads of 1, 2 or 4 bytes inside one register. */
   mmio_read(gpa: number, n: number, data: Uint8Array): boolean {
     if (!this.in_window(gpa)) return false;
+    if (this.closed) {
+      if (!this.has_hole) data.fill(0xff, 0, n);
+      return !this.has_hole;
+    }
     const offset = gpa - APIC_DEFAULT_PHYS_BASE;
     const register = offset & 0xff0;
     if (register === APIC_TASKPRI) report_tpr_access(this.vcpu, false);
@@ -187,6 +192,7 @@ export class kvm_lapic {
   /** Only aligned writes of a whole register count. */
   mmio_write(gpa: number, n: number, data: Uint8Array): boolean {
     if (!this.in_window(gpa)) return false;
+    if (this.closed) return !this.has_hole;
     const offset = gpa - APIC_DEFAULT_PHYS_BASE;
     if (n !== 4 || (offset & 15) !== 0) return true;
     const value = (data[0]! | (data[1]! << 8) | (data[2]! << 16) | (data[3]! << 24)) >>> 0;

@@ -143,6 +143,23 @@ test('a quirk that is disabled does as the processor would, and only the last wo
   }), ['unknown -22', 'both 0, one 0', 'out 10', 'out 36']);
 });
 
+test('the window of a local APIC that is off reads as ones, or with that quirk off is a hole', () => {
+  const reads = (quirk: boolean): string[] => notes(function* body(sys, note) {
+    // MOV ECX,1Bh; RDMSR; AND AH,F7h; WRMSR; then, in 32-bit addresses, MOV EAX,[FEE00030h]; OUT 10h
+    const g = yield* machine(sys, { irqchip: true }, [0x66, 0xb9, 0x1b, 0, 0, 0, 0x0f, 0x32, 0x80, 0xe4, 0xf7, 0x0f, 0x30, 0x66, 0x67, 0xa1, 0x30, 0, 0xe0, 0xfe, ...out(0x10, 1)], []);
+    const s = yield* g.sregs();
+    s.ds.limit = 0xffffffff;
+    s.ds.g = 1;
+    yield* rawIoctl(g.m.vcpu, K.KVM_SET_SREGS.nr, s);
+    if (!quirk) yield* rawIoctl(g.m.vm, K.KVM_ENABLE_CAP.nr, yield* make(K.kvm_enable_cap, { cap: K.KVM_CAP_DISABLE_QUIRKS2, args: [BigInt(K.KVM_X86_QUIRK_LAPIC_MMIO_HOLE)] }));
+    note(yield* next(g));
+    if (quirk) note(((yield* regs(g)).rax & 0xffffff00n).toString(16));
+    yield* rm(g.m);
+  });
+  assert.deepEqual(reads(true), ['out 10', 'ffffff00']);
+  assert.deepEqual(reads(false), [`exit ${K.KVM_EXIT_MMIO}`]);
+});
+
 test('CPUID shows OSXSAVE as CR4 has it, whoever sets it', () => {
   assert.deepEqual(notes(function* body(sys, note) {
     // CPUID 1; MOV EAX,ECX; SHR EAX,27; AND AL,1; OUT 10h,AL; JMP back
