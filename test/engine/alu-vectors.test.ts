@@ -146,7 +146,7 @@ for (const [mnemonic, list] of byMnemonic) {
     }
   });
 }
-test('the vectors were all compared', () => assert.ok(compared === lines.length * CASES && compared > 5000, `${compared}`));
+test('the vectors were all compared', () => assert.ok(compared === lines.length * CASES && compared > 1000, `${compared}`));
 
 /** The count of a shift: CL, 1 or the immediate. */
 function insnCount(code: Uint8Array, rcx: bigint, narrow: boolean): number {

@@ -1,9 +1,10 @@
 /**
- * Writes test/golden/alu-forms.txt: one snippet for each way an integer row of the opcode table can be encoded in 64-bit
- * mode with registers and memory the recorder knows (alu-vectors.c).
+ * Writes test/golden/alu-forms.txt: short programs, and random sequences of integer instructions, of which each works on what
+ * those before have left; and single instructions only for rows that test/silicon does not hold to silicon (inexact.ts).
  *
  *   node --import tsx test/recorder/alu-forms.ts > test/golden/alu-forms.txt
  */
+import { inexact } from '../silicon/inexact.ts';
 import { opcodeTable } from '../../machine/cpu/opcode-table.ts';
 
 /** Rows with their own tests: control flow, the stack, strings, absolute addresses, direction. */
@@ -53,18 +54,9 @@ for (const row of opcodeTable) {
         code = `${prefix.toLowerCase()}${size === 2 ? '66' : ''}${size === 8 ? '48' : ''}${map.toLowerCase()}${byte(opcode)}${mod}${immediate}`;
       }
       if (!memory && CHAINABLE.test(row.mnemonic) && !/^RO[LR]|^RC[LR]/.test(row.mnemonic) || operands[1] === '1' && !memory && /^R/.test(row.mnemonic)) chainable.push(code);
-      console.log(`${sse ? '*' : ''}${row.mnemonic}.${size * 8}${memory ? '.m' : ''} ${code}`);
+      if (sse && inexact(row) !== undefined) console.log(`*${row.mnemonic}.${size * 8}${memory ? '.m' : ''} ${code}`);
     }
   }
-}
-
-// What only 32-bit code has.
-for (const row of opcodeTable) {
-  if (!row.attributes.has('i64') || !/^(INC|DEC|DAA|DAS|AAA|AAS|AAM|AAD|SALC|ADD|OR|ADC|SBB|AND|SUB|XOR|CMP)$/.test(row.mnemonic)) continue;
-  const [first, digit] = row.opcode.split(' ');
-  const opcode = Number.parseInt(first!.slice(0, 2), 16) + (first!.endsWith('+r') ? EBX : 0);
-  const modrm = digit ? byte(0xc0 | Number(digit[1]) << 3 | EBX) : '';
-  for (const immediate of row.operands.includes('Ib') ? ['0a', 'a7', ...row.mnemonic === 'AAM' ? ['00'] : []] : ['']) console.log(`%${row.mnemonic}.32 ${byte(opcode)}${modrm}${immediate}`);
 }
 
 /** Short programs for what one instruction cannot show: jumps, the stack, strings. Pointers are cleared before the end. */
