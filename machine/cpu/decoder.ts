@@ -158,7 +158,8 @@ export class Decoder {
     // Sizes
     const mandatory66 = c.prefix === 0x66 && !c.operandPrefix;
     let opSize: 2 | 4 | 8;
-    if (codeSize === 8) opSize = c.force64 || rex & 8 ? 8 : operandPrefix && !mandatory66 ? 2 : c.default64 ? 8 : 4;
+    if (vex) opSize = codeSize === 8 && rex & 8 ? 8 : 4;
+    else if (codeSize === 8) opSize = c.force64 || rex & 8 ? 8 : operandPrefix && !mandatory66 ? 2 : c.default64 ? 8 : 4;
     else opSize = (codeSize === 2) === (operandPrefix && !mandatory66) ? 4 : 2;
     const addrSize = addressPrefix ? codeSize === 4 ? 2 : 4 : codeSize;
 

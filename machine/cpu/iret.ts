@@ -76,11 +76,11 @@ function iretProtected(cpu: CpuState, insn: Insn): void {
   if ((selector & 0xfffc) === 0) raise(cpu, GP_VECTOR);
   const d = fetchDescriptor(cpu, selector);
   checkReturnCode(cpu, d, cpl);
-  checkOffset(cpu, d, rip);
   const rpl = selector & 3;
   const from64 = (cpu.mode & MODE_SIZE) === MODE_64;
   const extra = size === 2 ? 0 : X86_EFLAGS_RF | (cpl === 0 ? X86_EFLAGS_VIF | X86_EFLAGS_VIP : 0);
   if (rpl === cpl && !from64) {
+    checkOffset(cpu, d, rip);
     loadCode(cpu, d, rpl, rip);
     moveStack(cpu, BigInt(3 * size));
     return loadFlags(cpu, image, size, cpl, extra);
@@ -88,6 +88,7 @@ function iretProtected(cpu: CpuState, insn: Insn): void {
   const rsp = peekStack(cpu, size, 3 * size);
   const ssSelector = peekStack32(cpu, size, 4 * size) & 0xffff;
   const ss = checkStackSegment(cpu, ssSelector, rpl, GP_VECTOR, 0, cpu.longMode && (d.high & 0x20_0000) !== 0);
+  checkOffset(cpu, d, rip);
   if (ss !== undefined) markAccessed(cpu, ss);
   loadCode(cpu, d, rpl, rip);
   loadFlags(cpu, image, size, cpl, extra);

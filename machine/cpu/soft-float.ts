@@ -186,11 +186,11 @@ const order = (a: bigint, b: bigint, p: Precision): number => {
   const x = value(a), y = value(b);
   return x < y ? -1 : x > y ? 1 : 0;
 };
-/** MIN and MAX give b as it is if one is a NaN, and if both are zeros. */
+/** MIN and MAX give b if one is a NaN, and if both are zeros. */
 const extreme = (want: number): LaneOperation => (a, b, p) => {
   if (isNan(a, p) || isNan(b, p)) {
     raised |= IE;
-    return b;
+    return flushed(b, p);
   }
   const x = operand(a, p), y = operand(b, p);
   return order(x, y, p) === want ? x : y;

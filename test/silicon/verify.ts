@@ -1,4 +1,6 @@
 /** Runs committed vectors through a tier. */
+import type { Insn } from '../../machine/cpu/opcode-row.ts';
+import { CS } from '../../machine/cpu/state.ts';
 import { describe, differingParts, digest, normalize } from './compare.ts';
 import type { Form } from './forms.ts';
 import { Case } from './layout.ts';
@@ -6,6 +8,9 @@ import type { MachineUnderTest } from './machine.ts';
 import { NO_DIGEST, STATES, caseOf, encodingOf } from './vectors.ts';
 
 export interface Verdict { compared: number; readonly wrong: string[] }
+
+/** A memory operand in the code segment, where the hot tier has NOPs. */
+export const readsCode = (insn: Insn, mode: number): boolean => insn.seg === CS && mode !== 64;
 
 const test = new Case();
 /** The cases `states` of encoding `n` of a form against their digests. */
@@ -16,6 +21,7 @@ export function verify(form: Form, digests: Uint32Array, n: number, states: numb
     if (want === NO_DIGEST) continue;
     caseOf(form, e, n, s, 0, test);
     for (const [i, tier] of tiers.entries()) {
+      if (i === 1 && readsCode(e.insn, e.insn.codeSize === 8 ? 64 : 32)) continue;
       const got = tier.run(test);
       normalize(got, test, e.insn, false);
       const is = digest(got) || 1;

@@ -276,11 +276,12 @@ export const integersToFloats = (double: boolean): Exec => (cpu, insn) => {
 /** CVTPS2PI, CVTTPS2PI, CVTPD2PI, CVTTPD2PI: out of range and NaN give 80000000h. */
 export const floatsToIntegers = (double: boolean, truncate: boolean): Exec => (cpu, insn) => {
   const size = double ? 16 : 8;
+  x87(cpu).wait();
   const base = insn.mod === 3 ? 0 : operandAddress(cpu, insn, size);
   if (double && insn.mod !== 3 && (base & 15) !== 0) raise(cpu, GP_VECTOR);
+  if (!double && insn.mod !== 3) checkAlignment(cpu, base, 8, explicit(cpu));
   const bits = [0, size / 2].map((offset) => (insn.mod !== 3 ? readLinear(cpu, base + offset, double ? 8 : 4, explicit(cpu))
     : double ? xmm(cpu, insn.rm).getBigUint64(offset, true) : BigInt(xmm(cpu, insn.rm).getUint32(offset, true))));
-  x87(cpu).wait();
   begin(cpu);
   const values = bits.map((value) => integerOf(value, double ? DOUBLE : SINGLE, 32, truncate ? 3 : direction()));
   finishOrRaise(cpu);
