@@ -115,7 +115,7 @@ const capabilities: Readonly<Record<number, number>> = {
 /** Rows that promise more than there is: what is missing. docs/abi.md shows it. */
 export const partial_caps: Readonly<Record<number, string>> = {
   [K.KVM_CAP_NR_VCPUS]:                 '16, however many processors there are',
-  [K.KVM_CAP_MCE]:                      'neither CMCI nor local machine checks',
+  [K.KVM_CAP_MCE]:                      'no local machine checks',
   [K.KVM_CAP_DISABLE_QUIRKS]:           'CD_NW_CLEARED is stored only: memory types change nothing here',
   [K.KVM_CAP_DISABLE_QUIRKS2]:          'CD_NW_CLEARED is stored only: memory types change nothing here',
   [K.KVM_CAP_USER_MEMORY2]:             'without KVM_MEM_GUEST_MEMFD',

@@ -139,7 +139,7 @@ type notes = Readonly<Record<'dev' | 'vm' | 'vcpu', Readonly<Record<string, stri
 /** Requests that do less than Linux's: what is missing. docs/abi.md shows it. */
 export const partial_ioctls: notes = {
   dev: {
-    KVM_X86_GET_MCE_CAP_SUPPORTED: 'neither CMCI nor local machine checks',
+    KVM_X86_GET_MCE_CAP_SUPPORTED: 'no local machine checks',
   },
   vm: {
     KVM_ENABLE_CAP:              'the capabilities marked VM below; EINVAL for any other',
@@ -150,8 +150,7 @@ export const partial_ioctls: notes = {
   vcpu: {
     KVM_ENABLE_CAP:              'the capabilities marked vCPU below; EINVAL for any other',
     KVM_GET_MSRS:                'counters of the PMU read as 0',
-    KVM_X86_SETUP_MCE:           'neither CMCI nor local machine checks',
-    KVM_X86_SET_MCE:             'no CMCI is raised',
+    KVM_X86_SETUP_MCE:           'no local machine checks',
   },
 };
 

@@ -25,7 +25,7 @@ import { kvm_vcpu_reset } from './vcpu-create.ts';
 const APIC_LVR = 0x30 >> 2, APIC_LVTCMCI = 0x2f0 >> 2, APIC_LVT0 = 0x350 >> 2, APIC_ID = 0x20 >> 2, APIC_SPIV = 0xf0 >> 2, APIC_LDR = 0xd0 >> 2, APIC_TASKPRI = 0x80, APIC_TMCCT = 0x390 >> 2;
 const VERSION = 0x14, MAX_LVT = 5;
 const APIC_ICR = 0x300, X2APIC_ICR = 0x830, APIC_ICR_BUSY = 1n << 12n;
-const X2APIC_LVT_CMCI = 0x82f, MCG_CMCI_P = 1n << 10n;
+const X2APIC_LVT_CMCI = 0x82f, MCG_CMCI_P = 0x400n;
 const LVT_MASKED = 0x10000, EXTINT = 0x700;
 const DM_FIXED = 0, DM_LOWEST = 1, DM_SMI = 2, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6, DM_EXTINT = 7;
 const DIRECTED_EOI = 0x1000, LVR_DIRECTED_EOI = 1 << 24;
@@ -111,7 +111,7 @@ export class kvm_lapic {
   reset(init_event: boolean): void {
     this.chip.reset();
     this.set_version();
-    this.chip.registers[APIC_LVTCMCI] = 0;
+    this.chip.registers[APIC_LVTCMCI] = this.has_cmci ? LVT_MASKED : 0;
     const bsp = this.vcpu.vcpu_id === this.vcpu.kvm.arch.bsp_vcpu_id;
     if (bsp && (this.vcpu.kvm.arch.disabled_quirks & QUIRK_LINT0_REENABLED) === 0n) this.chip.registers[APIC_LVT0] = EXTINT;
     if (!init_event) this.base_changed(this.vcpu.arch.apic_base);
@@ -121,7 +121,7 @@ export class kvm_lapic {
   /** Directed EOI is for guests with an I/O APIC that has a register for it: never the one here. */
   set_version(): void {
     const directed = this.vcpu.kvm.arch.irqchip!.mode === 'split' && guest_cpuid_has(this.vcpu, 1, 'ecx', 21);
-    this.chip.registers[APIC_LVR] = VERSION | (MAX_LVT << 16) | (directed ? LVR_DIRECTED_EOI : 0);
+    this.chip.registers[APIC_LVR] = VERSION | ((this.has_cmci ? MAX_LVT + 1 : MAX_LVT) << 16) | (directed ? LVR_DIRECTED_EOI : 0);
   }
   get hw_enabled(): boolean { return (this.vcpu.arch.apic_base & ENABLE) !== 0n; }
   base_changed(data: bigint): void { this.chip.x2apic = (data & (ENABLE | X2APIC)) === (ENABLE | X2APIC); }
@@ -203,9 +203,15 @@ export class kvm_lapic {
     if (offset === APIC_ICR) this.chip.registers[APIC_ICR >> 2] = value & ~Number(APIC_ICR_BUSY);
     return true;
   }
-  /** The entry for corrected machine checks is there if user space said so: MCG_CMCI_P. */
+  /** KVM_X86_SETUP_MCE: the entry for machine checks comes or goes. */
+  after_set_mcg_cap(): void {
+    this.chip.registers[APIC_LVTCMCI] = this.has_cmci ? LVT_MASKED : 0;
+    this.set_version();
+  }
+  /** The entry for machine checks that need no action is there if user space said so. */
+  private get has_cmci(): boolean { return (this.vcpu.arch.mcg_cap & MCG_CMCI_P) !== 0n; }
   private has_lvt(msr: number): boolean {
-    return msr !== X2APIC_LVT_CMCI || (this.vcpu.arch.mcg_cap & MCG_CMCI_P) !== 0n;
+    return msr !== X2APIC_LVT_CMCI || this.has_cmci;
   }
   x2apic_read(msr: number, _host: boolean): bigint | undefined {
     const value = this.chip.x2apic && this.has_lvt(msr) ? this.chip.readX2apic(msr) : undefined;

@@ -11,7 +11,12 @@ import { KVM_REQ_TRIPLE_FAULT, type kvm_vcpu, kvm_make_request, kvm_read_cr4 } f
 const MC_VECTOR = 18;
 export const KVM_MAX_MCE_BANKS = 32;
 const MCG_CTL_P = 0x100n, MCG_SER_P = 0x100_0000n;
-export const KVM_MCE_CAP_SUPPORTED = MCG_CTL_P | MCG_SER_P;
+/** Errors that need no action can interrupt through the local APIC. */
+export const MCG_CMCI_P = 0x400n;
+export const KVM_MCE_CAP_SUPPORTED = MCG_CTL_P | MCG_SER_P | MCG_CMCI_P;
+export const MCI_CTL2_CMCI_EN = 1n << 30n, MCI_CTL2_CMCI_THRESHOLD_MASK = 0x7fffn;
+/** Of a bank's status: context corrupt, signalled, action required. */
+const PCC = 1n << 57n, SIGNALLED = 1n << 56n, ACTION = 1n << 55n;
 const MCG_STATUS_MCIP = 4n;
 const VAL = 1n << 63n, OVER = 1n << 62n, UC = 1n << 61n;
 const CR4_MCE = 0x40n;
@@ -25,6 +30,8 @@ export function kvm_vcpu_ioctl_x86_setup_mce(vcpu: kvm_vcpu, mcg_cap: bigint): n
   vcpu.arch.mcg_cap = mcg_cap;
   if ((mcg_cap & MCG_CTL_P) !== 0n) vcpu.arch.mcg_ctl = ALL;
   for (let bank = 0; bank < banks; bank++) vcpu.arch.mce_banks[4 * bank + CTL] = ALL;
+  if ((mcg_cap & MCG_CMCI_P) !== 0n) vcpu.arch.mci_ctl2_banks.fill(0n, 0, banks);
+  vcpu.arch.apic?.after_set_mcg_cap();
   return 0;
 }
 
@@ -36,6 +43,7 @@ export function kvm_vcpu_ioctl_x86_set_mce(vcpu: kvm_vcpu, mce: kvm_x86_mce): nu
   if (mce.bank >= Number(arch.mcg_cap & 0xffn) || (status & VAL) === 0n) return -EINVAL;
   const bank = 4 * mce.bank;
   const uncorrected = (status & UC) !== 0n;
+  if (uncorrected && mce.mcg_status === 0n && (status & (PCC | SIGNALLED | ACTION)) === 0n) return set_ucna(vcpu, mce);
   // Reports of uncorrected errors can be switched off, for all banks and for each.
   if (uncorrected && (((arch.mcg_cap & MCG_CTL_P) !== 0n && arch.mcg_ctl !== ALL) || mce_banks[bank + CTL] !== ALL)) return 0;
   const there = mce_banks[bank + STATUS]!;
@@ -55,5 +63,14 @@ export function kvm_vcpu_ioctl_x86_set_mce(vcpu: kvm_vcpu, mce: kvm_x86_mce): nu
     kvm_queue_exception(vcpu, MC_VECTOR);
   } else if ((there & VAL) === 0n || (there & UC) === 0n) store();
   else mce_banks[bank + STATUS] = there | OVER;
+  return 0;
+}
+
+/** An uncorrected error that needs no action is noted, and interrupts if its bank says so. */
+function set_ucna(vcpu: kvm_vcpu, mce: kvm_x86_mce): number {
+  const { arch } = vcpu;
+  arch.mce_banks.set([mce.status, mce.addr, mce.misc], 4 * mce.bank + STATUS);
+  arch.mcg_status = mce.mcg_status;
+  if ((arch.mcg_cap & MCG_CMCI_P) !== 0n && (arch.mci_ctl2_banks[mce.bank]! & MCI_CTL2_CMCI_EN) !== 0n) arch.apic?.chip.machineCheck();
   return 0;
 }

@@ -14,7 +14,7 @@ import { kvm_set_apic_base } from './cr.ts';
 import { guest_cpuid_has, kvm_update_cpuid_runtime, reserved_gpa_bits } from './cpuid.ts';
 import { hv_get_msr, hv_set_msr, is_hv_msr } from './hyperv.ts';
 import { type kvm_vcpu, is_paging, kvm_x86 } from './kvm_host.ts';
-import { KVM_MAX_MCE_BANKS } from './mce.ts';
+import { KVM_MAX_MCE_BANKS, MCG_CMCI_P, MCI_CTL2_CMCI_EN, MCI_CTL2_CMCI_THRESHOLD_MASK } from './mce.ts';
 import { kvm_ack_async_pf, kvm_pv_enable_async_pf, kvm_pv_enable_async_pf_int } from './async_pf.ts';
 import { guest_pv_has } from './pv-cpuid.ts';
 import { kvm_lapic_set_pv_eoi } from './pv-eoi.ts';
@@ -88,8 +88,13 @@ const mce_bank: row = {
   },
 };
 const mce_ctl2: row = {
-  get: (vcpu, _host, msr) => (msr - 0x280 < Number(vcpu.arch.mcg_cap & 0xffn) ? vcpu.arch.mci_ctl2_banks[msr - 0x280]! : undefined),
-  set: (vcpu, data, host, msr) => ((vcpu.arch.mcg_cap & 0x400n) === 0n && (data !== 0n || !host) ? 1 : (vcpu.arch.mci_ctl2_banks[msr - 0x280] = data, 0)),
+  get: (vcpu, host, msr) => (msr - 0x280 < Number(vcpu.arch.mcg_cap & 0xffn) && (host || (vcpu.arch.mcg_cap & MCG_CMCI_P) !== 0n) ? vcpu.arch.mci_ctl2_banks[msr - 0x280]! : undefined),
+  set: (vcpu, data, host, msr) => {
+    if (msr - 0x280 >= Number(vcpu.arch.mcg_cap & 0xffn) || ((vcpu.arch.mcg_cap & MCG_CMCI_P) === 0n && (data !== 0n || !host))) return 1;
+    if ((data & ~(MCI_CTL2_CMCI_EN | MCI_CTL2_CMCI_THRESHOLD_MASK)) !== 0n) return 1;
+    vcpu.arch.mci_ctl2_banks[msr - 0x280] = data;
+    return 0;
+  },
 };
 
 // ---------------------------------------------------------------- time

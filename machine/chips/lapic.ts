@@ -409,6 +409,11 @@ export class LocalApic {
     if (level) this.fireLocal(pin === 0 ? R.APIC_LVT0 : R.APIC_LVT1);
   }
 
+  /** A machine check that was corrected, or needs no action. */
+  machineCheck(): void {
+    this.fireLocal(R.APIC_LVTCMCI);
+  }
+
   private fireLocal(entry: number): void {
     const lvt = this.registers[at(entry)]!;
     if ((lvt & R.APIC_LVT_MASKED) !== 0) return;

@@ -184,6 +184,23 @@ test('accesses to the task priority can be reported, and a page shows it', () =>
   });
 });
 
+test('a machine check that needs no action interrupts where its bank and the local APIC say so', () => {
+  notes(function* body(sys) {
+    const g = yield* machine(sys, { irqchip: true }, [...apicOn, ...wrmsr(0x82f, VECTOR), ...wrmsr(0x281, 1 << 30), ...out(0x10, 1), STI, HLT, ...out(0x11, 1)], count(...apicEoi));
+    const { vcpu } = g.m;
+    assert.equal(yield* rawIoctl(vcpu, K.KVM_X86_SETUP_MCE.nr, yield* words(0x1000504n)), 0);
+    assert.equal(yield* next(g), 'out 10');
+    const status = (1n << 63n) | (1n << 61n);
+    for (const bank of [2, 1]) assert.equal(yield* rawIoctl(vcpu, K.KVM_X86_SET_MCE.nr, yield* make(K.kvm_x86_mce, { status, addr: 0x1234n, bank })), 0);
+    assert.equal(yield* next(g), 'out 11');
+    assert.equal(counted(g), 1);
+    const msrs = yield* words(1n, 0x409n, 0n);
+    assert.equal(yield* rawIoctl(vcpu, K.KVM_GET_MSRS.nr, msrs), 1);
+    assert.equal(word64(msrs + 16), status);
+    yield* rm(g.m);
+  });
+});
+
 test('lines, messages, acknowledgements and registers of the chips can be traced as Linux prints them', () => {
   notes(function* body(sys) {
     const g = yield* machine(sys, { irqchip: true }, [...picOn(0xff), ...apicOn, ...out(0x10, 1), STI, HLT, ...out(0x11, 1)], [...wrmsr(X2APIC_EOI, 0), ...wrmsr(0x830, 0x4000 | 0x31), IRET]);
