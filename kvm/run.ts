@@ -237,7 +237,18 @@ function after(vcpu: kvm_vcpu): number {
   return 1;
 }
 
-const may_go_on = (vcpu: kvm_vcpu): boolean => kvm_vcpu_running(vcpu) && !need_resched() && !signal_pending(current());
+/**
+ * A delivery that exits each time is repeated without the guest ever running: the end of the step is noticed here, where
+ * the host's interrupts can be taken.
+ */
+function delivers_too_long(vcpu: kvm_vcpu): boolean {
+  const { exception, interrupt, nmi_injected } = vcpu.arch;
+  if (!exception.injected && !exception.pending && !interrupt.injected && !nmi_injected) return false;
+  const p = this_processor();
+  return p.clock >= p.limit;
+}
+
+const may_go_on = (vcpu: kvm_vcpu): boolean => kvm_vcpu_running(vcpu) && !need_resched() && !signal_pending(current()) && !delivers_too_long(vcpu);
 
 /** Runs without sleeping as far as that goes; the result is final unless it is above 1 or the vCPU must wait. */
 function run_fast(vcpu: kvm_vcpu): number {
@@ -267,7 +278,8 @@ function* run_slow(vcpu: kvm_vcpu, first: number): MaySleep<number> {
       vcpu.arch.at_instruction_boundary = false;
       r = yield* vcpu_block(vcpu);
       if (r === 1) r = after(vcpu);
-    } else r = step(vcpu);
+    } else if (delivers_too_long(vcpu)) yield;
+    else r = step(vcpu);
   }
 }
 

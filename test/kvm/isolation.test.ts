@@ -3,3 +3,4 @@ import { test } from 'node:test';
 import { hostileGuests } from './hostile-guests.ts';
 
 test('no hostile guest reads or writes anything outside its memory slots', () => { hostileGuests(400, 1); });
+test('nor does one whose page tables are shadowed, and none holds a processor', () => { hostileGuests(200, 3, 'ept=0'); });
