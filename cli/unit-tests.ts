@@ -53,7 +53,7 @@ const MACHINES: readonly Machine[] = [
 const EXIT_PASS = 1, EXIT_SKIP = 77;
 
 /** How a machine that gives up says so, with status 1 too. */
-const GAVE_UP = /^(?:qemu-lite: |vitrine: |KVM: |KVM internal error|error: |qemu-system-x86_64: (?!warning)|qemu: ).*/m;
+const GAVE_UP = /^(?:qemu-lite: |vitrine: |KVM: |KVM internal error|error: |watchdog: |qemu-system-x86_64: (?!warning)|qemu: ).*/m;
 
 function judge(status: number | null, output: string, limit: number): Run {
   const count = (pattern: RegExp): number => (output.match(pattern) ?? []).length;

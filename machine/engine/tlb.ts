@@ -223,12 +223,10 @@ export class Tlb {
   private flushAround({ at }: Arrays, linear: number): void {
     const { u8, u32 } = this;
     const shifts = at + 4 * ARRAY_BYTES + SHIFT_OF;
-    for (let i = 0; i < 4 * TLB_ENTRIES; i++) {
+    const low = linear >>> 0, high = Math.floor(linear / 0x1_0000_0000) >>> 0;
+    for (let i = 0, entry = at >>> 2; i < 4 * TLB_ENTRIES; i++, entry += 4) {
       const shift = u8[shifts + i]!;
-      if (shift === 0) continue;
-      const entry = (at >>> 2) + 4 * i;
-      const there = (u32[entry + 1]! | 0) * 0x1_0000_0000 + u32[entry]!;
-      if (Math.floor(there / 2 ** shift) === Math.floor(linear / 2 ** shift)) u32[entry] = u8[shifts + i] = 0;
+      if (shift !== 0 && (u32[entry]! ^ low) >>> shift === 0 && u32[entry + 1] === high) u32[entry] = u8[shifts + i] = 0;
     }
   }
   private forgetRecent(cpu: CpuState): void {
