@@ -119,7 +119,11 @@ export class kvm_vcpu_arch {
   cr8 = 0;
   efer = 0n;
   xcr0 = 1n;
-  apic_base = 0n;
+  /** IA32_APIC_BASE as two words: kvm_run tells it after each run. */
+  readonly apic_base_words = new Uint32Array(2);
+  private readonly apic_base_value = new BigUint64Array(this.apic_base_words.buffer);
+  get apic_base(): bigint { return this.apic_base_value[0]!; }
+  set apic_base(value: bigint) { this.apic_base_value[0] = value; }
   apic: kvm_lapic | undefined = undefined;
   mp_state = 0;
   readonly mmu: kvm_mmu;

@@ -6,7 +6,7 @@
  * OUT of a register is the fast path, without the emulator: the guest's RIP stays on the instruction until the next
  * KVM_RUN, so that user space sees where it is, and the instruction is over only if RIP is still there then.
  */
-import { KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_IO_OUT } from '../abi/kvm/index.ts';
+import { KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_IO_OUT, kvm_run } from '../abi/kvm/index.ts';
 import { PAGE_SIZE } from '../kernel/exports.ts';
 import { kvm_skip_emulated_instruction } from './guest-debug.ts';
 import { type kvm_vcpu, kvm_rax_write, kvm_x86 } from './kvm_host.ts';
@@ -22,7 +22,11 @@ function trace_pio(write: boolean, port: number, size: number, count: number, da
 
 /** Bytes of the port data page. */
 const data_page = (vcpu: kvm_vcpu): number => vcpu.kvm.ram_base + vcpu.pio_pfn * PAGE_SIZE;
-const DATA_OFFSET = BigInt(PAGE_SIZE);
+/** Words of kvm_run. The first of `io` has direction, size and port. */
+const EXIT_REASON = kvm_run.offset.exit_reason >>> 2;
+const IO = kvm_run.offset.io >>> 2;
+const IO_COUNT = kvm_run.offset['io.count']! >>> 2;
+const IO_DATA_OFFSET = kvm_run.offset['io.data_offset']! >>> 2;
 
 /** Tries the devices inside KVM for each element. true: all were taken. */
 function in_kernel(vcpu: kvm_vcpu, size: number, port: number, data: Uint8Array, count: number, isIn: boolean): boolean {
@@ -40,19 +44,17 @@ function in_kernel(vcpu: kvm_vcpu, size: number, port: number, data: Uint8Array,
 }
 
 function exit_io(vcpu: kvm_vcpu, size: number, port: number, count: number, isIn: boolean): void {
-  const { run } = vcpu;
+  const { run_words } = vcpu;
   const { pio } = vcpu.arch;
   pio.port = port;
   pio.in = isIn;
   pio.count = count;
   pio.size = size;
-  run.exit_reason = KVM_EXIT_IO;
-  const { io } = run;
-  io.direction = isIn ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
-  io.size = size;
-  io.data_offset = DATA_OFFSET;
-  io.count = count;
-  io.port = port;
+  run_words[EXIT_REASON] = KVM_EXIT_IO;
+  run_words[IO] = (isIn ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT) | (size << 8) | (port << 16);
+  run_words[IO_COUNT] = count;
+  run_words[IO_DATA_OFFSET] = PAGE_SIZE;
+  run_words[IO_DATA_OFFSET + 1] = 0;
 }
 
 /** Reads `count` elements into `data`. false: user space must give them first. */

@@ -38,7 +38,10 @@ import { __get_regs, __get_sregs, __set_regs, __set_sregs } from './regs.ts';
 const GUEST_RUNS = 2;          // the step's time is up inside the guest
 const HANDLER_SLEEPS = 3;      // an exit handler has to wait: vcpu.sleeper
 
-/** Words of kvm_run. */
+/** Words of kvm_run. The first has request_interrupt_window and immediate_exit, the one of the answers ready_for_interrupt_injection, if_flag and flags. */
+const REQUEST_INTERRUPT_WINDOW = 0xff, IMMEDIATE_EXIT = 0xff00;
+const ANSWERS = kvm_run.offset.ready_for_interrupt_injection >>> 2;
+const APIC_BASE = kvm_run.offset.apic_base >>> 2;
 const CR8 = kvm_run.offset.cr8 >>> 2;
 const VALID_REGS = kvm_run.offset.kvm_valid_regs >>> 2;
 const DIRTY_REGS = kvm_run.offset.kvm_dirty_regs >>> 2;
@@ -97,7 +100,7 @@ export const kvm_preempt_ops = (vcpu: kvm_vcpu) => ({
 // ---------------------------------------------------------------- one entry
 
 /** User space waits for a moment in which it may inject. */
-const dm_request_for_irq_injection = (vcpu: kvm_vcpu): boolean => vcpu.run.request_interrupt_window !== 0 && !pic_in_kernel(vcpu.kvm);
+const dm_request_for_irq_injection = (vcpu: kvm_vcpu): boolean => (vcpu.run_words[0]! & REQUEST_INTERRUPT_WINDOW) !== 0 && !pic_in_kernel(vcpu.kvm);
 const accepts_dm_intr = (vcpu: kvm_vcpu): boolean => !lapic_in_kernel(vcpu) || kvm_apic_accept_pic_intr(vcpu);
 function ready_for_interrupt_injection(vcpu: kvm_vcpu): boolean {
   const { arch } = vcpu;
@@ -300,7 +303,7 @@ function before_run(vcpu: kvm_vcpu): number {
     const r = complete(vcpu);
     if (r <= 0) return r;
   }
-  return run.immediate_exit !== 0 ? -EINTR : 1;
+  return (run_words[0]! & IMMEDIATE_EXIT) !== 0 ? -EINTR : 1;
 }
 
 function sync_regs(vcpu: kvm_vcpu): number {
@@ -332,19 +335,21 @@ function after_run(vcpu: kvm_vcpu): void {
     if ((valid & KVM_SYNC_X86_SREGS) !== 0) __get_sregs(vcpu, regs.sregs);
     if ((valid & KVM_SYNC_X86_EVENTS) !== 0) kvm_vcpu_ioctl_x86_get_vcpu_events(vcpu, regs.events);
   }
-  run.if_flag = (kvm_x86.get_rflags(vcpu) & 0x200) !== 0 ? 1 : 0;
   run_words[CR8] = cr8_of(vcpu);
   run_words[CR8 + 1] = 0;
-  run.apic_base = arch.apic_base;
-  run.ready_for_interrupt_injection = pic_in_kernel(vcpu.kvm) || ready_for_interrupt_injection(vcpu) ? 1 : 0;
-  if (arch.smm) run.flags |= KVM_RUN_X86_SMM;
+  run_words[APIC_BASE] = arch.apic_base_words[0]!;
+  run_words[APIC_BASE + 1] = arch.apic_base_words[1]!;
+  const if_flag = (kvm_x86.get_rflags(vcpu) & 0x200) !== 0 ? 0x100 : 0;
+  const ready = pic_in_kernel(vcpu.kvm) || ready_for_interrupt_injection(vcpu) ? 1 : 0;
+  const smm = arch.smm ? KVM_RUN_X86_SMM << 16 : 0;
+  run_words[ANSWERS] = (run_words[ANSWERS]! & 0xffff_0000) | smm | if_flag | ready;
 }
 
 /** KVM_RUN. 0: kvm_run says why the guest stopped. */
 export function kvm_arch_vcpu_ioctl_run(vcpu: kvm_vcpu): number | MaySleep<number> {
   if (vcpu.sigset_active || vcpu.arch.mp_state === KVM_MP_STATE_UNINITIALIZED) return run_whole(vcpu);
   vcpu_load(vcpu);
-  vcpu.run.flags = 0;
+  vcpu.run_words[ANSWERS]! &= 0xffff;
   load_guest_state(vcpu);
   let r = before_run(vcpu);
   if (r === 1) {
@@ -381,7 +386,7 @@ function* run_whole(vcpu: kvm_vcpu): MaySleep<number> {
   vcpu.owner = task;
   const saved = vcpu.sigset_active ? set_user_sigmask(vcpu.sigset) : undefined;
   vcpu_load(vcpu);
-  vcpu.run.flags = 0;
+  vcpu.run_words[ANSWERS]! &= 0xffff;
   load_guest_state(vcpu);
   preempt_notifier_register(task, vcpu.preempt_notifier);
   let r: number;

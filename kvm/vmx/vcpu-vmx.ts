@@ -12,6 +12,8 @@ export class vcpu_vmx {
   readonly msr_bitmap_pfn: number;
   /** Tag of its TLB entries; no two vCPUs share one. */
   readonly vpid: number;
+  /** Frame of the table that the VMCS's EPT pointer names; 0 before there is one. */
+  ept_root = 0;
   /** The processor whose current VMCS it is, or was last; -1 when it is nobody's. */
   cpu = -1;
   launched = false;

@@ -18,6 +18,7 @@ const SWITCHED: readonly (readonly [msr: number, offset: number])[] = [
 const KERNEL_GS_BASE = 4, TSC_AUX = 5, SPEC_CTRL = 6;
 /** The words they take in cpu_state, low and high. */
 const WORDS = SWITCHED.flatMap(([, offset]) => [offset >>> 2, (offset >>> 2) + 1]);
+const KERNEL_GS_BASE_WORD = STATE.kernel_gs_base >>> 2;
 const index_of = (msr: number): number => SWITCHED.findIndex(([number]) => number === msr);
 
 export function vmx_load_guest_msrs(vcpu: kvm_vcpu, changed: boolean): void {
@@ -34,7 +35,8 @@ export function vmx_save_guest_msrs(vcpu: kvm_vcpu): void {
   if (!vmx.guest_msrs_loaded) return;
   // The only one a guest writes without an exit.
   const { cpu } = this_processor();
-  for (let i = 2 * KERNEL_GS_BASE; i < 2 * KERNEL_GS_BASE + 2; i++) vmx.msr_words[i] = cpu.u32[WORDS[i]!]!;
+  vmx.msr_words[2 * KERNEL_GS_BASE] = cpu.u32[KERNEL_GS_BASE_WORD]!;
+  vmx.msr_words[2 * KERNEL_GS_BASE + 1] = cpu.u32[KERNEL_GS_BASE_WORD + 1]!;
   vmx.guest_msrs_loaded = false;
 }
 function set_switched(vmx: vcpu_vmx, i: number, value: bigint): void {

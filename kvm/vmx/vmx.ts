@@ -99,7 +99,7 @@ function vcpu_load(vcpu: kvm_vcpu, cpu: number): void {
     kvm_make_request(KVM_REQ_TLB_FLUSH, vcpu);
     hw.vmclear(physical(vmx.vmcs_pfn));
   }
-  hw.vmptrld(physical(vmx.vmcs_pfn));
+  if (hw.current !== physical(vmx.vmcs_pfn)) hw.vmptrld(physical(vmx.vmcs_pfn));
   vmx.hw = hw;
   vmx.cpu = cpu;
   if (vcpu.vmx.guest_msrs_loaded) throw new Error('vcpu_load: the guest MSRs are loaded already');
@@ -109,11 +109,15 @@ function vcpu_load(vcpu: kvm_vcpu, cpu: number): void {
 
 /** Points the processor at the tables the guest runs on. 0, or why there are none. */
 function load_mmu_pgd(vcpu: kvm_vcpu): number {
-  const { hw } = vcpu.vmx;
+  const { vmx } = vcpu;
+  const { hw } = vmx;
+  const as_id = kvm_arch_vcpu_memslots_id(vcpu);
+  if (vmx.ept_root !== 0 && vmx.ept_root === vcpu.kvm.arch.tdp_roots[as_id]) return 0;
   if (vmx_capabilities().enable_ept) {
-    const root = kvm_tdp_root(vcpu.kvm, kvm_arch_vcpu_memslots_id(vcpu));
+    const root = kvm_tdp_root(vcpu.kvm, as_id);
     if (root < 0) return root;
     hw.writeNumber(F.EPT_POINTER, eptp(root));
+    vmx.ept_root = root;
     return 0;
   }
   const root = kvm_mmu_load(vcpu);

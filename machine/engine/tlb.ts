@@ -57,6 +57,9 @@ interface Arrays {
   jumpEpoch: number;
   readonly contexts: Map<number, Context>;
   readonly spaces: Map<number, Space>;
+  /** The context used last, and its key; -1 for none. */
+  lastKey: number;
+  last: Context | undefined;
 }
 /** Places of the further bytes of an entry, counted from its byte in tlb_slots. */
 export const SHIFT_OF = 4 * TLB_ENTRIES, GLOBALS_OF = 8 * TLB_ENTRIES;
@@ -98,7 +101,7 @@ export class Tlb {
     const at = this.ram.reserve(4 * ARRAY_BYTES + 12 * TLB_ENTRIES, 4096);
     cpu.u32[ENGINE.tlb_arrays >>> 2] = at;
     cpu.u32[ENGINE.tlb_slots >>> 2] = at + 4 * ARRAY_BYTES;
-    this.arrays[cpu.id] = { at, nextTag: 1, nextGlobals: 1, jumpEpoch: 1, contexts: new Map(), spaces: new Map() };
+    this.arrays[cpu.id] = { at, nextTag: 1, nextGlobals: 1, jumpEpoch: 1, contexts: new Map(), spaces: new Map(), lastKey: -1, last: undefined };
     this.processors[cpu.id] = cpu;
     cpu.u32[ENGINE.tlb_system >>> 2] = at;
     cpu.u32[JUMP_CACHE] = this.ram.reserve(JUMP_ENTRIES << JUMP_ENTRY_SHIFT, 4096);
@@ -131,13 +134,15 @@ export class Tlb {
     const guest = w[IN_GUEST] !== 0;
     const vpid = guest ? w[VPID]! : 0;
     const key = vpid * PCIDS + (w[CR4]! & CR4_PCIDE ? w[CR3]! & (PCIDS - 1) : 0);
-    let c = a.contexts.get(key);
+    let c = key === a.lastKey ? a.last : a.contexts.get(key);
     if (!c) {
       let space = a.spaces.get(vpid);
       if (!space) a.spaces.set(vpid, space = { globals: this.newGlobals(a), eptLow: 0, eptHigh: 0 });
       c = { tag: this.newTag(a), space };
       a.contexts.set(key, c);
     }
+    a.lastKey = key;
+    a.last = c;
     const eptLow = guest ? w[EPTP]! : 0, eptHigh = guest ? w[EPTP + 1]! : 0;
     const { space } = c;
     if (space.eptLow === eptLow && space.eptHigh === eptHigh) return c;
@@ -149,6 +154,7 @@ export class Tlb {
 
   /** Forgets all that a VPID has: its address spaces and, if asked, what they share. */
   private dropSpace(a: Arrays, vpid: number, globals = true): void {
+    a.lastKey = -1;
     for (const key of a.contexts.keys()) if (Math.floor(key / PCIDS) === vpid) a.contexts.delete(key);
     const space = a.spaces.get(vpid);
     if (space && globals) space.globals = this.newGlobals(a);
@@ -162,6 +168,7 @@ export class Tlb {
       a.jumpEpoch++;
       a.nextTag = 1;
       a.contexts.clear();
+      a.lastKey = -1;
     }
     return a.nextTag++;
   }
@@ -196,7 +203,9 @@ export class Tlb {
   /** Drops those of one PCID of the present VPID but the global ones: INVPCID. */
   flushPcid(cpu: CpuState, pcid: number): void {
     const w = cpu.u32;
-    this.arrays[cpu.id]!.contexts.delete((w[IN_GUEST] !== 0 ? w[VPID]! : 0) * PCIDS + pcid);
+    const a = this.arrays[cpu.id]!;
+    a.contexts.delete((w[IN_GUEST] !== 0 ? w[VPID]! : 0) * PCIDS + pcid);
+    a.lastKey = -1;
     this.select(cpu);
   }
 

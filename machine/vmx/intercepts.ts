@@ -78,6 +78,9 @@ const errorOf = (cpu: CpuState, error: number): number => (cpu.realMode ? -1 : e
 
 export class Intercepts implements VmxHooks {
   private readonly vmx: Vmx;
+  /** The row of the last port access that exited, and its form. */
+  private lastIo: Row | undefined;
+  private lastIoForm = 0;
   constructor(vmx: Vmx) {
     this.vmx = vmx;
   }
@@ -183,7 +186,11 @@ export class Intercepts implements VmxHooks {
   io(cpu: CpuState, insn: Insn, port: number, size: 1 | 2 | 4, out: boolean): boolean {
     const { vmx } = this;
     if (!this.portExits(port, size)) return false;
-    const form = ioForm(insn.row);
+    if (insn.row !== this.lastIo) {
+      this.lastIo = insn.row;
+      this.lastIoForm = ioForm(insn.row);
+    }
+    const form = this.lastIoForm;
     const string = form === IO_STRING;
     const qualification = (size - 1) | (out ? 0 : IO_IN) | form | (string && insn.rep !== 0 ? IO_REP : 0) | (port << 16);
     note(vmx, E.EXIT_REASON_IO_INSTRUCTION, qualification >>> 0, insn.length);
