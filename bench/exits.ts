@@ -8,7 +8,7 @@ import type { Program, Sys } from '../abi/process.ts';
 import { addressOf } from '../abi/struct.ts';
 import { CLOCK_MONOTONIC, timespec } from '../abi/time.ts';
 import { __NR_clock_gettime, __NR_ioctl, __NR_mmap } from '../abi/syscalls.ts';
-import { _start, alloc, close, ioctl, open, storeBytes, syscall, view } from '../userland/libc.ts';
+import { _start, alloc, arm, close, ioctl, open, storeBytes, syscall, view } from '../userland/libc.ts';
 import { bootSystem } from '../system/boot.ts';
 
 /** What each event of a kind took. */
@@ -61,6 +61,11 @@ class Meter {
     const { user, system } = process.cpuUsage(this.host);
     const passed = (yield* this.now()) - this.cycles;
     this.costs.push({ name, cycles: (cycles ?? passed) / count, host: (user + system) * 1000 / count });
+  }
+  /** Of the parts of one measurement, measured one by one, only the cheapest stays: nearest to what an idle machine shows. */
+  keepBest(parts: number): void {
+    const all = this.costs.splice(-parts);
+    this.costs.push(all.reduce((best, cost) => (cost.host < best.host ? cost : best)));
   }
 }
 
@@ -162,6 +167,24 @@ function* exits(kvm: number, memory: number, meter: Meter): Sys {
   }
 }
 
+/** The smallest VMM there is: enters, looks at reason and port, enters again. */
+function* shortest(kvm: number, memory: number, meter: Meter): Sys {
+  const parts = 150, count = 2000;
+  const g = yield* create(kvm, CODES.pio, memory);
+  g.regs.rbp = BigInt(parts * count);
+  yield* ioctl(g.vcpu, K.KVM_SET_REGS, g.regs);
+  for (let part = 0; part < parts; part++) {
+    yield* meter.start();
+    for (let i = 0; i < count; i++) {
+      arm(__NR_ioctl, g.vcpu, K.KVM_RUN.nr, 0);
+      if ((yield) < 0 || g.run.exit_reason !== K.KVM_EXIT_IO || g.run.io.port !== 0x80) throw new Error(`exit ${g.run.exit_reason} in the midst of a measurement`);
+    }
+    yield* meter.stop('exit: OUT, best of 150', count);
+  }
+  meter.keepBest(parts);
+  yield* destroy(g);
+}
+
 /** A halt that an APIC timer of 5 µs ends: with polling the thread never sleeps. */
 function* halts(kvm: number, memory: number, meter: Meter): Sys {
   const g = yield* create(kvm, CODES.halt, memory, 0, true);
@@ -236,6 +259,7 @@ export function timeExits(): readonly ExitCost[] {
       const kvm = yield* open('/dev/kvm', 2);
       const memory = yield* mapped(MEMORY);
       yield* exits(kvm, memory, meter);
+      yield* shortest(kvm, memory, meter);
       yield* interrupts(kvm, memory, meter);
       yield* halts(kvm, memory, meter);
       yield* machines(kvm, memory, meter);
