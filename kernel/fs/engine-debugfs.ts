@@ -7,9 +7,9 @@ import { machine } from '../current.ts';
 import { textFile } from './libfs.ts';
 import type { file_operations } from './types.ts';
 
-/** Empty until the first machine code has run. */
+/** The engine is made when the first machine code runs. */
 const show = (): string => {
   const { engine, processors } = machine();
-  return engine === undefined ? '' : engineCounters(engine, processors.map((p) => p.cpu)).map(([name, value]) => `${name} ${value}\n`).join('');
+  return engine === undefined ? 'no machine code has run yet\n' : engineCounters(engine, processors.map((p) => p.cpu)).map(([name, value]) => `${name} ${value}\n`).join('');
 };
 export const engine_fops: file_operations = textFile(show);
