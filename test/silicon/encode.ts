@@ -4,7 +4,7 @@
  */
 import { Decoder } from '../../machine/cpu/decoder.ts';
 import { MAP_0F38, MAP_0F3A, MAP_ONE, buildMaps } from '../../machine/cpu/opcode-map.ts';
-import type { Insn } from '../../machine/cpu/opcode-row.ts';
+import { type Insn, RIP_BASE } from '../../machine/cpu/opcode-row.ts';
 import { opcodeTable } from '../../machine/cpu/opcode-table.ts';
 import type { Form } from './forms.ts';
 import { CODE, DATA, PAGE, WRITABLE_SIZE } from './layout.ts';
@@ -29,9 +29,9 @@ class Writer {
   put(value: number, size: number): void { for (let i = 0; i < size; i++) this.bytes.push(value >>> 8 * i & 0xff); }
 }
 
-/** ModRM, SIB and displacement of a memory operand; `base` is what DS counts from. */
-function memoryOperand(w: Writer, r: Random, reg: number, addressSize: number, extended: boolean, base: number): { x: number; b: number } {
-  const absolute = DATA + offsetOfData(r) - base;
+/** ModRM, SIB and displacement of a memory operand; `base` is what DS counts from, `alignment` a mask for absolute addresses. */
+function memoryOperand(w: Writer, r: Random, reg: number, addressSize: number, extended: boolean, base: number, alignment: number): { x: number; b: number } {
+  const absolute = DATA + (offsetOfData(r) & alignment) - base;
   const modrm = (mod: number, rm: number) => w.bytes.push(mod << 6 | (reg & 7) << 3 | rm);
   if (addressSize === 2) {
     const rm = r.below(8), mod = r.below(3);
@@ -93,7 +93,7 @@ export function encode(form: Form, r: Random, mode: 64 | 32 | 16 = form.mode): E
   const modrmAt = new Writer();
   let x = 0, b = rexB;
   if (opcode.modrm >= 0) modrmAt.bytes.push(opcode.modrm);
-  else if (form.hasModrm && form.memory) ({ x, b } = memoryOperand(modrmAt, r, reg, addressSize, long, base));
+  else if (form.hasModrm && form.memory) ({ x, b } = memoryOperand(modrmAt, r, reg, addressSize, long, base, locks(form) ? ~15 : ~0));
   else if (form.hasModrm) modrmAt.bytes.push(0xc0 | reg << 3 | r.below(8));
   else if (!opcode.plus) b = 0;
   if (row.attributes.has('rexb0')) b = 0;
@@ -140,11 +140,21 @@ export function encode(form: Form, r: Random, mode: 64 | 32 | 16 = form.mode): E
     }
   }
   const { bytes } = w;
-  const insn = decoder.decode(Uint8Array.from([...bytes, ...new Array<number>(16).fill(0xcc)]), 0, bytes.length + 16, codeSize)!;
+  const decode = () => decoder.decode(Uint8Array.from([...bytes, ...new Array<number>(16).fill(0xcc)]), 0, bytes.length + 16, codeSize)!;
+  let insn = decode();
   const codeAt = CODE + (r.once(10) ? PAGE - r.below(bytes.length + 1) : 0x600 + r.below(0x200));
+  if (insn.base === RIP_BASE) {
+    // The displacement was written as if it counted from 0.
+    const at = bytes.length - insn.row.operands.filter((o) => o[0] === 'I').reduce((n, o) => n + (o === 'Iz' ? Math.min(opSize, 4) : 1), 0) - 4;
+    const displacement = insn.disp - codeAt - bytes.length;
+    for (let i = 0; i < 4; i++) bytes[at + i] = displacement >>> 8 * i & 0xff;
+    insn = decode();
+  }
   return { bytes, insn, codeAt, segmented };
 }
 
+/** It locks the bus: Linux makes a program wait that does so across cache lines. */
+export const locks = (form: Form): boolean => form.memory && (form.lock || form.row.mnemonic === 'XCHG');
 const sized = (form: Form): boolean => form.operands.some((o) => 'vzpa'.includes(o.type) || o.kind === 'A' || o.kind === 'fixed' && /^[er]AX$/.test(o.text)) || form.row.attributes.has('d64') || form.row.attributes.has('f64') ||
   /^(CBW|CWD|PUSHA|POPA|RETF|IRET)$/.test(form.row.mnemonic) || form.row.operands[0] === 'ES' || /^PUSH|^POP/.test(form.row.mnemonic);
 /** A code selector for a far transfer: those there are, now and then others. */

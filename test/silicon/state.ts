@@ -3,7 +3,7 @@
  * pages, and its operands where it has something to decide. What an instruction needs beyond that is in shapes.ts.
  */
 import { type Insn, RIP_BASE } from '../../machine/cpu/opcode-row.ts';
-import type { Encoding } from './encode.ts';
+import { type Encoding, locks } from './encode.ts';
 import type { Form } from './forms.ts';
 import {
   CASE, CODE, type Case, DATA, FS_BASE, FXSAVE, GS_BASE, LDT_CODE16, LDT_CODE32, LDT_DATA16, LDT_DATA32, PAGE, PATCH_SIZE, USER32_CS, USER_CS, USER_DS, WRITABLE_SIZE, pristine,
@@ -65,14 +65,17 @@ function aim(test: Case, insn: Insn, r: Random, address: number): void {
   set(insn.base, want - (step << BigInt(insn.scale)));
 }
 
-/** The linear address that the registers give, if it lies in the data pages. */
-function target(test: Case, insn: Insn, segmented: boolean, base: number): number | undefined {
+/** The linear address that the registers give. */
+function linearAddress(test: Case, insn: Insn, base: number): number {
   const next = test.rip + BigInt(insn.length);
   let a = BigInt(insn.disp);
   if (insn.base === RIP_BASE) a += next; else if (insn.base >= 0) a += test.gpr(insn.base);
   if (insn.index >= 0) a += test.gpr(insn.index) << BigInt(insn.scale);
-  const linear = Number(BigInt.asUintN(8 * insn.addrSize, a)) + base;
-  void segmented;
+  return Number(BigInt.asUintN(8 * insn.addrSize, a)) + base;
+}
+/** The same if it lies in the data pages. */
+function target(test: Case, insn: Insn, base: number): number | undefined {
+  const linear = linearAddress(test, insn, base);
   return linear >= DATA && linear < DATA + WRITABLE_SIZE ? linear : undefined;
 }
 
@@ -155,11 +158,14 @@ export function fill(form: Form, e: Encoding, r: Random, test: Case): void {
 
   const base = segmentBase(insn, segmented);
   const vector = form.row.attributes.has('sse') || form.row.mnemonic === 'CMPXCHG8B' || /^FX/.test(form.row.mnemonic);
-  // Linux slows a program down that locks across cache lines: such a case is rare.
-  const locked = form.lock || form.row.mnemonic === 'XCHG';
-  const line = (linear: number): number => (locked && (linear & 63) > 56 && !r.once(100) ? linear & ~15 : linear);
-  if (form.memory && !r.once(40)) aim(test, insn, r, line(place(r, vector)) - base);
-  const where = form.memory ? target(test, insn, segmented, base) : undefined;
+  if (locks(form)) {
+    // Where the registers cannot say an aligned address, another is tried.
+    for (let n = 0; n < 50; n++) {
+      aim(test, insn, r, (place(r, vector) & ~15) - base);
+      if ((linearAddress(test, insn, base) & 63) <= 48) break;
+    }
+  } else if (form.memory && !r.once(40)) aim(test, insn, r, place(r, vector) - base);
+  const where = form.memory ? target(test, insn, base) : undefined;
 
   x87(form, r, test);
   sse(form, r, test);
