@@ -94,22 +94,25 @@ function singleExactness(operation: LaneOperation, a: number, b: number, r: numb
 }
 
 /**
- * DPPS and DPPD: the products of the lanes that the immediate's high bits name, added up by pairs, in the lanes its low bits name.
- * Each step rounds and raises for itself.
+ * DPPS and DPPD: the products of the lanes that the immediate's high bits name, added up in the lanes its low bits name.
+ * Each step rounds and raises for itself. Silicon adds up in every lane, of two NaNs it takes that of the first term: lane `i` of DPPS
+ * adds product `i` to its neighbour, and the other pair's sum to that.
  */
 export const dotProduct = (p: Precision, lanes: number): SimdFunction => (area, cpu) => {
   begin(cpu);
   const imm = area.u8[SIMD_EXTRA]!;
-  const products: bigint[] = [];
-  for (let i = 0; i < lanes; i++) products.push(imm >> 4 + i & 1 ? multiply(readLane(area, SIMD_A, i, p), readLane(area, SIMD_B, i, p), p) : 0n);
+  let terms: bigint[] = [];
+  for (let i = 0; i < lanes; i++) terms.push(imm >> 4 + i & 1 ? multiply(readLane(area, SIMD_A, i, p), readLane(area, SIMD_B, i, p), p) : 0n);
   if (!finish(cpu)) return false;
+  if (lanes === 4) {
+    begin(cpu);
+    terms = terms.map((term, i) => add(terms[i ^ 1]!, term, p));
+    if (!finish(cpu)) return false;
+  }
   begin(cpu);
-  const low = add(products[0]!, products[1]!, p), high = lanes === 4 ? add(products[2]!, products[3]!, p) : undefined;
+  terms = terms.map((term, i) => add(term, terms[i ^ lanes >> 1]!, p));
   if (!finish(cpu)) return false;
-  begin(cpu);
-  const total = high === undefined ? low : add(low, high, p);
-  if (!finish(cpu)) return false;
-  for (let i = 0; i < lanes; i++) writeLane(area, SIMD_RESULT, i, p, imm >> i & 1 ? total : 0n);
+  for (let i = 0; i < lanes; i++) writeLane(area, SIMD_RESULT, i, p, imm >> i & 1 ? terms[i]! : 0n);
   return true;
 };
 
