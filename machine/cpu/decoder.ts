@@ -148,7 +148,7 @@ export class Decoder {
     if (!c) {
       if (modrm >= 0) this.memory(modrm, rex, codeSize, addressPrefix);
       for (const o of candidates[0]!.immediates) {
-        const wide = (codeSize === 2) === operandPrefix ? 4 : 2;
+        const wide = (codeSize === 2) === operandPrefix || rex & 8 ? 4 : 2;
         this.word(o.type.startsWith('b') ? 1 : o.type === 'w' ? 2 : wide);
         if (o.kind === 'A') this.word(2);
       }

@@ -101,7 +101,8 @@ export function movFromSreg(cpu: CpuState, insn: Insn): void {
 export const pushSreg = (seg: number) => (cpu: CpuState, insn: Insn): void =>
   push(cpu, insn.opSize, BigInt(cpu.selector(seg)), insn.opSize === 4 ? 2 : insn.opSize);
 export const popSreg = (seg: number) => (cpu: CpuState, insn: Insn): void => {
-  const selector = Number(peekStack(cpu, insn.opSize) & 0xffffn);
+  // Only the selector is read, whatever the operand's size.
+  const selector = Number(peekStack(cpu, 2));
   const rsp = cpu.gpr[4]!;
   moveStack(cpu, BigInt(insn.opSize));
   const moved = cpu.gpr[4]!;

@@ -71,6 +71,9 @@ export function loadRealCode(cpu: CpuState, selector: number, rip: bigint): void
   cpu.rip = rip;
 }
 
+/** Of an offset of 64 bits, code that is not of 64-bit mode takes the lower half. */
+const offsetIn = (cpu: CpuState, d: Descriptor, offset: bigint): bigint => (cpu.longMode && d.high & 0x20_0000 ? offset : BigInt.asUintN(32, offset));
+
 function jumpFar(cpu: CpuState, insn: Insn, selector: number, offset: bigint): void {
   if (!(cpu.mode & MODE_PROTECTED)) {
     loadRealCode(cpu, selector, offset);
@@ -80,8 +83,9 @@ function jumpFar(cpu: CpuState, insn: Insn, selector: number, offset: bigint): v
   const cpl = cpu.cpl;
   if (isCode(d)) {
     checkBranchTarget(cpu, d, cpl, selector & 3);
-    checkOffset(cpu, d, offset);
-    loadCode(cpu, d, cpl, offset);
+    const rip = offsetIn(cpu, d, offset);
+    checkOffset(cpu, d, rip);
+    loadCode(cpu, d, cpl, rip);
   } else if (isCallGate(cpu, d)) {
     const { code, rip } = throughGate(cpu, d, cpl);
     if (isConforming(code) ? descriptorDpl(code) > cpl : descriptorDpl(code) !== cpl) raise(cpu, GP_VECTOR, code.selector & 0xfffc);
@@ -144,11 +148,16 @@ function callFar(cpu: CpuState, insn: Insn, selector: number, offset: bigint): v
   const cpl = cpu.cpl;
   if (isCode(d)) {
     checkBranchTarget(cpu, d, cpl, selector & 3);
-    checkOffset(cpu, d, offset);
     markAccessed(cpu, d);
-    // The stack is used as in the mode that is entered.
+    // The stack is used as in the mode that is entered, and before the offset is looked at.
+    const rsp = cpu.gpr[RSP]!;
     frame.pushOnCurrent(cpu, 0, cpu.longMode && (d.high & 0x20_0000) !== 0);
-    installCode(cpu, d, cpl, offset);
+    const moved = cpu.gpr[RSP]!;
+    cpu.gpr[RSP] = rsp;
+    const rip = offsetIn(cpu, d, offset);
+    checkOffset(cpu, d, rip);
+    cpu.gpr[RSP] = moved;
+    installCode(cpu, d, cpl, rip);
   } else if (isCallGate(cpu, d)) callGate(cpu, d, cpl);
   else taskTransfer(cpu, insn, d, TASK_CALL);
   updateMode(cpu);

@@ -1,8 +1,9 @@
 /** Two answers side by side: what cannot be compared is taken out of both, then they must be the same. */
 import type { Insn } from '../../machine/cpu/opcode-row.ts';
-import { ANSWER, type Answer, CASE, type Case, FXSAVE } from './layout.ts';
+import { ANSWER, type Answer, CASE, type Case, FXSAVE, USER_CS } from './layout.ts';
 import { ignoreUndefined, undefinedMask } from './undefined.ts';
 
+const RSP = 4;
 /** CF PF AF ZF SF DF OF NT AC ID. */
 const FLAGS = 0x24_4cd5;
 /** #DF #TS #NP #SS #GP #PF #AC push an error code. */
@@ -28,6 +29,8 @@ export function normalize(a: Answer, test: Case, insn: Insn, silicon: boolean): 
   for (let i = 0; i < 6; i++) if (a.u16[ANSWER.cs / 2 + i]! < 4) a.u16[ANSWER.cs / 2 + i] = 0;
   // The upper halves of registers mean nothing outside 64-bit mode.
   if (test.mode !== 64) for (let i = 0; i < 16; i++) u32[ANSWER.gpr / 4 + 2 * i + 1] = 0;
+  // They are undefined once it has been left (Vol. 1, 3.4.1.1): the breakpoint there has taken that of RSP away.
+  else if (a.u16[ANSWER.cs / 2] !== USER_CS) u32[ANSWER.gpr / 4 + 2 * RSP + 1] = 0;
   u32[(ANSWER.fxsave + FXSAVE.mxcsrMask) / 4] = 0;
   if (!KEEPS_POINTERS) u8.fill(0, ANSWER.fxsave + FXSAVE.fop, ANSWER.fxsave + FXSAVE.mxcsr);
   ignoreUndefined(a, test, insn, faulted);

@@ -68,6 +68,7 @@ export class Answer {
     this.u32 = new Uint32Array(this.u8.buffer);
     this.u64 = new BigUint64Array(this.u8.buffer);
   }
+  get rip(): bigint { return this.u64[ANSWER.rip / 8]!; }
   get trap(): number { return this.u32[ANSWER.trap / 4]!; }
   get changes(): number { return this.u32[ANSWER.changes / 4]!; }
 }

@@ -19,7 +19,7 @@ const TABLES = 0x10_0000, PT_CODE = 0x10_4000, PT_DATA = 0x10_5000, SYSTEM = 0x2
 const CODE_FRAMES = (MEMORY - CODE_AT) / PAGE - 512;
 /** Where the kernel's tables are mapped: in the upper half, which user programs cannot see into. */
 const SYSTEM_LINEAR = 0xffff_ff80_0000_0000n;
-const NOPS = 3;
+export const NOPS = 3;
 const BUDGET = 200_000;
 
 const packed = (base: number, limit: number, access: number): bigint =>

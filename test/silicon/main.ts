@@ -8,6 +8,8 @@
  *   npm run -s silicon -- --record                     records vectors of forms that have none; with --form of those again, with
  *                                                      --form . of all
  */
+import yargs from 'yargs';
+import { UsageError } from '../../cli/usage.ts';
 import { type Summary, freshInstructions } from './fresh.ts';
 import { describe, differences, normalize } from './compare.ts';
 import { type Form, forms } from './forms.ts';
@@ -17,11 +19,46 @@ import { randomBytes } from './random-bytes.ts';
 import { buildRecorder, record } from './recorder.ts';
 import { CASES, GROUPS, STATES, type Vectors, caseOf, encodingOf, formsOf, readVectors, silicon, writeVectors } from './vectors.ts';
 
-const options = new Map<string, string>();
-const words = process.argv.slice(2);
-for (let i = 0; i < words.length; i++) {
-  const [name, value] = words[i]!.split('=');
-  options.set(name!, value ?? (words[i + 1]?.startsWith('--') === false ? words[++i]! : ''));
+interface Options {
+  readonly count: number;
+  readonly seed: number;
+  readonly form: { readonly name: string; readonly pattern: RegExp } | undefined;
+  readonly case: number | undefined;
+  readonly bytes: number | undefined;
+  readonly record: boolean;
+}
+
+const whole = (name: string, least: number, most: number) => (given: string | readonly string[]): number => {
+  const text = String(given), n = Number(text);
+  if (!/^\d+$/.test(text) || n < least || n > most) throw new UsageError(`--${name} ${text}: give a whole number from ${least} to ${most}`);
+  return n;
+};
+function formOption(given: string | readonly string[]): { name: string; pattern: RegExp } {
+  const name = String(given);
+  try { return { name, pattern: new RegExp(name) }; } catch { throw new UsageError(`--form ${name}: not a regular expression`); }
+}
+
+/** undefined: help was asked for and is printed. */
+function parse(argv: readonly string[]): Options | undefined {
+  const options = yargs([...argv])
+    .scriptName('npm run silicon --')
+    .usage('$0   compares both tiers with the silicon this runs on, instruction by instruction')
+    .option('count', { type: 'string', requiresArg: true, default: '20000', coerce: whole('count', 1, 1e9), describe: 'how many fresh random instructions' })
+    .option('seed', { type: 'string', requiresArg: true, default: '1', coerce: whole('seed', 0, 0xffff_ffff), describe: 'which ones' })
+    .option('form', { type: 'string', requiresArg: true, coerce: formOption, describe: 'only forms whose name matches' })
+    .option('bytes', { type: 'string', requiresArg: true, coerce: whole('bytes', 0, 1e9), describe: 'how many of them are random bytes; a tenth, unless --form is given' })
+    .option('case', { type: 'string', requiresArg: true, coerce: whole('case', 0, CASES - 1), describe: 'shows one case of the vectors, silicon\'s answer and the machine\'s' })
+    .option('record', { type: 'boolean', default: false, describe: 'records vectors of forms that have none; with --form of those again' })
+    .strict().version(false).exitProcess(false).showHelpOnFail(false)
+    .fail((message, error) => { throw error ?? new UsageError(message); })
+    .parseSync();
+  if (options['help']) return undefined;
+  if (options._.length > 0) throw new UsageError(`${options._[0]}: not an option`);
+  const { count, seed, form, bytes, record: again } = options;
+  if (options.case !== undefined && form === undefined) throw new UsageError('--case: give --form, too');
+  if (bytes !== undefined && form !== undefined) throw new UsageError('give --form or --bytes: random bytes have no form');
+  if (bytes !== undefined && bytes > count) throw new UsageError(`--bytes ${bytes}: give no more than --count ${count}`);
+  return { count, seed, form, bytes, case: options.case, record: again };
 }
 
 /** Forms that `again` names are recorded though they have vectors. */
@@ -78,22 +115,27 @@ function report(what: string, s: Summary): boolean {
   return s.wrong.size === 0;
 }
 
-try {
+function run({ count, seed, form, bytes, case: index, record: again }: Options): boolean {
   buildRecorder();
-  const filter = new RegExp(options.get('--form') ?? '');
-  const count = Number(options.get('--count') ?? 20_000), seed = Number(options.get('--seed') ?? 1);
-  let ok = true;
-  if (options.has('--record')) recordVectors(options.has('--form') ? filter : undefined);
-  else if (options.has('--case')) {
-    const form = forms.find((f) => f.key === options.get('--form')) ?? forms.find((f) => filter.test(f.key));
-    if (!form) throw new Error(`no form matches ${filter}`);
-    ok = show(form, Number(options.get('--case')));
-  } else {
-    const bytes = options.has('--form') ? 0 : Number(options.get('--bytes') ?? Math.floor(count / 10));
-    if (count > bytes) ok = report('rows of the opcode table', freshInstructions(count - bytes, seed, filter));
-    if (bytes > 0) ok = report('random bytes', randomBytes(bytes, seed)) && ok;
+  if (again) {
+    recordVectors(form?.pattern);
+    return true;
   }
-  process.exitCode = ok ? 0 : 1;
+  if (index !== undefined) {
+    const named = forms.find((f) => f.key === form?.name) ?? forms.find((f) => form?.pattern.test(f.key));
+    if (!named) throw new Error(`no form matches ${form?.pattern}`);
+    return show(named, index);
+  }
+  const strings = form ? 0 : bytes ?? Math.floor(count / 10);
+  let ok = true;
+  if (count > strings) ok = report('rows of the opcode table', freshInstructions(count - strings, seed, form?.pattern ?? /(?:)/));
+  if (strings > 0) ok = report('random bytes', randomBytes(strings, seed)) && ok;
+  return ok;
+}
+
+try {
+  const options = parse(process.argv.slice(2));
+  process.exitCode = options === undefined || run(options) ? 0 : 1;
 } catch (e) {
   process.stderr.write(`silicon: ${(e as Error).message}\n`);
   process.exitCode = 2;

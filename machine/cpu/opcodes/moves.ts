@@ -83,7 +83,7 @@ export const moveRows: readonly Row[] = [
   row('D7',      'XLAT',   'Xb',     '',    emit(xlat)),
   row('98',      'CBW',    '',       '',    emit(cbw)),
   row('99',      'CWD',    '',       '',    emit(cwd)),
-  row('63',      'MOVSXD', 'Gv Ed',  'o64', emit(movsx)),
+  row('63',      'MOVSXD', 'Gv Ez',  'o64', emit(movsx)),
   row('0F B6',   'MOVZX',  'Gv Eb',  '',    emit(mov)),
   row('0F B7',   'MOVZX',  'Gv Ew',  '',    emit(mov)),
   row('0F BE',   'MOVSX',  'Gv Eb',  '',    emit(movsx)),

@@ -7,7 +7,7 @@
  */
 import { checkAlignment, explicit, linearAddress, probeWrite, readLinear, writeLinear } from '../memory.ts';
 import type { Exec, Insn } from '../opcode-row.ts';
-import { operandAddress, readGpr, writeGpr } from '../operands.ts';
+import { effectiveAddress, operandAddress, readGpr, writeGpr } from '../operands.ts';
 import { type CpuState, RDI, fpu_state } from '../state.ts';
 import { GP_VECTOR, raise, simdVector } from '../exceptions.ts';
 import { DOUBLE, SINGLE, begin, direction, finish, fromInteger, integerOf } from '../soft-float.ts';
@@ -257,12 +257,13 @@ export const fromXmm: Exec = (cpu, insn) => {
 function finishOrRaise(cpu: CpuState): void {
   if (!finish(cpu)) raise(cpu, simdVector(cpu));
 }
-/** CVTPI2PS and CVTPI2PD. A memory operand leaves the x87 alone. */
+/** CVTPI2PS and CVTPI2PD. A memory operand leaves the x87 alone, and an exception that waits there too. */
 export const integersToFloats = (double: boolean): Exec => (cpu, insn) => {
-  readSource(cpu, insn, 8);
-  // The registers are still a stack.
-  if (insn.mod === 3) readMm(cpu, insn.rm - x87(cpu).top, s);
-  x87(cpu).wait();
+  if (insn.mod === 3) {
+    x87(cpu).wait();
+    // The registers are still a stack.
+    readMm(cpu, insn.rm - x87(cpu).top, s);
+  } else s.u64[0] = readLinear(cpu, operandAddress(cpu, insn, 8), 8, explicit(cpu));
   begin(cpu);
   const values = [0, 1].map((i) => fromInteger(BigInt(s.s32[i]!), double ? DOUBLE : SINGLE));
   finishOrRaise(cpu);
@@ -277,8 +278,9 @@ export const integersToFloats = (double: boolean): Exec => (cpu, insn) => {
 export const floatsToIntegers = (double: boolean, truncate: boolean): Exec => (cpu, insn) => {
   const size = double ? 16 : 8;
   x87(cpu).wait();
+  // Alignment comes before the segment's limits, whose base counts.
+  if (double && insn.mod !== 3 && (effectiveAddress(cpu, insn) + cpu.segBase(insn.seg) & 15n) !== 0n) raise(cpu, GP_VECTOR);
   const base = insn.mod === 3 ? 0 : operandAddress(cpu, insn, size);
-  if (double && insn.mod !== 3 && (base & 15) !== 0) raise(cpu, GP_VECTOR);
   if (!double && insn.mod !== 3) checkAlignment(cpu, base, 8, explicit(cpu));
   const bits = [0, size / 2].map((offset) => (insn.mod !== 3 ? readLinear(cpu, base + offset, double ? 8 : 4, explicit(cpu))
     : double ? xmm(cpu, insn.rm).getBigUint64(offset, true) : BigInt(xmm(cpu, insn.rm).getUint32(offset, true))));
