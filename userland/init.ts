@@ -22,6 +22,7 @@ const MOUNTS: readonly (readonly [source: string, target: string, type: string])
   ['proc',     '/proc',               'proc'],
   ['sysfs',    '/sys',                'sysfs'],
   ['devtmpfs', '/dev',                'devtmpfs'],
+  ['tmpfs',    '/dev/shm',            'tmpfs'],
   ['tmpfs',    '/tmp',                'tmpfs'],
   ['debugfs',  '/sys/kernel/debug',   'debugfs'],
   ['tracefs',  '/sys/kernel/tracing', 'tracefs'],
