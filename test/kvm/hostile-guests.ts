@@ -67,8 +67,8 @@ function checkShadow(vm: kvm, counted: { leaves: number }): void {
   }
 }
 
-/** Runs so many hostile guests, one after the other, beside a guest that computes, and asserts that none got beyond its memory. */
-export function hostileGuests(guests: number, seed: number, parameters = 'ept=1'): void {
+/** Runs so many hostile guests, one after the other, beside a guest that computes, and tells of those that got beyond their memory. */
+export function hostileGuests(guests: number, seed: number, parameters = 'ept=1'): readonly string[] {
   const neighbour = benchGuests('tiny').find((guest) => guest.name === 'sha256.32')!;
   const counted = { leaves: 0 };
   const h: Hostility = { seed, guests, check: () => { for (const vm of kvm_state().vm_list) if (vm.mm === current().mm) (parameters === 'ept=0' ? checkShadow : checkTables)(vm, counted); }, leaks: [], exits: new Map(), runs: 0, interrupted: 0, done: false };
@@ -78,7 +78,7 @@ export function hostileGuests(guests: number, seed: number, parameters = 'ept=1'
   assert.ok(h.done, port.output);
   assert.ok(port.output.includes(neighbour.checksum), port.output);
   assert.equal(system.machine.status, 33);
-  assert.deepEqual(h.leaks, []);
   console.log(`hostile guests: ${h.runs} runs, ${h.interrupted} interrupted, ${counted.leaves} frames checked, exits ${JSON.stringify([...h.exits])}`);
   assert.ok(counted.leaves > h.guests && h.exits.size >= 5, JSON.stringify([...h.exits]));
+  return h.leaks;
 }
