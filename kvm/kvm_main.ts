@@ -250,7 +250,6 @@ const kvm_module: Module = {
     halt_poll_ns_shrink: { type: 'uint', value: 2, perm: 0o644 },
     force_emulation_prefix: { type: 'int', value: 0, perm: 0o644 },
     ignore_msrs: { type: 'bool', value: false, perm: 0o644 },
-    kvmclock_periodic_sync: { type: 'bool', value: true, perm: 0o444 },
     tdp_mmu: { type: 'bool', value: true, perm: 0o444 },
     eager_page_split: { type: 'bool', value: true, perm: 0o644 },
   },

@@ -8,18 +8,9 @@ import { BareMachine } from '../../bench/bare-machine.ts';
 import { CS, RSP, STATE, updateMode } from '../../machine/cpu/state.ts';
 import { STOP_FAULT } from '../../machine/engine/stop.ts';
 import { readFlags } from '../../machine/engine/flags.ts';
+import { generator } from '../support/random.ts';
 
 const CODE = 0x1000, DATA = 0x40_0000, PT = 0x10_0000;
-
-/** mulberry32 */
-function generator(seed: number) {
-  return (n: number): number => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
-    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
-    return ((t ^ t >>> 14) >>> 0) % n;
-  };
-}
 
 /** Machine code of a random program of one page; labels are resolved at the end. */
 function program(seed: number, wide: boolean): Uint8Array {

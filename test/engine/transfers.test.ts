@@ -9,21 +9,12 @@ import { CS, DS, ES, FS, GS, RSP, SS, STATE, TR, updateMode } from '../../machin
 import { readFlags, writeFlags } from '../../machine/engine/flags.ts';
 import { ENGINE } from '../../machine/engine/layout.ts';
 import { STOP_EVENT, STOP_FAULT } from '../../machine/engine/stop.ts';
+import { generator } from '../support/random.ts';
 
 const CODE = 0x1000, HANDLERS = 0x2000, GDT = 0x5000, IDT = 0x6000, TSS = 0x7000, TABLES = 0x10_0000;
 /** Stacks of ring 3, ring 0 and the IST, each the top of a page. */
 const STACK3 = 0xa000, STACK0 = 0xc000, STACK_IST = 0xe000;
 const HANDLER_EVERY = 0x40;
-
-/** mulberry32 */
-function generator(seed: number) {
-  return (n: number): number => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ seed >>> 15, 1 | seed);
-    t = t + Math.imul(t ^ t >>> 7, 61 | t) ^ t;
-    return ((t ^ t >>> 14) >>> 0) % n;
-  };
-}
 
 interface Kind { readonly seed: number; readonly wide: boolean; readonly user: boolean }
 
