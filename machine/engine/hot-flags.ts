@@ -205,10 +205,11 @@ export class HotFlags extends FlagsEmitter {
   private arithmeticCarry({ kind, size, a, b, r }: Pending): I64 {
     const { c } = this;
     if (kind === 'logic') return c.const(0);
-    if (size < 8) return c.shl(c.xor(c.xor(c.get(a), c.get(b)), c.get(r)), c.const(63 - 8 * size));
-    return kind === 'add'
+    // Carries out of each bit, of the operands' width alone: what a result has above it is not known.
+    const carries = kind === 'add'
       ? c.or(c.and(c.get(a), c.get(b)), c.and(c.or(c.get(a), c.get(b)), c.xor(c.get(r), c.const(-1))))
       : c.or(c.and(c.xor(c.get(a), c.const(-1)), c.get(b)), c.and(c.or(c.xor(c.get(a), c.const(-1)), c.get(b)), c.get(r)));
+    return size < 8 ? c.shl(carries, c.const(64 - 8 * size)) : carries;
   }
   override adjust(): I32 {
     const { c } = this;
@@ -276,10 +277,23 @@ export class HotFlags extends FlagsEmitter {
     const p = this.pending;
     if (p?.cf) return c.get(p.cf);
     if (p?.deferred) return p.deferred[0]();
-    if (p?.plain) return c.extendu(c.ltu(c.get(p.a), c.get(p.b)));
+    if (p?.plain) return c.extendu(this.below(p));
     return super.cf();
   }
-  override signed(): I32 { return this.pending ? this.c.lts(this.res(), this.c.const(0)) : super.signed(); }
+  override signed(): I32 { return this.pending ? this.negative(this.pending) : super.signed(); }
+  /** The result as a signed number of 32 bits. */
+  private result32(p: Pending): I32 { return this.c.extend32(p.size, this.c.wrap(this.c.get(p.r))); }
+  private zero(p: Pending): I32 { const { c } = this; return p.size === 8 ? c.eqz(c.get(p.r)) : c.eqz32(this.result32(p)); }
+  private negative(p: Pending): I32 { const { c } = this; return p.size === 8 ? c.lts(c.get(p.r), c.const(0)) : c.lts32(this.result32(p), c.const32(0)); }
+  private positive(p: Pending): I32 { const { c } = this; return p.size === 8 ? c.gts(c.get(p.r), c.const(0)) : c.gts32(this.result32(p), c.const32(0)); }
+  private below({ size, a, b }: Pending): I32 { const { c } = this; return size === 8 ? c.ltu(c.get(a), c.get(b)) : c.ltu32(c.wrap(c.get(a)), c.wrap(c.get(b))); }
+  private above({ size, a, b }: Pending): I32 { const { c } = this; return size === 8 ? c.gtu(c.get(a), c.get(b)) : c.gtu32(c.wrap(c.get(a)), c.wrap(c.get(b))); }
+  private equal({ size, a, b }: Pending): I32 { const { c } = this; return size === 8 ? c.eq(c.get(a), c.get(b)) : c.eq32(c.wrap(c.get(a)), c.wrap(c.get(b))); }
+  private less({ size }: Pending, a: L64, b: L64): I32 {
+    const { c } = this;
+    const part = (l: L64) => c.extend32(size, c.wrap(c.get(l)));
+    return size === 8 ? c.lts(c.get(a), c.get(b)) : c.lts32(part(a), part(b));
+  }
   override parity(): I32 {
     const { c } = this;
     return this.pending ? c.eqz(c.and(c.popcnt(c.and(this.res(), c.const(0xff))), c.const(1))) : super.parity();
@@ -294,15 +308,14 @@ export class HotFlags extends FlagsEmitter {
   }
   private fused(kind: number, p: Pending): (() => I32) | undefined {
     const { c } = this;
-    const a = () => c.get(p.a), b = () => c.get(p.b);
-    const zero = () => c.eqz(this.res()), negative = () => c.lts(this.res(), c.const(0));
-    const signedLess = (x: () => I64, y: () => I64) => p.size === 4 ? c.lts32(c.wrap(x()), c.wrap(y())) : c.lts(c.extend(p.size, x()), c.extend(p.size, y()));
+    const zero = () => this.zero(p), negative = () => this.negative(p);
     switch (kind) {
-      case 1: return p.cf ? () => c.wrap(c.get(p.cf!)) : p.plain ? () => c.ltu(a(), b()) : p.kind === 'logic' ? () => c.const32(0) : undefined;
-      case 2: return p.plain ? () => c.eq(a(), b()) : zero;
-      case 3: return p.cf ? undefined : p.plain ? () => c.eqz32(c.gtu(a(), b())) : p.kind === 'logic' ? zero : undefined;
-      case 6: return p.plain ? () => signedLess(a, b) : p.kind === 'logic' ? negative : undefined;
-      case 7: return p.plain ? () => c.eqz32(signedLess(b, a)) : p.kind === 'logic' ? () => c.eqz32(c.gts(this.res(), c.const(0))) : undefined;
+      case 1: return p.cf ? () => c.wrap(c.get(p.cf!)) : p.plain ? () => this.below(p) : p.kind === 'logic' ? () => c.const32(0) : undefined;
+      case 2: return p.plain ? () => this.equal(p) : zero;
+      case 3: return p.cf ? undefined : p.plain ? () => c.eqz32(this.above(p)) : p.kind === 'logic' ? zero : undefined;
+      case 4: return negative;
+      case 6: return p.plain ? () => this.less(p, p.a, p.b) : p.kind === 'logic' ? negative : undefined;
+      case 7: return p.plain ? () => c.eqz32(this.less(p, p.b, p.a)) : p.kind === 'logic' ? () => c.eqz32(this.positive(p)) : undefined;
       default: return undefined;
     }
   }

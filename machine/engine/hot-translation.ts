@@ -28,7 +28,9 @@ export interface Frame {
   pointer(base: number, index: number, disp: number): number | undefined;
   /** How deep blocks nest where every instruction of the basic block is run. */
   readonly nesting: number;
-  register(n: number, written: boolean): L64;
+  /** A general register: of 64 bits in 64-bit code, else of 32. */
+  readonly wide: boolean;
+  register(n: number, written: boolean): L64 | L32;
   /** Translation.unusualMxcsr(), which nothing in a region changes. */
   unusualMxcsr(): I32;
   /** XMM registers that a check in this block has shown to hold no denormals, as numbers of which kind. */
@@ -67,18 +69,34 @@ export class HotTranslation extends Translation {
 
   // ---- registers
   override gpr(n: number, size: number): I64 {
-    const l = this.frame.register(n, false);
-    return size === 4 && this.frame.clean.has(n) ? this.c.get(l) : this.truncate(size, this.c.get(l));
+    const v = this.gpr64(n);
+    return size === 4 && this.frame.clean.has(n) ? v : this.truncate(size, v);
   }
+  private gpr64(n: number): I64 {
+    const { c, frame } = this;
+    const l = frame.register(n, false);
+    return frame.wide ? c.get(l as L64) : c.extendu(c.get(l as L32));
+  }
+  private gpr32(n: number): I32 {
+    const { c, frame } = this;
+    const l = frame.register(n, false);
+    return frame.wide ? c.wrap(c.get(l as L64)) : c.get(l as L32);
+  }
+  private setGpr64(n: number, v: () => I64): void {
+    const { c, frame } = this;
+    const l = frame.register(n, true);
+    if (frame.wide) c.set(l as L64, v());
+    else c.set(l as L32, c.wrap(v()));
+  }
+  override narrow(size: number): boolean { return size <= 4; }
   override setGpr(n: number, size: number, v: () => I64): void {
     const { c } = this;
     const { clean, nesting } = this.frame;
-    const l = this.frame.register(n, true);
     if (size < 4) {
-      c.set(l, c.or(c.and(c.get(l), c.const(size === 1 ? -0x100 : -0x1_0000)), this.truncate(size, v())));
+      this.setGpr64(n, () => c.or(c.and(this.gpr64(n), c.const(size === 1 ? -0x100 : -0x1_0000)), this.truncate(size, v())));
       return;
     }
-    c.set(l, this.truncate(size, v()));
+    this.setGpr64(n, () => this.truncate(this.frame.wide ? size : 8, v()));
     if (size === 8) clean.delete(n);
     else if (c.nesting === nesting) clean.add(n);
   }
@@ -91,19 +109,19 @@ export class HotTranslation extends Translation {
   protected readRegister(field: RegisterField, size: number): I64 {
     const { c } = this;
     const n = this.number(field), high = this.highByte(n, size);
-    return high < 0 ? this.gpr(n, size) : c.and(c.shru(c.get(this.frame.register(high, false)), c.const(8)), c.const(0xff));
+    return high < 0 ? this.gpr(n, size) : c.and(c.shru(this.gpr64(high), c.const(8)), c.const(0xff));
   }
   protected writeRegister(field: RegisterField, size: number, v: () => I64): void {
     const { c } = this;
     const n = this.number(field), high = this.highByte(n, size);
     if (high < 0) { this.setGpr(n, size, v); return; }
-    const l = this.frame.register(high, true);
-    c.set(l, c.or(c.and(c.get(l), c.const(-0xff01)), c.shl(c.and(v(), c.const(0xff)), c.const(8))));
+    this.setGpr64(high, () => c.or(c.and(this.gpr64(high), c.const(-0xff01)), c.shl(c.and(v(), c.const(0xff)), c.const(8))));
   }
   xmm(field: RegisterField): I32 { return this.c.add32(this.c.get(this.cpu), this.c.const32(STATE['fpu.xmm']! + 16 * this.number(field))); }
 
   // ---- what is known
   immediate(): I64 { return this.c.const(BigInt.asIntN(64, this.insn.imm)); }
+  protected override immediateOf(size: number): I64 { return this.c.const(BigInt.asUintN(8 * size, this.insn.imm)); }
   immediate2(): I64 { return this.c.const(this.insn.imm2); }
   override constant(i: number): number | undefined {
     const text = this.shape.row.operands[i]!;
@@ -115,20 +133,34 @@ export class HotTranslation extends Translation {
     const { c } = this;
     return this.truncate(this.shape.codeSize === 8 ? 8 : 4, c.add(c.get(this.frame.ripPage), c.const(offset)));
   }
-  effectiveAddress(): I64 {
-    const { c, insn } = this;
+  effectiveAddress(size = 8): I64 {
+    const { c, insn, shape } = this;
     const disp = insn.base === RIP_BASE ? insn.disp + this.at.end : insn.disp;
+    if (Math.min(size, shape.addrSize) <= 4) return this.truncate(shape.addrSize === 2 ? 2 : 8, c.extendu(this.lowAddress(disp)));
     let v: I64 | undefined;
     if (insn.base === RIP_BASE) v = c.get(this.frame.ripPage);
-    else if (insn.base >= 0) v = c.get(this.frame.register(insn.base, false));
+    else if (insn.base >= 0) v = this.gpr64(insn.base);
     if (insn.index >= 0) {
-      const index = c.get(this.frame.register(insn.index, false));
+      const index = this.gpr64(insn.index);
       const scaled = insn.scale === 0 ? index : c.shl(index, c.const(insn.scale));
       v = v === undefined ? scaled : c.add(v, scaled);
     }
-    if (v === undefined) return this.address(c.const(disp));
-    if (disp !== 0) return this.address(c.add(v, c.const(disp)));
-    return this.shape.addrSize === 4 && insn.index < 0 && this.frame.clean.has(insn.base) ? v : this.address(v);
+    if (v === undefined) return c.const(disp);
+    return disp === 0 ? v : c.add(v, c.const(disp));
+  }
+  /** Its lower four bytes. */
+  private lowAddress(disp: number): I32 {
+    const { c, insn } = this;
+    let v: I32 | undefined;
+    if (insn.base === RIP_BASE) v = c.wrap(c.get(this.frame.ripPage));
+    else if (insn.base >= 0) v = this.gpr32(insn.base);
+    if (insn.index >= 0) {
+      const index = this.gpr32(insn.index);
+      const scaled = insn.scale === 0 ? index : c.shl32(index, c.const32(insn.scale));
+      v = v === undefined ? scaled : c.add32(v, scaled);
+    }
+    if (v === undefined) return c.const32(disp);
+    return disp === 0 ? v : c.add32(v, c.const32(disp));
   }
   protected segmentBase(): I64 { return this.state64(STATE.seg + this.insn.seg * SEGMENT_SIZE); }
   protected segmentOffset(): I32 { return this.c.const32(STATE.seg + this.insn.seg * SEGMENT_SIZE); }

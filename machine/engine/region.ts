@@ -56,9 +56,9 @@ class RegionEmitter implements Frame {
   /** EXIT_ number. */
   private readonly why: L32;
   private readonly rip: L64;
-  private readonly wide: boolean;
+  readonly wide: boolean;
   private readonly plan: RegionPlan;
-  private readonly registers: (L64 | undefined)[] = [];
+  private readonly registers: (L64 | L32)[] = [];
   private readonly written = new Set<number>();
   private readonly byStart: ReadonlyMap<number, Block>;
   private readonly forward = new Map<Block, number>();
@@ -86,14 +86,14 @@ class RegionEmitter implements Frame {
     this.unusual = c.local(i32);
     this.ripPage = c.local(i64);
     this.rip = c.local(i64);
-    for (let n = 0; n < (wide ? 16 : 8); n++) this.registers.push(c.local(i64));
+    for (let n = 0; n < (wide ? 16 : 8); n++) this.registers.push(wide ? c.local(i64) : c.local(i32));
     this.flags = new HotFlags(c, this.cpu, runtime);
     this.byStart = new Map(plan.order.map((b) => [b.start, b]));
     c.trackLocals();
   }
 
   emit(original: number): void {
-    const { c, cpu, budget } = this;
+    const { c, cpu, budget, wide } = this;
     const { items } = this.plan;
     const { need } = this.plan.entry;
     // The inner loop has counted one instruction: it is given back.
@@ -113,7 +113,7 @@ class RegionEmitter implements Frame {
         c.unreachable();
       });
       const rip = c.add(c.get(this.ripPage), c.extendu(c.get(this.leftAt)));
-      c.set(this.rip, this.wide ? rip : c.and(rip, c.const(0xffff_ffff)));
+      c.set(this.rip, wide ? rip : c.and(rip, c.const(0xffff_ffff)));
     });
     const before = c.length;
     c.insert(body, () => {
@@ -121,7 +121,10 @@ class RegionEmitter implements Frame {
       this.loadRegisters(original);
     });
     for (const m of this.plan.marks) m.at += c.length - before;
-    for (const n of this.written) c.store64(c.get(cpu), c.get(this.registers[n]!), STATE.gpr + 8 * n);
+    for (const n of this.written) {
+      const l = this.registers[n]!;
+      c.store64(c.get(cpu), wide ? c.get(l as L64) : c.extendu(c.get(l as L32)), STATE.gpr + 8 * n);
+    }
     this.flags.storeAll();
     const counter = c.keep32(c.add32(c.get(cpu), c.shl32(c.get(this.why), c.const32(3))));
     c.store64(c.get(counter), c.add(c.load64(c.get(counter), ENGINE.region_exits), c.const(1)), ENGINE.region_exits);
@@ -172,8 +175,13 @@ class RegionEmitter implements Frame {
     const { c, cpu } = this;
     const all = c.local(i64);
     for (const n of this.used) {
-      c.set(this.registers[n]!, c.load64(c.get(cpu), STATE.gpr + 8 * n));
-      if (!this.wide) c.set(all, c.or(c.get(all), c.get(this.registers[n]!)));
+      const v = c.keep64(c.load64(c.get(cpu), STATE.gpr + 8 * n));
+      if (this.wide) c.set(this.registers[n] as L64, c.get(v));
+      else {
+        c.set(this.registers[n] as L32, c.wrap(c.get(v)));
+        c.set(all, c.or(c.get(all), c.get(v)));
+      }
+      c.release(v);
     }
     if (!this.wide) c.if(c.ne(c.shru(c.get(all), c.const(32)), c.const(0)), () => c.return(c.call32(this.runtime.handle, c.get(cpu), c.get(this.record), c.const32(original))));
   }
@@ -213,7 +221,7 @@ class RegionEmitter implements Frame {
     this.usesMxcsr = true;
     return this.c.get(this.unusual);
   }
-  register(n: number, written: boolean): L64 {
+  register(n: number, written: boolean): L64 | L32 {
     this.used.add(n);
     if (written) this.written.add(n);
     return this.registers[n]!;
@@ -267,7 +275,8 @@ class RegionEmitter implements Frame {
   exitTo(count: number, rip: L64, isReturn: boolean): void {
     const { c } = this;
     if (isReturn) {
-      for (const { target: site } of this.current.edges) {
+      for (const { target: site, count: way } of this.current.edges) {
+        if (way !== count) continue;
         const at = c.add(c.get(this.ripPage), c.const(site));
         c.if(c.eq(c.get(rip), this.wide ? at : c.and(at, c.const(0xffff_ffff))), () => this.edge(count, site));
       }

@@ -204,12 +204,11 @@ function materializeFlags(c: Code): void {
   const carries = c.keep64(c.xor(c.xor(c.get(a), c.get(b)), c.get(r)));
   c.store32(c.get(cpu), c.select(c.and32(c.wrap(c.get(carries)), c.const32(0x10)), c.const32(0), arithmetic()), ENGINE.flags_adjust);
   c.if(arithmetic(), () => {
-    c.if(c.ne(c.get(rest), c.const(0)), () => c.set(carries, c.shl(c.get(carries), c.sub(c.get(rest), c.const(1)))), () => {
-      // For r = a - b the borrows are those of b + r = a.
-      c.if(c.eq32(c.get(kind), c.const32(LAZY_SUB)), () => {
-        c.set(carries, c.or(c.and(c.xor(c.get(a), c.const(-1)), c.get(b)), c.and(c.or(c.xor(c.get(a), c.const(-1)), c.get(b)), c.get(r))));
-      }, () => c.set(carries, c.or(c.and(c.get(a), c.get(b)), c.and(c.or(c.get(a), c.get(b)), c.xor(c.get(r), c.const(-1))))));
-    });
+    // For r = a - b the borrows are those of b + r = a.
+    c.if(c.eq32(c.get(kind), c.const32(LAZY_SUB)), () => {
+      c.set(carries, c.or(c.and(c.xor(c.get(a), c.const(-1)), c.get(b)), c.and(c.or(c.xor(c.get(a), c.const(-1)), c.get(b)), c.get(r))));
+    }, () => c.set(carries, c.or(c.and(c.get(a), c.get(b)), c.and(c.or(c.get(a), c.get(b)), c.xor(c.get(r), c.const(-1))))));
+    c.set(carries, c.shl(c.get(carries), c.get(rest)));
   }, () => c.set(carries, c.select(c.get(a), c.const(0), c.eq32(c.get(kind), c.const32(LAZY_DEFERRED)))));
   c.store64(c.get(cpu), c.get(carries), ENGINE.flags_carry);
 }

@@ -16,7 +16,7 @@ import { ACCESS_MODIFY, ACCESS_WRITE, accessSegment } from './record.ts';
 import type { Runtime } from './runtime.ts';
 import type { Shape } from './shape.ts';
 import { TLB_MASK } from './tlb.ts';
-import { type Code, type I32, type I64, type L32, type L64, type LV, i32 } from './wasm-emitter.ts';
+import { type Code, type I32, type I64, type L32, type L64, type LV, type Operation, i32 } from './wasm-emitter.ts';
 
 /** A register operand by the field of the instruction that names it. */
 export type RegisterField = 'reg' | 'rm' | 'vvvv';
@@ -52,8 +52,8 @@ export abstract class Translation {
   protected abstract writeRegister(field: RegisterField, size: number, v: () => I64): void;
   /** The immediate, extended as the form says. */
   abstract immediate(): I64;
-  /** Offset of the memory operand in its segment, truncated to the address size. */
-  abstract effectiveAddress(): I64;
+  /** Offset of the memory operand in its segment, truncated to the address size; or of that the lower `size` bytes. */
+  abstract effectiveAddress(size?: number): I64;
   /** Base of the memory operand's segment. */
   protected abstract segmentBase(): I64;
   /** Byte offset in cpu_state of the memory operand's segment register. */
@@ -110,13 +110,14 @@ export abstract class Translation {
     const o = this.operands[i]!;
     const size = this.operandSize(i);
     if (this.isMemory(i)) return this.load(this.operandAddress(size, false), size);
-    if (o.kind === 'I') return this.truncate(o.type === 'b' || o.type === 'w' ? size : this.size, this.immediate());
+    if (o.kind === 'I') return this.immediateOf(o.type === 'b' || o.type === 'w' ? size : this.size);
     if (o.kind === 'fixed') {
       if (o.text === '1') return c.const(1);
       return this.gpr(FIXED[o.text]!, size);
     }
     return this.readRegister(this.field(i), size);
   }
+  protected immediateOf(size: number): I64 { return this.truncate(size, this.immediate()); }
   /** Operand i, which will be written: memory is checked for the write now. */
   modify(i: number): L64 {
     const { c } = this;
@@ -142,7 +143,15 @@ export abstract class Translation {
   }
   truncate(size: number, v: I64): I64 {
     if (size === 8) return v;
-    return this.c.and(v, this.c.const(size === 4 ? 0xffff_ffff : size === 2 ? 0xffff : 0xff));
+    if (size === 4) return this.c.extendu(this.c.wrap(v));
+    return this.c.and(v, this.c.const(size === 2 ? 0xffff : 0xff));
+  }
+  /** Whether arithmetic on operands of `size` bytes is done in 32 bits. Of results of 4 bytes there is then nothing above bit 31. */
+  narrow(_size: number): boolean { return false; }
+  /** a op b of operands of `size` bytes, in as many bits as hold them at least; those above are the tier's affair. */
+  calc(op: Operation, size: number, a: L64, b: L64): I64 {
+    const { c } = this;
+    return this.narrow(size) ? c.extendu(c.calc32(op, c.wrap(c.get(a)), c.wrap(c.get(b)))) : c.calc(op, c.get(a), c.get(b));
   }
 
   // ---------------------------------------------------------------- memory
@@ -305,7 +314,10 @@ export abstract class Translation {
   /** rSP + delta, as an offset in SS. */
   stackOffset(delta: number): L64 {
     const { c } = this;
-    return c.keep64(this.stackTruncate(c.add(this.gpr(RSP, 8), c.const(delta))));
+    const { stackSize } = this.shape;
+    return c.keep64(this.narrow(stackSize)
+      ? this.truncate(stackSize, c.extendu(c.calc32('add', c.wrap(this.gpr(RSP, 8)), c.const32(delta))))
+      : this.stackTruncate(c.add(this.gpr(RSP, 8), c.const(delta))));
   }
   setStackPointer(v: L64): void { this.setGpr(RSP, this.shape.stackSize, () => this.c.get(v)); }
   push(v: L64, size = this.size): void {

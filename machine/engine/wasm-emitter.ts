@@ -19,6 +19,10 @@ export const i32 = 0x7f, i64 = 0x7e, f32 = 0x7d, f64 = 0x7c, v128 = 0x7b;
 export type ValueType = 0x7f | 0x7e | 0x7d | 0x7c | 0x7b;
 type MarkOf<T extends ValueType> = T extends 0x7f ? I32 : T extends 0x7e ? I64 : T extends 0x7d ? F32 : T extends 0x7c ? F64 : V128;
 
+/** Arithmetic by the opcode of its 64-bit form; that of its 32-bit form is 0x12 less. */
+export const OPERATIONS = { add: 0x7c, sub: 0x7d, mul: 0x7e, and: 0x83, or: 0x84, xor: 0x85, shl: 0x86, shrs: 0x87, shru: 0x88, rotl: 0x89, rotr: 0x8a } as const;
+export type Operation = keyof typeof OPERATIONS;
+
 /** A local variable of the function being written. */
 export interface Local<V extends Any = Any> { readonly index: number; readonly type: ValueType; readonly '@holds'?: V }
 export type L32 = Local<I32>;
@@ -202,6 +206,8 @@ export class Code extends Bytes {
   eq32(_a: I32, _b: I32): I32 { return this.op32(0x46); }
   ne32(_a: I32, _b: I32): I32 { return this.op32(0x47); }
   lts32(_a: I32, _b: I32): I32 { return this.op32(0x48); }
+  ltu32(_a: I32, _b: I32): I32 { return this.op32(0x49); }
+  gts32(_a: I32, _b: I32): I32 { return this.op32(0x4a); }
   gtu32(_a: I32, _b: I32): I32 { return this.op32(0x4b); }
   les32(_a: I32, _b: I32): I32 { return this.op32(0x4c); }
   geu32(_a: I32, _b: I32): I32 { return this.op32(0x4f); }
@@ -214,10 +220,17 @@ export class Code extends Bytes {
   shl32(_a: I32, _n: I32): I32 { return this.op32(0x74); }
   shru32(_a: I32, _n: I32): I32 { return this.op32(0x76); }
   wrap(_a: I64): I32 { return this.op32(0xa7); }
+  /** Sign extension from 1, 2 or 4 bytes. */
+  extend32(size: number, _a: I32): I32 {
+    if (size < 4) this.byte(size === 1 ? 0xc0 : 0xc1);
+    return I32;
+  }
 
   // ---- i64
   const(n: bigint | number): I64 { this.byte(0x42); this.s64(BigInt(n)); return I64; }
   private op64(opcode: number): I64 { this.byte(opcode); return I64; }
+  calc(op: Operation, _a: I64, _b: I64): I64 { return this.op64(OPERATIONS[op]); }
+  calc32(op: Operation, _a: I32, _b: I32): I32 { return this.op32(OPERATIONS[op] - 0x12); }
   eqz(_a: I64): I32 { return this.op32(0x50); }
   eq(_a: I64, _b: I64): I32 { return this.op32(0x51); }
   ne(_a: I64, _b: I64): I32 { return this.op32(0x52); }

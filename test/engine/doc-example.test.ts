@@ -60,7 +60,7 @@ test('the worked example inside a region', () => {
   const unused = () => assert.fail('not needed here');
   const use = flagUse('ADD', '', 'oszapc', '', undefined);
   const frame = {
-    c, cpu, runtime, flags, ripPage: rax, clean: new Set<number>(), nesting: 0, register: (n: number) => n === 0 ? rax : rbx,
+    c, cpu, runtime, flags, ripPage: rax, wide: true, clean: new Set<number>(), nesting: 0, register: (n: number) => n === 0 ? rax : rbx,
     edge: unused, leave: unused, exitTo: unused, spare: unused, paid: unused, pointer: unused,
     unusualMxcsr: unused, ordinary: new Map<number, string>(), invariants: new Map<string, L32>(),
   };

@@ -1,6 +1,6 @@
 /** Two-operand arithmetic and logic, increments, compare-and-exchange. SDM Vol. 2: ADD … XADD. */
 import type { Translation } from '../../engine/translation.ts';
-import type { I64, L64 } from '../../engine/wasm-emitter.ts';
+import type { I64, L64, Operation } from '../../engine/wasm-emitter.ts';
 import { RAX, RBX, RCX, RDX } from '../state.ts';
 import { type Emit, type Row, emit, row } from '../opcode-row.ts';
 
@@ -28,16 +28,15 @@ const compare = (combine: Combine, flags: SetFlags): Emit => (t) => {
   flags(t, t.operandSize(0), a, b, r);
 };
 
-const plus: Combine = ({ c }, a, b) => c.add(c.get(a), c.get(b));
-const minus: Combine = ({ c }, a, b) => c.sub(c.get(a), c.get(b));
-const plusCarry: Combine = ({ c, flags }, a, b) => c.add(c.add(c.get(a), c.get(b)), flags.cf());
-const minusCarry: Combine = ({ c, flags }, a, b) => c.sub(c.sub(c.get(a), c.get(b)), flags.cf());
-const and: Combine = ({ c }, a, b) => c.and(c.get(a), c.get(b));
-const or: Combine = ({ c }, a, b) => c.or(c.get(a), c.get(b));
-const xor: Combine = ({ c }, a, b) => c.xor(c.get(a), c.get(b));
+const plain = (op: Operation): Combine => (t, a, b) => t.calc(op, t.operandSize(0), a, b);
+const plus = plain('add'), minus = plain('sub'), and = plain('and'), or = plain('or'), xor = plain('xor');
+const withCarry = (op: Operation): Combine => (t, a, b) => {
+  const size = t.operandSize(0);
+  return t.calc(op, size, t.c.keep64(t.calc(op, size, a, b)), t.c.keep64(t.flags.cf()));
+};
 
 const add = binary(plus, addFlags), sub = binary(minus, subFlags);
-const adc = binary(plusCarry, addFlags), sbb = binary(minusCarry, subFlags);
+const adc = binary(withCarry('add'), addFlags), sbb = binary(withCarry('sub'), subFlags);
 const cmp = compare(minus, subFlags), test = compare(and, logicFlags);
 
 /** INC and DEC leave CF alone. */
@@ -45,7 +44,7 @@ const step = (delta: 1 | -1): Emit => (t) => {
   const { c } = t;
   const a = t.modify(0);
   const one = c.keep64(c.const(1));
-  const r = c.keep64(delta === 1 ? c.add(c.get(a), c.get(one)) : c.sub(c.get(a), c.get(one)));
+  const r = c.keep64(t.calc(delta === 1 ? 'add' : 'sub', t.operandSize(0), a, one));
   const cf = c.keep64(t.flags.cf());
   t.write(0, r);
   (delta === 1 ? addFlags : subFlags)(t, t.operandSize(0), a, one, r);
@@ -55,19 +54,19 @@ const neg: Emit = (t) => {
   const { c } = t;
   const b = t.modify(0);
   const zero = c.keep64(c.const(0));
-  const r = c.keep64(c.sub(c.get(zero), c.get(b)));
+  const r = c.keep64(t.calc('sub', t.operandSize(0), zero, b));
   t.write(0, r);
   t.flags.sub(t.operandSize(0), zero, b, r);
 };
 const not: Emit = (t) => {
   const { c } = t;
   const a = t.modify(0);
-  t.write(0, c.keep64(c.xor(c.get(a), c.const(-1))));
+  t.write(0, c.keep64(t.calc('xor', t.operandSize(0), a, c.keep64(c.const(-1)))));
 };
 const xadd: Emit = (t) => {
   const { c } = t;
   const a = t.modify(0), b = t.read(1);
-  const r = c.keep64(c.add(c.get(a), c.get(b)));
+  const r = c.keep64(t.calc('add', t.operandSize(0), a, b));
   if (t.isMemory(0)) {
     t.write(0, r);
     t.write(1, a);
@@ -88,7 +87,7 @@ const cmpxchg: Emit = (t) => {
   if (t.isMemory(0)) t.write(0, value);
   else c.if(c.get(equal), () => t.write(0, value));
   c.if(c.eqz32(c.get(equal)), () => t.setGpr(RAX, size, () => c.get(old)));
-  t.flags.sub(size, accumulator, old, c.keep64(c.sub(c.get(accumulator), c.get(old))));
+  t.flags.sub(size, accumulator, old, c.keep64(t.calc('sub', size, accumulator, old)));
 };
 /** CMPXCHG8B and, with REX.W, CMPXCHG16B: two halves, one access. */
 const cmpxchg8b: Emit = (t) => {

@@ -4,8 +4,12 @@ import { RAX, RBX, RDX } from '../state.ts';
 import { type Emit, type Row, emit, row } from '../opcode-row.ts';
 
 const mov: Emit = (t) => t.write(0, t.read(1));
-const movsx: Emit = (t) => t.write(0, t.c.keep64(t.c.extend(t.operandSize(1), t.value(1))));
-const lea: Emit = (t) => t.write(0, t.c.keep64(t.effectiveAddress()));
+const movsx: Emit = (t) => {
+  const { c } = t;
+  const from = t.operandSize(1);
+  t.write(0, c.keep64(t.narrow(t.size) ? c.extendu(c.extend32(from, c.wrap(t.value(1)))) : c.extend(from, t.value(1))));
+};
+const lea: Emit = (t) => t.write(0, t.c.keep64(t.effectiveAddress(t.size)));
 /** MOV between the accumulator and an absolute offset. */
 const offsetAddress = (t: Translation, size: number, write: boolean) => t.operandAddressAt(t.c.keep64(t.immediate()), size, write);
 const loadOffset: Emit = (t) => {
@@ -36,6 +40,12 @@ const cwd: Emit = (t) => t.setGpr(RDX, t.size, () => t.c.shrs(t.c.extend(t.size,
 const swapped = (t: Translation, size: number, i: number) => {
   const { c } = t;
   const v = t.read(i);
+  if (size === 4) {
+    // Of each two neighbours one turned by a byte to the left, the other to the right.
+    const turned = (n: number, mask: number) => c.calc32('and', c.calc32('rotl', c.wrap(c.get(v)), c.const32(n)), c.const32(mask));
+    c.set(v, c.extendu(c.or32(turned(8, 0x00ff_00ff), turned(24, 0xff00_ff00 | 0))));
+    return v;
+  }
   // Bytes of a 64-bit word reversed by three exchanges of neighbours, then moved down.
   const exchange = (mask: bigint, n: number) =>
     c.set(v, c.or(c.and(c.shru(c.get(v), c.const(n)), c.const(mask)), c.shl(c.and(c.get(v), c.const(mask)), c.const(n))));

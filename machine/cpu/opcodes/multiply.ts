@@ -44,11 +44,10 @@ const imul = (first: number, second: number): Emit => (t) => {
   const { c } = t;
   const { size } = t;
   const a = t.read(first), b = t.read(second);
-  if (size < 8) for (const v of [a, b]) c.set(v, c.extend(size, c.get(v)));
-  const low = c.keep64(c.mul(c.get(a), c.get(b)));
+  const low = c.keep64(t.calc('mul', size, a, b));
   t.write(0, low);
   productFlags(t, size, low, () => {
-    if (size < 8) return c.extendu(c.ne(c.extend(size, c.get(low)), c.get(low)));
+    if (size < 8) return c.extendu(c.ne(c.extend(size, c.get(low)), c.mul(c.extend(size, c.get(a)), c.extend(size, c.get(b)))));
     const high = c.keep64(c.call64(t.runtime.mulHigh, c.get(a), c.get(b)));
     return c.extendu(c.ne(signedHigh(t, high, a, b), c.shrs(c.get(low), c.const(63))));
   }, a, b);

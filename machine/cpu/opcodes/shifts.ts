@@ -28,15 +28,15 @@ const adjustZero = (t: Translation) => t.flags.setAdjust(() => t.c.const32(0));
 const shl: Emit = (t) => shifting(t, 1, (a, n, size) => {
   const { c } = t;
   const bits = 8 * size;
-  const r = c.keep64(c.shl(c.get(a), c.get(n)));
+  const r = c.keep64(t.calc('shl', size, a, n));
   // The last bit shifted out is bit size - n of the operand; beyond the operand's width it is 0.
-  const cf = () => size === 8 ? c.and(c.shru(c.get(a), c.sub(c.const(64), c.get(n))), c.const(1)) : bit(t, r, bits);
+  const cf = () => size >= 4 ? c.and(c.shru(c.get(a), c.sub(c.const(bits), c.get(n))), c.const(1)) : bit(t, r, bits);
   t.write(0, r);
   t.flags.defer(size, a, n, r, cf, () => c.xor(bit(t, r, bits - 1), cf()));
 });
 const shr: Emit = (t) => shifting(t, 1, (a, n, size) => {
   const { c } = t;
-  const r = c.keep64(c.shru(c.get(a), c.get(n)));
+  const r = c.keep64(t.calc('shru', size, a, n));
   t.write(0, r);
   t.flags.defer(size, a, n, r, () => c.and(c.shru(c.get(a), c.sub(c.get(n), c.const(1))), c.const(1)),
     () => c.xor(bit(t, r, 8 * size - 1), bit(t, r, 8 * size - 2)));
@@ -44,7 +44,7 @@ const shr: Emit = (t) => shifting(t, 1, (a, n, size) => {
 const sar: Emit = (t) => shifting(t, 1, (a, n, size) => {
   const { c } = t;
   const wide = c.keep64(c.extend(size, c.get(a)));
-  const r = c.keep64(c.shrs(c.get(wide), c.get(n)));
+  const r = c.keep64(t.calc('shrs', size, wide, n));
   t.write(0, r);
   t.flags.defer(size, wide, n, r, () => c.and(c.shrs(c.get(wide), c.sub(c.get(n), c.const(1))), c.const(1)), () => c.const(0));
 });
@@ -55,6 +55,7 @@ const rotate = (left: boolean): Emit => (t) => shifting(t, 1, (a, n, size) => {
   const bits = 8 * size;
   let r: L64;
   if (size === 8) r = c.keep64(left ? c.rotl(c.get(a), c.get(n)) : c.rotr(c.get(a), c.get(n)));
+  else if (size === 4) r = c.keep64(c.extendu(c.calc32(left ? 'rotl' : 'rotr', c.wrap(c.get(a)), c.wrap(c.get(n)))));
   else {
     const k = c.keep64(c.and(c.get(n), c.const(bits - 1)));
     const other = () => c.and(c.sub(c.const(bits), c.get(k)), c.const(bits - 1));
