@@ -16,7 +16,7 @@ export const featureWords: readonly FeatureWord[] = [
   }),
   word(0x6, 0, 'eax', { 2: 'arat' }),
   word(0x7, 0, 'ebx', {
-    0: 'fsgsbase', 1: 'tsc-adjust', 2: 'sgx', 3: 'bmi1', 4: 'hle', 5: 'avx2', 7: 'smep', 8: 'bmi2', 9: 'erms', 10: 'invpcid', 11: 'rtm', 14: 'mpx', 16: 'avx512f', 17: 'avx512dq', 18: 'rdseed', 19: 'adx', 20: 'smap',
+    0: 'fsgsbase', 1: 'tsc-adjust', 2: 'sgx', 3: 'bmi1', 4: 'hle', 5: 'avx2', 6: 'fdp-excptn-only', 7: 'smep', 8: 'bmi2', 9: 'erms', 10: 'invpcid', 11: 'rtm', 13: 'zero-fcs-fds', 14: 'mpx', 16: 'avx512f', 17: 'avx512dq', 18: 'rdseed', 19: 'adx', 20: 'smap',
     21: 'avx512ifma', 22: 'pcommit', 23: 'clflushopt', 24: 'clwb', 25: 'intel-pt', 26: 'avx512pf', 27: 'avx512er', 28: 'avx512cd', 29: 'sha-ni', 30: 'avx512bw', 31: 'avx512vl',
   }),
   word(0x7, 0, 'ecx', { 1: 'avx512vbmi', 2: 'umip', 3: 'pku', 5: 'waitpkg', 6: 'avx512vbmi2', 8: 'gfni', 9: 'vaes', 10: 'vpclmulqdq', 11: 'avx512vnni', 12: 'avx512bitalg', 14: 'avx512-vpopcntdq', 16: 'la57', 22: 'rdpid', 24: 'bus-lock-detect', 25: 'cldemote', 27: 'movdiri', 28: 'movdir64b', 30: 'sgxlc', 31: 'pks' }),

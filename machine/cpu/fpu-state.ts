@@ -28,10 +28,11 @@ export function resetFpu(fpu: Uint8Array): void {
   view.setUint32(OFF.mxcsr_mask, MXCSR_MASK, true);
 }
 
+/** The segment's limit is looked at for the first byte, then alignment, then the rest. */
 function aligned(cpu: CpuState, insn: Insn, size: number, align: number, write: boolean): number {
-  const linear = operandAddress(cpu, insn, size, write);
+  const linear = operandAddress(cpu, insn, 4, write);
   if ((linear >>> 0) % align !== 0) raise(cpu, cpu.mode & MODE_ALIGN && linear & 3 ? AC_VECTOR : GP_VECTOR);
-  return linear;
+  return operandAddress(cpu, insn, size, write);
 }
 const mxcsrOf = (image: Uint8Array, at = OFF.mxcsr) => new DataView(image.buffer, image.byteOffset).getUint32(at, true);
 function checkMxcsr(cpu: CpuState, value: number): void {

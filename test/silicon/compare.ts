@@ -11,9 +11,6 @@ const hasError = (vector: number): boolean => (0x27d00 >>> vector & 1) !== 0 && 
 const REGISTERS = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
 export const PARTS = ['trap and registers', 'flags', 'memory', 'x87 and SSE'] as const;
 
-/** Whether the machine keeps the x87 pointers to the last instruction and its operand. */
-const KEEPS_POINTERS = false;
-
 /** Takes out of an answer what is not the instruction's doing. `silicon`: it comes from the recorder. */
 export function normalize(a: Answer, test: Case, insn: Insn, silicon: boolean): void {
   const { u8, u32, u64 } = a;
@@ -32,7 +29,6 @@ export function normalize(a: Answer, test: Case, insn: Insn, silicon: boolean): 
   // They are undefined once it has been left (Vol. 1, 3.4.1.1): the breakpoint there has taken that of RSP away.
   else if (a.u16[ANSWER.cs / 2] !== USER_CS) u32[ANSWER.gpr / 4 + 2 * RSP + 1] = 0;
   u32[(ANSWER.fxsave + FXSAVE.mxcsrMask) / 4] = 0;
-  if (!KEEPS_POINTERS) u8.fill(0, ANSWER.fxsave + FXSAVE.fop, ANSWER.fxsave + FXSAVE.mxcsr);
   ignoreUndefined(a, test, insn, faulted);
   for (let i = 0; i < 8; i++) u8.fill(0, ANSWER.fxsave + FXSAVE.st + 16 * i + 10, ANSWER.fxsave + FXSAVE.st + 16 * i + 16);
   u8.fill(0, ANSWER.fxsave + FXSAVE.end, ANSWER.changes);

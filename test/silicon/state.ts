@@ -79,6 +79,7 @@ function target(test: Case, insn: Insn, base: number): number | undefined {
   return linear >= DATA && linear < DATA + WRITABLE_SIZE ? linear : undefined;
 }
 
+const POINTERS = [0x3210_fedc, 0x7654, 0x8765_cba9, 0x4321] as const, NO_POINTERS = [0, 0, 0, 0] as const;
 /** x87 registers and control words; MMX wants them as a register file. */
 function x87(form: Form, r: Random, test: Case): void {
   const at = CASE.fxsave;
@@ -96,6 +97,9 @@ function x87(form: Form, r: Random, test: Case): void {
   u16[(at + FXSAVE.fcw) / 2] = fcw;
   u16[(at + FXSAVE.fsw) / 2] = fsw;
   u16[(at + FXSAVE.ftw) / 2] = fpu ? r.below(4) ? 0xff : r.below(256) : 0;
+  // Pointers that no instruction here leaves.
+  u16[(at + FXSAVE.fop) / 2] = fpu ? 0x5a5 : 0;
+  u32.set(fpu ? POINTERS : NO_POINTERS, (at + FXSAVE.fip) / 4);
   for (let i = 0; i < 8; i++) {
     const st = (at + FXSAVE.st) / 4 + 4 * i;
     if (!fpu) { u32[st] = u32[st + 1] = u32[st + 2] = 0; continue; }

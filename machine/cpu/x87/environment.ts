@@ -1,6 +1,7 @@
 /**
  * FNSTENV, FLDENV, FNSAVE, FRSTOR: the environment in its 14- and 28-byte forms. SDM Vol. 1, 8.1.10.
  * Here the tag word has its two bits a register; the register file keeps the abridged one.
+ * The selectors are always 0 (pointers.ts).
  */
 import { checkAlignment, explicit, readBlock, writeBlock } from '../memory.ts';
 import type { Exec, Insn } from '../opcode-row.ts';
@@ -34,7 +35,6 @@ function environment(cpu: CpuState, insn: Insn): Uint8Array {
   const bytes = new Uint8Array(sizeOf(insn));
   const view = new DataView(bytes.buffer);
   const ip = Number(fpu.fip & 0xffff_ffffn), dp = Number(fpu.fdp & 0xffff_ffffn);
-  const cs = Number(fpu.fip >> 32n & 0xffffn), ds = Number(fpu.fdp >> 32n & 0xffffn);
   const step = bytes.length / 7;
   const put = (i: number, value: number) => { view.setUint16(i * step, value & 0xffff, true); if (step === 4) view.setUint16(i * step + 2, i < 3 || i === 6 ? 0xffff : value >>> 16, true); };
   put(0, f.control);
@@ -42,12 +42,12 @@ function environment(cpu: CpuState, insn: Insn): Uint8Array {
   put(2, tagWord(f));
   if (cpu.mode & MODE_PROTECTED) {
     put(3, ip);
-    put(4, step === 4 ? cs | fpu.fop << 16 : cs);
+    put(4, step === 4 ? fpu.fop << 16 : 0);
     put(5, dp);
-    put(6, ds);
+    put(6, 0);
   } else if (step === 4) {
     put(3, ip & 0xffff);
-    put(4, fpu.fop & 0x7ff | ip >>> 16 << 12);
+    view.setUint32(16, fpu.fop & 0x7ff | ip >>> 16 << 12, true);
     put(5, dp & 0xffff);
     view.setUint32(24, dp >>> 16 << 12, true);
   } else {
@@ -68,9 +68,16 @@ function loadEnvironment(cpu: CpuState, bytes: Uint8Array): void {
   f.moveTop(word(1) >> 11 & 7);
   f.status = word(1);
   f.tags = abridged(word(2));
-  fpu.fip = BigInt(wide(3));
-  fpu.fop = step === 4 ? wide(4) >>> 16 & 0x7ff : word(4) & 0x7ff;
-  fpu.fdp = BigInt(wide(5));
+  if (cpu.mode & MODE_PROTECTED) {
+    fpu.fip = BigInt(wide(3));
+    fpu.fop = step === 4 ? wide(4) >>> 16 & 0x7ff : 0;
+    fpu.fdp = BigInt(wide(5));
+  } else {
+    const high = step === 4 ? 0xffff : 0xf;
+    fpu.fip = BigInt((word(3) | (wide(4) >>> 12 & high) << 16) >>> 0);
+    fpu.fop = word(4) & 0x7ff;
+    fpu.fdp = BigInt((word(5) | (wide(6) >>> 12 & high) << 16) >>> 0);
+  }
   f.control = word(0) & 0x1f3f;
 }
 

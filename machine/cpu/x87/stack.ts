@@ -12,7 +12,8 @@ const OFF = fpu_state.offset;
 const SLOT = 16, SLOTS = 8 * SLOT;
 export const C0 = 0x100, C1 = 0x200, C2 = 0x400, C3 = 0x4000;
 const CONDITION = C0 | C1 | C2 | C3;
-const SF = 0x40, ES = 0x80, BUSY = 0x8000;
+export const ES = 0x80;
+const SF = 0x40, BUSY = 0x8000;
 const EXCEPTIONS = 0x3f;
 
 export class X87 {

@@ -8,9 +8,13 @@ import {
   arithmeticMemory, arithmeticSt, arithmeticTop, fabs, fbld, fbstp, fchs, fcmov, fcom, fcomi, fdecstp, ffree, fincstp, fist, fld, fld1, fldcw, fldl2e, fldl2t, fldlg2, fldln2, fldpi, fldSt,
   fldz, fnclex, fninit, fnop, fnstcw, fnstsw, fnstswAx, fsqrt, fst, fstp80, fstpnce, fstSt, ftst, fwait, fxam, fxch, i16, i32, i64, m32, m64, m80,
 } from './instructions.ts';
+import { pointed } from './pointers.ts';
 import { x87 } from './stack.ts';
 
-const x = (opcode: string, mnemonic: string, operands: string, meaning: Exec): Row => row(opcode, mnemonic, operands, 'fpu straight', exec(meaning));
+/** An instruction that the pointers tell of. */
+const x = (opcode: string, mnemonic: string, operands: string, meaning: Exec): Row => row(opcode, mnemonic, operands, 'fpu straight', exec(pointed(opcode, meaning)));
+/** A control instruction: it leaves the pointers alone, or loads them. */
+const control = (opcode: string, mnemonic: string, operands: string, meaning: Exec): Row => row(opcode, mnemonic, operands, 'fpu straight', exec(meaning));
 const NAMES = ['FADD', 'FMUL', 'FCOM', 'FCOMP', 'FSUB', 'FSUBR', 'FDIV', 'FDIVR'] as const;
 const digits = [0, 1, 2, 3, 4, 5, 6, 7] as const;
 /** D8, DA, DC, DE with memory: eight operations on one kind of operand. */
@@ -38,10 +42,10 @@ export const x87Table: readonly Row[] = [
   x('D9 /0 m', 'FLD',     'Md', fld(m32, true)),
   x('D9 /2 m', 'FST',     'Md', fst(FLOAT32, 4, false)),
   x('D9 /3 m', 'FSTP',    'Md', fst(FLOAT32, 4, true)),
-  x('D9 /4 m', 'FLDENV',  'M',  fldenv),
-  x('D9 /5 m', 'FLDCW',   'Mw', fldcw),
-  x('D9 /6 m', 'FNSTENV', 'M',  fnstenv),
-  x('D9 /7 m', 'FNSTCW',  'Mw', fnstcw),
+  control('D9 /4 m', 'FLDENV',  'M',  fldenv),
+  control('D9 /5 m', 'FLDCW',   'Mw', fldcw),
+  control('D9 /6 m', 'FNSTENV', 'M',  fnstenv),
+  control('D9 /7 m', 'FNSTCW',  'Mw', fnstcw),
   x('D9 /0 r', 'FLD',     '',   fldSt),
   x('D9 /1 r', 'FXCH',    '',   fxch),
   x('D9 D0',   'FNOP',    '',   fnop),
@@ -86,11 +90,11 @@ export const x87Table: readonly Row[] = [
   x('DB /3 m', 'FISTP',   'Md', fist(4, true)),
   x('DB /5 m', 'FLD',     'M',  fld(m80, false)),
   x('DB /7 m', 'FSTP',    'M',  fstp80),
-  x('DB E0',   'FNENI',   '',   () => {}),
-  x('DB E1',   'FNDISI',  '',   () => {}),
-  x('DB E2',   'FNCLEX',  '',   fnclex),
-  x('DB E3',   'FNINIT',  '',   fninit),
-  x('DB E4',   'FNSETPM', '',   () => {}),
+  control('DB E0',   'FNENI',   '',   () => {}),
+  control('DB E1',   'FNDISI',  '',   () => {}),
+  control('DB E2',   'FNCLEX',  '',   fnclex),
+  control('DB E3',   'FNINIT',  '',   fninit),
+  control('DB E4',   'FNSETPM', '',   () => {}),
   x('DB /5 r', 'FUCOMI',  '',   fcomi(false, false)),
   x('DB /6 r', 'FCOMI',   '',   fcomi(true, false)),
 
@@ -98,9 +102,9 @@ export const x87Table: readonly Row[] = [
   x('DD /1 m', 'FISTTP',  'Mq', fist(8, true, true)),
   x('DD /2 m', 'FST',     'Mq', fst(FLOAT64, 8, false)),
   x('DD /3 m', 'FSTP',    'Mq', fst(FLOAT64, 8, true)),
-  x('DD /4 m', 'FRSTOR',  'M',  frstor),
-  x('DD /6 m', 'FNSAVE',  'M',  fnsave),
-  x('DD /7 m', 'FNSTSW',  'Mw', fnstsw),
+  control('DD /4 m', 'FRSTOR',  'M',  frstor),
+  control('DD /6 m', 'FNSAVE',  'M',  fnsave),
+  control('DD /7 m', 'FNSTSW',  'Mw', fnstsw),
   x('DD /0 r', 'FFREE',   '',   ffree),
   x('DD /1 r', 'FXCH',    '',   fxch),
   x('DD /2 r', 'FST',     '',   fstSt(false)),
@@ -116,7 +120,7 @@ export const x87Table: readonly Row[] = [
   x('DF /5 m', 'FILD',    'Mq', fld(i64, false)),
   x('DF /6 m', 'FBSTP',   'M',  fbstp),
   x('DF /7 m', 'FISTP',   'Mq', fist(8, true)),
-  x('DF E0',   'FNSTSW',  'AX', fnstswAx),
+  control('DF E0',   'FNSTSW',  'AX', fnstswAx),
   x('DF /0 r', 'FFREEP',  '',   (cpu, insn) => { ffree(cpu, insn); x87(cpu).pop(); }),
   x('DF /1 r', 'FXCH',    '',   fxch),
   x('DF /2 r', 'FSTP',    '',   fstSt(true)),
