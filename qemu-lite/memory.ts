@@ -5,14 +5,16 @@
  */
 import type { Sys } from '../abi/process.ts';
 import { assign } from '../abi/struct.ts';
-import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../abi/mman.ts';
+import { MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE } from '../abi/mman.ts';
 import { KVM_SET_USER_MEMORY_REGION, kvm_userspace_memory_region } from '../abi/kvm/index.ts';
-import { alloc, free, ioctl, mmap, storeBytes } from '../userland/libc.ts';
+import { alloc, free, ioctl, madvise, mmap, munmap, storeBytes } from '../userland/libc.ts';
 import type { Segment } from './boot/image.ts';
 
 export const VGA_WINDOW = 0xa0000;
 export const VGA_WINDOW_END = 0xc0000;
 export const MIB = 2 ** 20;
+/** Alignment of the guest's RAM in this process, so that what is one 2 MiB page there can be one in the guest. */
+const QEMU_VMALLOC_ALIGN = 2 * MIB;
 
 export interface GuestMemory {
   readonly size: number;
@@ -25,8 +27,20 @@ export function ramRanges(size: number): { readonly start: number; readonly end:
   return [{ start: 0, end: Math.min(size, VGA_WINDOW) }, { start: VGA_WINDOW_END, end: size }].filter(({ start, end }) => start < end);
 }
 
+/** QEMU: util/mmap-alloc.c (qemu_ram_mmap), system/physmem.c (ram_block_add) */
+function* qemu_anon_ram_alloc(size: number): Sys<number> {
+  const total = size + QEMU_VMALLOC_ALIGN;
+  const room = yield* mmap(0, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const host = Math.ceil(room / QEMU_VMALLOC_ALIGN) * QEMU_VMALLOC_ALIGN;
+  yield* mmap(host, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  if (host > room) yield* munmap(room, host - room);
+  yield* munmap(host + size, room + total - (host + size));
+  yield* madvise(host, size, MADV_HUGEPAGE);
+  return host;
+}
+
 export function* createMemory(vm: number, size: number): Sys<GuestMemory> {
-  const host = yield* mmap(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const host = yield* qemu_anon_ram_alloc(size);
   const region = yield* alloc(kvm_userspace_memory_region);
   let slot = 0;
   for (const { start, end } of ramRanges(size)) {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fingerprint, sh } from '../support/boot.ts';
+import { benchGuests, guestFiles } from './guests.ts';
 
 const busy = (name: string): string => `qemu-lite -kernel /boot/busy.elf -name ${name} > /dev/null &`;
 
@@ -38,6 +39,15 @@ test('kill -9 of one guest frees all it held and leaves the other running', () =
   const free = lines.filter(([name]) => name === 'Mem:').map(([, , , kib]) => Number(kib));
   // The shell itself may have grown by a page or two of history and jobs.
   assert.ok(free.length === 2 && free[0]! - free[1]! < 100, `free KiB before and after: ${free.join(' ')}`);
+});
+
+test('the RAM of a guest is mapped into it by entries of 2 MiB where its slot covers them', () => {
+  const sieve = benchGuests('tiny').filter(({ name }) => name === 'sieve.32');
+  const { output } = sh(`echo kvmmmu:kvm_mmu_set_spte > /sys/kernel/tracing/set_event; qemu-lite -kernel ${sieve[0]!.path} -serial none; cat /sys/kernel/tracing/trace`, { files: guestFiles('tiny', sieve) });
+  const entries = [...output.matchAll(/ gfn ([0-9a-f]+) spte .* level (\d)/g)].map(([, gfn, level]) => ({ gfn: Number.parseInt(gfn!, 16), level: Number(level) }));
+  // The slot that begins behind the graphics card's window does not reach the start of the first 2 MiB.
+  for (const { gfn, level } of entries) assert.equal(level, gfn < 0x200 ? 1 : 2, `gfn ${gfn.toString(16)}`);
+  assert.ok(entries.some(({ level }) => level === 1) && entries.some(({ level }) => level === 2), output);
 });
 
 /** A flat image: the bytes run at 0x7c00 in real mode. */
