@@ -48,12 +48,15 @@ function install() {
   if (existsSync(marker)) writeFileSync(marker, readFileSync(marker));
 }
 
-/** The bundle is fresh when every source it was made of is older than it. */
+/** What makes the bundle out of the sources. */
+const BUNDLERS = ['cli/launch.mjs', 'cli/constants.mjs'];
+
+/** The bundle is fresh when every source it was made of, or by, is older than it. */
 function bundleIsFresh() {
   const made = mtime(join(cache, 'inputs.json'));
   if (!made || made < mtime(join(root, 'package-lock.json'))) return false;
   const inputs = JSON.parse(readFileSync(join(cache, 'inputs.json'), 'utf8'));
-  return inputs.every((file) => {
+  return [...BUNDLERS, ...inputs].every((file) => {
     const time = mtime(join(root, file));
     return time !== 0 && time <= made;
   });
@@ -65,6 +68,7 @@ function bundleIsFresh() {
  */
 async function bundle() {
   const esbuild = await import('esbuild');
+  const { keepConstants } = await import('./constants.mjs');
   const fresh = cache + '.' + process.pid;
   mkdirSync(fresh, { recursive: true });
   try {
@@ -72,8 +76,9 @@ async function bundle() {
       absWorkingDir: root,
       entryPoints: { main: 'cli/main.ts', libc: 'userland/libc.ts', abi: 'abi/index.ts', watchdog: 'cli/watchdog.ts' },
       outdir: fresh, outExtension: { '.js': '.mjs' }, bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20',
-      packages: 'external', sourcemap: 'linked', metafile: true, logLevel: 'silent',
+      packages: 'external', sourcemap: 'linked', metafile: true, logLevel: 'silent', write: false,
     });
+    await Promise.all(result.outputFiles.map(async ({ path, text }) => writeFileSync(path, path.endsWith('.mjs') ? await keepConstants(esbuild, text) : text)));
     const inputs = Object.keys(result.metafile.inputs).filter((file) => !file.startsWith('node_modules'));
     writeFileSync(join(fresh, 'inputs.json'), JSON.stringify(inputs));
     // Another process may have been quicker, and runs from what it made.
