@@ -13,7 +13,6 @@ import { I8254 } from '../machine/chips/i8254.ts';
 import { I8259Pair } from '../machine/chips/i8259.ts';
 import { resetCpu } from '../machine/cpu/reset.ts';
 import { CS, type CpuBus, type CpuState, DS, ES, EVENT_INTERRUPT, FS, GS, RSI, RSP, SS, updateMode } from '../machine/cpu/state.ts';
-import { shorten } from '../machine/engine/stop.ts';
 import { Machine } from '../machine/machine.ts';
 import type { Processor } from '../machine/processor.ts';
 
@@ -71,11 +70,10 @@ class Pc {
       portIn: (cpu: CpuState, port: number, size: 1 | 2 | 4) => (isPic(port) ? this.pic.read(port) : isPit(port) ? this.pit.read(port) : port === 0x71 ? 0 : board.portIn(cpu, port, size)),
       portOut: (cpu: CpuState, port: number, size: 1 | 2 | 4, value: number) => {
         if (isPic(port)) this.pic.write(port, value);
-        else if (isPit(port)) {
-          this.pit.write(port, value);
-          shorten(cpu, this.processor.limit - this.processor.now());
-        } else if (port === RESET_PORT && value === RESET_COMMAND) {
+        else if (isPit(port)) this.pit.write(port, value);
+        else if (port === RESET_PORT && value === RESET_COMMAND) {
           this.ended = true;
+          this.processor.endQuantum();
           cpu.engine.stopSoon(cpu);
         } else board.portOut(cpu, port, size, value);
       },

@@ -50,10 +50,8 @@ export class ProcessorBus implements CpuBus {
     else if (page === IOAPIC_DEFAULT_BASE) this.machine.ioapic.write(address - page, Number(value));
   }
 
-  /** PAUSE: whoever is behind runs next. */
   pause(): void {
-    this.processor.endQuantum();
-    this.processor.cpu.engine.stopSoon(this.processor.cpu);
+    this.processor.pause();
   }
 
   random(): bigint {

@@ -168,7 +168,7 @@ export class Machine implements Clock<MachineEvent> {
   /** Calls fn at that machine time, between two steps; a time in the past means as soon as this step has ended. */
   at(cycles: number, fn: () => void): MachineEvent {
     const event = this.events.add(cycles, fn);
-    if (this.current !== undefined && cycles < this.current.limit) this.current.limit = cycles;
+    this.current?.stopAt(cycles);
     return event;
   }
 
@@ -254,6 +254,7 @@ export class Machine implements Clock<MachineEvent> {
         this.current = undefined;
         if (p.halted) continue;
       }
+      p.rival = second;
       this.step(ring0, p, Math.min(p.lapic.deadline, events.nextTime, second + QUANTUM, p.clock + LONGEST_STEP));
     }
     return 'off';
@@ -271,6 +272,9 @@ export class Machine implements Clock<MachineEvent> {
 
   /** A processor has come back: whoever runs now must not run far past it. */
   private letRun(p: Processor): void {
-    if (this.current !== undefined && this.current !== p) this.current.limit = Math.min(this.current.limit, p.clock + QUANTUM);
+    const { current } = this;
+    if (current === undefined || current === p) return;
+    current.rival = Math.min(current.rival, p.clock);
+    current.stopAt(p.clock + QUANTUM);
   }
 }

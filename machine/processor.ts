@@ -9,7 +9,7 @@ import { type Outcome, deliverFault, kernelEvent, singleStepping, stepOne, takeE
 import { resetMsrs } from './cpu/msrs.ts';
 import { stillWaits } from './cpu/privileged.ts';
 import { ACTIVITY_MWAIT, ACTIVITY_SHUTDOWN, CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SMI, EVENT_STOP, STATE, cpu_state } from './cpu/state.ts';
-import { STOP_FAULT, type StopReason, elapsed } from './engine/stop.ts';
+import { STOP_FAULT, type StopReason, elapsed, shorten } from './engine/stop.ts';
 import { LocalApic, type LapicHost } from './chips/lapic.ts';
 import { LAPIC_TIMER_PERIOD } from './board.ts';
 import { ProcessorBus } from './cpu-bus.ts';
@@ -30,6 +30,8 @@ export class Processor implements LapicHost {
   clock = 0;
   /** End of the step in progress; lowered when something nearer is programmed. */
   limit = 0;
+  /** When the first of the other processors wants to run; Infinity: none ever. Holds during a step. */
+  rival = Number.POSITIVE_INFINITY;
   /** RFLAGS.IF of ring 0. */
   interruptFlag = false;
   halted = false;
@@ -57,9 +59,21 @@ export class Processor implements LapicHost {
     this.clock += cycles;
   }
 
-  /** The rest of this step is given away, as PAUSE does: whoever is behind runs next. */
+  /** The rest of this step is given away: whoever is behind runs next. */
   endQuantum(): void {
     this.limit = Math.min(this.limit, this.clock);
+  }
+  /** Something is due sooner than the step's limit. Exact in the midst of machine code too. */
+  stopAt(cycle: number): void {
+    if (cycle >= this.limit) return;
+    this.limit = cycle;
+    shorten(this.cpu, cycle - this.now());
+  }
+  /** PAUSE: the step ends if another processor is behind this one. */
+  pause(): void {
+    if (this.now() < this.rival) return;
+    this.endQuantum();
+    this.cpu.engine.stopSoon(this.cpu);
   }
 
   /** Highest deliverable vector, -1 none. Does not look at interruptFlag. */
@@ -168,7 +182,7 @@ export class Processor implements LapicHost {
   }
 
   deadlineChanged(): void {
-    if (this.lapic.deadline < this.limit) this.limit = this.lapic.deadline;
+    this.stopAt(this.lapic.deadline);
   }
 
   pendingChanged(vector: number): void {

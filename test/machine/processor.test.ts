@@ -6,10 +6,10 @@ import { CS, DS, ES, RAX, RCX, RSP, SS, updateMode } from '../../machine/cpu/sta
 import { Machine } from '../../machine/machine.ts';
 import type { Processor } from '../../machine/processor.ts';
 
-function machineWith(step: (p: Processor) => void): Machine & { printed: () => string } {
+function machineWith(step: (p: Processor) => void, cpus = 1): Machine & { printed: () => string } {
   let output = '';
   const m = new Machine({
-    memory: 1 << 20, cpus: 1, seed: 1,
+    memory: 1 << 20, cpus, seed: 1,
     platform: { console: { isTerminal: false, size: () => ({ cols: 80, rows: 24 }), write: (b) => { output += String.fromCharCode(...b); }, read: () => 'eof' }, startDate: 0n },
   });
   m.install({ step });
@@ -113,15 +113,40 @@ test('SYSCALL, exceptions and a pending interrupt bring ring 3 back, each by its
   assert.deepEqual(seen, ['syscall at 7', 'exception 6 -1 0 at 7', 'exception 14 4 400000 at 9', 'interrupt at 16']);
 });
 
-test('PAUSE ends the step of the processor that executes it', () => {
-  const limits: number[] = [];
+test('PAUSE ends the step of a processor that is ahead of another, and of no other', () => {
+  const steps = (cpus: number) => {
+    const starts: string[] = [];
+    const m = machineWith((p) => {
+      if (p.clock < 2) userMode(p, [0xf3, 0x90, 0xeb, 0xfc]);
+      starts.push(`${p.id} at ${p.clock}`);
+      assert.equal(p.runUser(), 'limit');
+    }, cpus);
+    if (cpus > 1) m.start(1);
+    m.run(6);
+    return starts;
+  };
+  assert.deepEqual(steps(1), ['0 at 0']);
+  assert.deepEqual(steps(2).slice(0, 4), ['0 at 0', '1 at 0', '0 at 1', '1 at 1']);
+});
+
+test('a timer that machine code programs in the midst of its step expires at its cycle', () => {
+  const taken: number[] = [];
   const m = machineWith((p) => {
-    if (limits.length === 0) userMode(p, [0xf3, 0x90, 0xeb, 0xfc]);
-    limits.push(p.clock);
-    assert.equal(p.runUser(), 'limit');
+    if (p.clock === 0) {
+      // mov ecx,6e0h; mov eax,500; wrmsr; sti; 1: jmp 1b
+      realMode(p, [0x66, 0xb9, 0xe0, 0x06, 0, 0, 0x66, 0xb8, 0xf4, 0x01, 0, 0, 0x0f, 0x30, 0xfb, 0xeb, 0xfe]);
+      ram(m).set([0x00, 0x80, 0, 0], 0x40 * 4);
+      ram(m).set([0xfa, 0xf4], 0x8000);          // cli; hlt
+      p.lapic.write(APIC_LVTT, APIC_LVT_TIMER_TSCDEADLINE | 0x40);
+    }
+    p.runBare();
+    if (p.cpu.rip === 0x8002n) {
+      taken.push(p.clock);
+      p.halt();
+    }
   });
-  m.run(10);
-  assert.ok(limits.length >= 5, String(limits));
+  assert.equal(m.run(Number.POSITIVE_INFINITY), 'idle');
+  assert.deepEqual(taken, [500 + m.costs.interruptDelivery + 2]);
 });
 
 test('a triple fault shuts bare silicon down', () => {
