@@ -4,9 +4,11 @@
  */
 import '../cli/wasm-hints.ts';
 import { readFileSync } from 'node:fs';
-import { deliverFault, singleStepping, stepOne, takeEvents } from '../machine/cpu/interrupts.ts';
+import { type Outcome, deliverFault, singleStepping, stepOne, takeEvents } from '../machine/cpu/interrupts.ts';
 import { resetCpu } from '../machine/cpu/reset.ts';
-import { ACTIVITY_HLT, CS, type CpuBus, CpuState, DS, ES, FS, GS, SS, STATE, cpu_state, updateMode } from '../machine/cpu/state.ts';
+import {
+  ACTIVITY_HLT, ACTIVITY_SHUTDOWN, CS, type CpuBus, CpuState, DS, ES, EVENT_INTERRUPT, EVENT_NMI, EVENT_SMI, FS, GS, SS, STATE, cpu_state, updateMode,
+} from '../machine/cpu/state.ts';
 import { Engine } from '../machine/engine/engine.ts';
 import { ENGINE } from '../machine/engine/layout.ts';
 import { STOP_FAULT, type StopReason, elapsed, stopSoon } from '../machine/engine/stop.ts';
@@ -24,6 +26,8 @@ export class BareMachine {
   clock = 0;
   /** What the guest wrote to COM1. */
   output = '';
+  /** Vectors at the interrupt pin, not acknowledged yet. */
+  private readonly interrupts: number[] = [];
   private chargedBefore = 0;
   private stopped = false;
   /** isa-debug-exit's status, once the guest has left. */
@@ -46,6 +50,24 @@ export class BareMachine {
     stopSoon(this.cpu);
   }
 
+  /** An external interrupt, an NMI, an SMI: taken before the next instruction that lets them in. Between runs only. */
+  interrupt(vector: number): void {
+    this.interrupts.push(vector);
+    this.cpu.pending |= EVENT_INTERRUPT;
+  }
+  nmi(): void { this.cpu.pending |= EVENT_NMI; }
+  smi(): void { this.cpu.pending |= EVENT_SMI; }
+  /** Forgets what has not been taken. */
+  clearEvents(): void {
+    this.interrupts.length = 0;
+    this.cpu.pending = 0;
+  }
+  private acknowledge(): number {
+    const vector = this.interrupts.shift() ?? -1;
+    if (this.interrupts.length === 0) this.cpu.pending &= ~EVENT_INTERRUPT;
+    return vector;
+  }
+
   private bus(): CpuBus {
     return {
       now: () => this.clock + elapsed(this.cpu),
@@ -60,7 +82,7 @@ export class BareMachine {
       mmioRead: () => 0xffff_ffff_ffff_ffffn,
       mmioWrite: () => {},
       random: () => 4n,
-      acknowledge: () => -1,
+      acknowledge: () => this.acknowledge(),
       readApicMsr: () => undefined,
       writeApicMsr: () => false,
       cr8: () => 0,
@@ -134,19 +156,18 @@ export class BareMachine {
   }
   private readonly one = (): StopReason => this.execute(1);
 
-  /** Runs until the guest has left, halts for good, or `cycles` have passed. */
+  /** Runs until the guest has left, halts, or `cycles` have passed. Events are looked at before each slice and wherever code lets them in. */
   run(cycles: number, slice = 10_000_000): void {
     const { cpu } = this;
     const end = this.clock + cycles;
     this.stopped = false;
-    while (this.clock < end && !this.stopped && this.status === undefined && cpu.u32[STATE.activity >>> 2] !== ACTIVITY_HLT) {
-      if (singleStepping(cpu)) {
-        if (stepOne(cpu, this.one) === 'shutdown') throw new Error(`triple fault at rip ${cpu.rip.toString(16)}`);
-        continue;
+    while (this.clock < end && !this.stopped && this.status === undefined) {
+      let outcome: Outcome = cpu.pending === 0 ? 'none' : takeEvents(cpu);
+      if (outcome === 'none') {
+        if (cpu.u32[STATE.activity >>> 2] === ACTIVITY_HLT) return;
+        outcome = singleStepping(cpu) ? stepOne(cpu, this.one) : this.execute(Math.min(slice, end - this.clock)) === STOP_FAULT ? deliverFault(cpu) : 'none';
       }
-      const why = this.execute(Math.min(slice, end - this.clock));
-      if (why === STOP_FAULT && deliverFault(cpu) === 'shutdown') throw new Error(`triple fault at rip ${cpu.rip.toString(16)}`);
-      if (cpu.pending !== 0) takeEvents(cpu);
+      if (outcome === 'shutdown' || cpu.u32[STATE.activity >>> 2] === ACTIVITY_SHUTDOWN) throw new Error(`triple fault at rip ${cpu.rip.toString(16)}`);
     }
   }
 }

@@ -13,7 +13,7 @@ import type { Insn } from './opcode-row.ts';
 import { gpr32, moveStack, operandAddress, peekStack, peekStack32 } from './operands.ts';
 import { checkStackSegment, dropInnerSegments, fetchDescriptor, loadRealSegment, markAccessed } from './segments.ts';
 import {
-  CS, type CpuState, DS, ES, FS, GS, MODE_64, MODE_PROTECTED, MODE_SIZE, MODE_VM86, RSP, SS, STATE, TR, X86_EFLAGS_AC, X86_EFLAGS_ARITHMETIC, X86_EFLAGS_DF,
+  CS, type CpuState, DS, ES, FS, GS, MODE_64, MODE_PROTECTED, MODE_SIZE, MODE_VM86, RSP, SS, STATE, STOPPING_FLAGS, TR, X86_EFLAGS_AC, X86_EFLAGS_ARITHMETIC, X86_EFLAGS_DF,
   X86_EFLAGS_ID, X86_EFLAGS_IF, X86_EFLAGS_IOPL, X86_EFLAGS_NT, X86_EFLAGS_OF, X86_EFLAGS_RF, X86_EFLAGS_TF, X86_EFLAGS_VIF, X86_EFLAGS_VIP, X86_EFLAGS_VM, updateMode,
 } from './state.ts';
 import { TASK_IRET, switchTask } from './task-switch.ts';
@@ -31,7 +31,7 @@ export function loadFlags(cpu: CpuState, image: number, size: number, cpl: numbe
   if (size === 2) mask &= 0xffff;
   const flags = old & ~mask | image & mask | 2;
   cpu.engine.writeFlags(cpu, flags);
-  if ((flags & ~old & (X86_EFLAGS_IF | X86_EFLAGS_TF)) !== 0) cpu.engine.stopSoon(cpu);
+  if ((flags & ~old & STOPPING_FLAGS) !== 0) cpu.engine.stopSoon(cpu);
 }
 
 export function iret(cpu: CpuState, insn: Insn): void {
@@ -102,6 +102,7 @@ function toVm86(cpu: CpuState, rip: bigint, selector: number, image: number): vo
   const [esp, ss, es, ds, fs, gs] = [pop(3), pop(4), pop(5), pop(6), pop(7), pop(8)];
   if (rip > 0xffffn) raise(cpu, GP_VECTOR);
   cpu.engine.writeFlags(cpu, image & (ANY | X86_EFLAGS_IOPL | X86_EFLAGS_IF | X86_EFLAGS_RF | X86_EFLAGS_VM | X86_EFLAGS_VIF | X86_EFLAGS_VIP) | 2);
+  if (image & STOPPING_FLAGS) cpu.engine.stopSoon(cpu);
   cpu.rip = rip;
   cpu.gpr[RSP] = BigInt(esp);
   const values: readonly (readonly [number, number])[] = [[CS, selector], [SS, ss & 0xffff], [ES, es & 0xffff], [DS, ds & 0xffff], [FS, fs & 0xffff], [GS, gs & 0xffff]];

@@ -81,6 +81,8 @@ export const STATE = cpu_state.offset;
 export const X86_EFLAGS_CF = 1, X86_EFLAGS_FIXED = 2, X86_EFLAGS_PF = 4, X86_EFLAGS_AF = 0x10, X86_EFLAGS_ZF = 0x40, X86_EFLAGS_SF = 0x80;
 export const X86_EFLAGS_TF = 0x100, X86_EFLAGS_IF = 0x200, X86_EFLAGS_DF = 0x400, X86_EFLAGS_OF = 0x800, X86_EFLAGS_IOPL = 0x3000, X86_EFLAGS_NT = 0x4000;
 export const X86_EFLAGS_RF = 0x10000, X86_EFLAGS_VM = 0x20000, X86_EFLAGS_AC = 0x40000, X86_EFLAGS_VIF = 0x80000, X86_EFLAGS_VIP = 0x100000, X86_EFLAGS_ID = 0x200000;
+/** Flags that whoever sets them must end the run for: they are looked at before the next instruction. */
+export const STOPPING_FLAGS = X86_EFLAGS_IF | X86_EFLAGS_TF | X86_EFLAGS_RF;
 /** The flags arithmetic computes. */
 export const X86_EFLAGS_ARITHMETIC = 0x8d5;
 

@@ -16,7 +16,7 @@ import {
 } from './segments.ts';
 import { StackFrame } from './stack-frame.ts';
 import {
-  CS, type CpuState, DS, ES, FS, GS, LDTR, RAX, SEG_DB, SEG_DPL_SHIFT, SEG_UNUSABLE, SS, STATE, TR,
+  CS, type CpuState, DS, ES, FS, GS, LDTR, RAX, SEG_DB, SEG_DPL_SHIFT, SEG_UNUSABLE, SS, STATE, STOPPING_FLAGS, TR,
   X86_CR0_TS, X86_EFLAGS_NT, X86_EFLAGS_VM, updateMode,
 } from './state.ts';
 
@@ -83,6 +83,7 @@ export function switchTask(cpu: CpuState, selector: number, source: number, rip:
   cpu.rip = BigInt(eip);
   for (let i = 0; i < 8; i++) cpu.gpr[RAX + i] = BigInt(registers[i]!);
   cpu.engine.writeFlags(cpu, eflags);
+  if (eflags & STOPPING_FLAGS) cpu.engine.stopSoon(cpu);
   loadNewSegments(cpu, selectors, ldt, (eflags & X86_EFLAGS_VM) !== 0);
   updateMode(cpu);
   if (error >= 0) {

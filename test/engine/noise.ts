@@ -1,14 +1,16 @@
 /**
- * A bare processor fed with random machine code in each of its modes. Exceptions lead back into the code, so that one
- * program goes on for as long as it is let; nothing outside tells it where it may reach.
+ * A bare processor fed with random machine code in each of its modes. Exceptions lead back into the code, and so do the interrupts,
+ * NMIs and SMIs that come at random counts; so one program goes on for as long as it is let, and nothing outside tells it where it
+ * may reach.
  */
 import { createHash } from 'node:crypto';
 import { BareMachine } from '../../bench/bare-machine.ts';
 import { ACTIVITY_ACTIVE, ACTIVITY_HLT, CS, DS, ES, FS, GS, SS, STATE, TR, updateMode } from '../../machine/cpu/state.ts';
 import { readFlags, writeFlags } from '../../machine/engine/flags.ts';
 import { Dice, le, reach } from '../support/hostile-code.ts';
+import { generator } from '../support/random.ts';
 
-const MEMORY = 1 << 20, CODE = 0x3000, CODE_SIZE = 0x300, IDT = 0x1000, GDT = 0x600, TSS = 0x700, HANDLERS = 0x8000, STACK = 0x7000, TABLES = 0x4_0000;
+const MEMORY = 1 << 20, CODE = 0x3000, CODE_SIZE = 0x300, IDT = 0x1000, GDT = 0x600, TSS = 0x700, HANDLERS = 0x8000, STACK = 0x7000, TABLES = 0x4_0000, SMM_HANDLER = 0x3_8000;
 const VM = 1 << 17;
 
 interface Mode { readonly width: 16 | 32 | 64; readonly enter: (m: BareMachine) => void; readonly gate: 4 | 8 | 16; readonly selector: number; readonly flags: number; readonly back?: { readonly code: number; readonly data: number } }
@@ -80,14 +82,15 @@ function lay(m: BareMachine, d: Dice, mode: Mode): void {
     if (mode.gate === 4) put(vector * 4, le(handler));
     else put64(IDT + vector * mode.gate, gate);
   }
+  put(SMM_HANDLER, [0x66, 0x2e, 0xff, 0x06, 0, 0x90, 0x0f, 0xaa]);      // counts; RSM
   m.engine.code.written(0, MEMORY);
 }
 
 export interface Noise { instructions: number; programs: number; tripleFaults: number; halts: number; readonly digests: string[] }
 
 /**
- * Runs programs of `mode` until `instructions` have retired, each for `slice` cycles at most. `digests`: of registers and
- * memory at the end of each.
+ * Runs programs of `mode` until `instructions` have retired, each for `slice` cycles on average. `digests`: of registers
+ * wherever an event came, and of registers and memory at the end of each.
  * @param threshold entries after which a block is hot; Infinity leaves all to the cold tier
  */
 export function noise(name: string, seed: number, instructions: number, threshold: number, slice = 5_000): Noise {
@@ -95,6 +98,8 @@ export function noise(name: string, seed: number, instructions: number, threshol
   const m = new BareMachine(MEMORY);
   m.engine.code.hot.threshold = threshold;
   const d = new Dice(seed);
+  /** Where runs are cut differs between tiers: nothing may depend on it. */
+  const cuts = generator(seed + Math.min(threshold, 1e6));
   const { cpu } = m;
   const result: Noise = { instructions: 0, programs: 0, tripleFaults: 0, halts: 0, digests: [] };
   while (result.instructions < instructions) {
@@ -110,11 +115,22 @@ export function noise(name: string, seed: number, instructions: number, threshol
     updateMode(cpu);
     cpu.engine.flushTlb(cpu, true);
     cpu.u32[STATE.activity >>> 2] = ACTIVITY_ACTIVE;
-    cpu.pending = 0;
+    cpu.state.nmi_blocked = cpu.state.shadow = 0;
+    Object.assign(cpu.smm, { inside: false, base: SMM_HANDLER - 0x8000 });
+    m.clearEvents();
     m.status = undefined;
     const before = cpu.state.retired;
+    const stretches = 1 + d.below(4);
+    let text = '';
     try {
-      m.run(slice, 1 + d.below(5000));
+      for (let i = 0; i < stretches; i++) {
+        m.run(1 + d.below(Math.ceil(2 * slice / stretches)), 1 + cuts(5000));
+        text += [...cpu.gpr, cpu.rip, BigInt(readFlags(cpu)), cpu.state.retired - before, cpu.pending, cpu.mode].join();
+        const event = d.below(8);
+        if (event < 4) m.interrupt(d.below(256));
+        if (event === 4) m.nmi();
+        if (event === 5) m.smi();
+      }
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith('triple fault')) throw error;
       result.tripleFaults++;
@@ -123,7 +139,7 @@ export function noise(name: string, seed: number, instructions: number, threshol
     // A program that faults without end retires nothing, and has run all the same.
     result.instructions += Math.max(Number(cpu.state.retired - before), 100);
     const hash = createHash('sha1').update(m.ram.mem.u8.subarray(m.ram.base, m.ram.base + MEMORY));
-    hash.update([...cpu.gpr, cpu.rip, BigInt(readFlags(cpu)), cpu.state.retired - before, cpu.state.cr0, cpu.state.cr3, cpu.state.efer].join());
+    hash.update(text + [...cpu.gpr, cpu.rip, BigInt(readFlags(cpu)), cpu.state.retired - before, cpu.state.cr0, cpu.state.cr3, cpu.state.efer].join());
     result.digests.push(hash.digest('hex'));
   }
   return result;
