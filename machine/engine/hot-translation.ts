@@ -13,7 +13,7 @@ import type { Runtime } from './runtime.ts';
 import type { Shape } from './shape.ts';
 import { RECENT_ADDEND, RECENT_PAGE, STACK_SLOT, TLB_MASK } from './tlb.ts';
 import { type RegisterField, Translation } from './translation.ts';
-import { type Code, type I32, type I64, type L32, type L64, type LV, i32 } from './wasm-emitter.ts';
+import { type Code, type I32, type I64, type L32, type L64, type LV } from './wasm-emitter.ts';
 
 /** What an instruction needs of the region it is part of. */
 export interface Frame {
@@ -46,7 +46,9 @@ export interface Frame {
   /** Leaves the region in front of an instruction that it cannot do. */
   leave(count: number, offset: number): void;
   /** Goes to an address known only now. */
-  exitTo(count: number, rip: L64, isReturn: boolean): void;
+  exitTo(count: number, rip: L64): void;
+  /** Goes there if that is behind a call of the region, having popped the address. */
+  returns(count: number, rip: L64, pop: () => void): void;
 }
 
 /** An instruction at its place. */
@@ -175,32 +177,26 @@ export class HotTranslation extends Translation {
     if (pair === undefined) return this.findInTlb(linear, size, write);
     const slot = pair + (write ? 1 : 0);
     const recent = ENGINE.recent + slot * RECENT_BYTES;
-    const at = c.local(i32);
-    c.if(c.eq(c.and(c.get(linear), c.const(-4096 | (size - 1))), c.load64(c.get(cpu), recent + RECENT_PAGE)), () => {
-      c.set(at, c.add32(c.wrap(c.get(linear)), c.load32(c.get(cpu), recent + RECENT_ADDEND)));
-    }, () => {
+    c.if(c.ne(c.and(c.get(linear), c.const(-4096 | (size - 1))), c.load64(c.get(cpu), recent + RECENT_PAGE)), () => {
       c.seldom();
       const access = size | (write ? ACCESS_WRITE : 0) | slot << ACCESS_SLOT_SHIFT;
-      c.if(c.eqz32(c.tee(at, c.call32(frame.runtime.look, c.get(cpu), c.get(linear), c.const32(access), frame.spare()))), () => this.leave());
+      c.if(c.eqz32(c.call32(frame.runtime.look, c.get(cpu), c.get(linear), c.const32(access), frame.spare())), () => this.leave());
       frame.paid();
     });
-    return at;
+    // Now the slot has it; for V8 a sum of 32 bits is an address as it is, a number from one of two ways is not.
+    return c.keep32(c.add32(c.wrap(c.get(linear)), c.load32(c.get(cpu), recent + RECENT_ADDEND)));
   }
   private findInTlb(linear: L64, size: number, write: boolean): L32 {
     const { c, frame } = this;
     const { cpu } = frame;
     const entry = c.keep32(c.add32(c.and32(c.wrap(c.shru(c.get(linear), c.const(8))), c.const32(TLB_MASK)), c.load32(c.get(cpu), write ? ENGINE.tlb_write : ENGINE.tlb_read)));
     const last = () => size === 1 ? c.get(linear) : c.add(c.get(linear), c.const(size - 1));
-    const at = c.local(i32);
-    c.if(c.eq(c.or(c.and(last(), c.const(-4096)), c.load64(c.get(cpu), ENGINE.tlb_tag)), c.load64(c.get(entry))), () => {
-      c.set(at, c.add32(c.wrap(c.get(linear)), c.load32(c.get(entry), 8)));
-    }, () => {
+    c.if(c.ne(c.or(c.and(last(), c.const(-4096)), c.load64(c.get(cpu), ENGINE.tlb_tag)), c.load64(c.get(entry))), () => {
       c.seldom();
-      c.if(c.eqz32(c.tee(at, c.call32(frame.runtime.miss, c.get(cpu), c.get(linear), c.const32(size | (write ? ACCESS_WRITE : 0)), frame.spare()))), () => this.leave());
+      c.if(c.eqz32(c.call32(frame.runtime.miss, c.get(cpu), c.get(linear), c.const32(size | (write ? ACCESS_WRITE : 0)), frame.spare())), () => this.leave());
       frame.paid();
     });
-    c.release(entry);
-    return at;
+    return c.keep32(c.add32(c.wrap(c.get(linear)), c.load32(c.get(entry), 8)));
   }
   override commit(): void {}
   override divideWide(): void { this.leave(); }
@@ -227,7 +223,16 @@ export class HotTranslation extends Translation {
     this.frame.ordinary.delete(n);
   }
   jump(): void { this.frame.edge(this.before + 1, this.at.end + Number(this.insn.imm)); }
-  jumpTo(rip: L64): void { this.frame.exitTo(this.before + 1, rip, this.shape.row.mnemonic === 'RET'); }
+  jumpTo(rip: L64): void { this.frame.exitTo(this.before + 1, rip); }
+  override returnTo(rip: L64, sp: L64): void {
+    const wide = this.shape.codeSize === 8;
+    if (!wide) this.checkTarget(rip);
+    // What lies behind a call is canonical.
+    this.frame.returns(this.before + 1, rip, () => this.setStackPointer(sp));
+    if (wide) this.checkTarget(rip);
+    this.setStackPointer(sp);
+    this.jumpTo(rip);
+  }
   repeat(): void { throw new TypeError(`${this.shape.row.mnemonic} repeats itself`); }
   next(): I32 { throw new TypeError('a region goes on by itself'); }
 }

@@ -272,15 +272,20 @@ class RegionEmitter implements Frame {
     if (why !== EXIT_JUMP) c.set(this.why, c.const32(why));
     c.br(this.exitKnown);
   }
-  exitTo(count: number, rip: L64, isReturn: boolean): void {
+  returns(count: number, rip: L64, pop: () => void): void {
     const { c } = this;
-    if (isReturn) {
-      for (const { target: site, count: way } of this.current.edges) {
-        if (way !== count) continue;
-        const at = c.add(c.get(this.ripPage), c.const(site));
-        c.if(c.eq(c.get(rip), this.wide ? at : c.and(at, c.const(0xffff_ffff))), () => this.edge(count, site));
-      }
+    for (const { target: site, count: way } of this.current.edges) {
+      if (way !== count) continue;
+      const equal = this.wide ? c.eq(c.get(rip), c.add(c.get(this.ripPage), c.const(site)))
+        : c.eq32(c.wrap(c.get(rip)), c.add32(c.wrap(c.get(this.ripPage)), c.const32(site)));
+      c.if(equal, () => {
+        pop();
+        this.edge(count, site);
+      });
     }
+  }
+  exitTo(count: number, rip: L64): void {
+    const { c } = this;
     this.flags.spill();
     this.count(count);
     c.set(this.why, c.const32(EXIT_COMPUTED));

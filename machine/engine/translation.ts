@@ -68,6 +68,12 @@ export abstract class Translation {
   abstract jump(): void;
   /** Goes to `rip`, which has been checked. */
   abstract jumpTo(rip: L64): void;
+  /** Returns to `rip`, with rSP then `sp`. */
+  returnTo(rip: L64, sp: L64): void {
+    this.checkTarget(rip);
+    this.setStackPointer(sp);
+    this.jumpTo(rip);
+  }
   /** Runs the instruction again: REP's next iteration. */
   abstract repeat(): void;
   /** The value of an immediate operand, where the tier knows it. */

@@ -35,11 +35,9 @@ const callIndirect: Emit = (t) => {
 const ret: Emit = (t) => {
   const { c } = t;
   const rip = t.top();
-  t.checkTarget(rip);
   const more = t.shape.row.operands.length > 0 ? t.read(0) : undefined;
   const sp = t.stackOffset(t.size);
-  t.setStackPointer(more ? c.keep64(c.add(c.get(sp), c.get(more))) : sp);
-  t.jumpTo(rip);
+  t.returnTo(rip, more ? c.keep64(c.add(c.get(sp), c.get(more))) : sp);
 };
 
 /** rCX by address size, less one unless it is JrCXZ. */
