@@ -13,7 +13,7 @@ import type { Runtime } from './runtime.ts';
 import type { Shape } from './shape.ts';
 import { RECENT_ADDEND, RECENT_PAGE, STACK_SLOT, TLB_MASK } from './tlb.ts';
 import { type RegisterField, Translation } from './translation.ts';
-import { type Code, type I32, type I64, type L32, type L64, type LV } from './wasm-emitter.ts';
+import type { Code, I32, I64, L32, L64, LV } from './wasm-emitter.ts';
 
 /** What an instruction needs of the region it is part of. */
 export interface Frame {
