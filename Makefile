@@ -20,9 +20,9 @@ check: setup
 bench: setup
 	@node cli/launch.mjs bench
 lab:
-	@node cli/launch.mjs lab $(N)
+	@node cli/launch.mjs lab '$(N)'
 grade:
-	@node cli/launch.mjs grade $(N) $(if $(FILE),--file '$(FILE)') $(if $(JSON),--json '$(JSON)')
+	@node cli/launch.mjs grade '$(N)' $(if $(FILE),--file '$(FILE)') $(if $(JSON),--json '$(JSON)')
 setup:
 	@node cli/launch.mjs --setup
 clean:

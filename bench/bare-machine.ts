@@ -7,13 +7,14 @@ import { readFileSync } from 'node:fs';
 import { type Outcome, deliverFault, singleStepping, stepOne, takeEvents } from '../machine/cpu/interrupts.ts';
 import { resetCpu } from '../machine/cpu/reset.ts';
 import {
-  ACTIVITY_HLT, ACTIVITY_SHUTDOWN, CS, type CpuBus, CpuState, DS, ES, EVENT_INTERRUPT, EVENT_NMI, EVENT_SMI, FS, GS, SS, STATE, cpu_state, updateMode,
+  ACTIVITY_HLT, ACTIVITY_SHUTDOWN, CS, type CpuBus, CpuState, DS, ES, EVENT_INTERRUPT, EVENT_NMI, EVENT_SMI, FS, GS, RAX, RBX, SS, STATE, cpu_state, updateMode,
 } from '../machine/cpu/state.ts';
 import { Engine } from '../machine/engine/engine.ts';
 import { ENGINE } from '../machine/engine/layout.ts';
 import { STOP_FAULT, type StopReason, elapsed, stopSoon } from '../machine/engine/stop.ts';
 import type { TlbCosts } from '../machine/engine/tlb.ts';
 import { Ram } from '../machine/ram.ts';
+import { loadMultiboot } from '../qemu-lite/boot/multiboot.ts';
 
 const MiB = 1024 * 1024;
 const DATA32 = 0xc093, CODE32 = 0xc09b, CODE64 = 0xa09b;
@@ -137,15 +138,13 @@ export class BareMachine {
 
   /** A multiboot kernel, at its entry point. */
   loadElf(path: string): void {
-    const file = readFileSync(path);
-    const u8 = this.ram.mem.u8.subarray(this.ram.base);
-    const phoff = file.readUInt32LE(28), phentsize = file.readUInt16LE(42), phnum = file.readUInt16LE(44);
-    for (let i = 0; i < phnum; i++) {
-      const p = phoff + i * phentsize;
-      if (file.readUInt32LE(p) === 1) u8.set(file.subarray(file.readUInt32LE(p + 4), file.readUInt32LE(p + 4) + file.readUInt32LE(p + 16)), file.readUInt32LE(p + 12));
-    }
-    this.protectedMode(file.readUInt32LE(24));
-    this.cpu.gpr[0] = 0x2bad_b002n;
+    const kernel = loadMultiboot(readFileSync(path), { memorySize: this.ram.size, append: undefined, path });
+    if (kernel === undefined) throw new Error(`${path}: not a multiboot kernel`);
+    for (const { address, bytes } of kernel.chunks) this.ram.mem.u8.set(bytes, this.ram.base + address);
+    const { rip, rax = 0, rbx = 0 } = kernel.registers;
+    this.protectedMode(rip);
+    this.cpu.gpr[RAX] = BigInt(rax);
+    this.cpu.gpr[RBX] = BigInt(rbx);
   }
 
   private execute(cycles: number): StopReason {

@@ -5,6 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import { UsageError } from '../cli/usage.ts';
 import { cliffTable, measureFootprint, timeMany } from './cliffs.ts';
 import { timeBoot } from './boot-time.ts';
 import { timeExits } from './exits.ts';
@@ -20,6 +21,8 @@ interface Result { readonly name: string; readonly value: number; readonly unit:
 const geomean = (values: readonly number[]): number => Math.exp(values.reduce((sum, v) => sum + Math.log(v), 0) / values.length);
 const show = (value: number): string => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
 
+/** Measurements besides guests, as they are asked for. */
+const PARTS: readonly string[] = ['exits', 'paging', 'many', 'footprint', 'syscalls', 'boot'];
 /** Kernels whose figure is an event count, not MIPS. */
 const events: Readonly<Record<string, string>> = { int: 'int 0x30 + iret', out: 'exits to user space' };
 
@@ -27,6 +30,10 @@ export async function main(options: BenchOptions): Promise<number> {
   const folder = join(options.root, 'bench', 'guests');
   const say = (line: string): void => void process.stdout.write(`${line}\n`);
   const results: Result[] = [];
+  const table = guestTable(folder), cliffs = cliffTable(folder);
+  const names = [...table.map((r) => `${r.kernel}.${r.width}`), ...cliffs.map((c) => c.row.kernel), ...PARTS];
+  const unknown = options.only.find((word) => !names.some((name) => name.includes(word)));
+  if (unknown !== undefined) throw new UsageError(`no measurement is called ${unknown}; there are ${[...new Set(names)].join(' ')}`);
   const add = (result: Result): void => {
     results.push(result);
     const beside = result.tcg === undefined ? '' : `${show(result.tcg).padStart(12)}  ${(result.value / result.tcg).toFixed(3).padStart(8)}`;
@@ -38,7 +45,6 @@ export async function main(options: BenchOptions): Promise<number> {
   if (options.tcg) say(tcg ? `beside: ${tcg}, -accel tcg,thread=single -cpu max, same guests and sizes 'small'` : "skip: QEMU TCG is not installed (qemu-system-x86_64, on Linux), no figures beside");
   say(`${'measurement'.padEnd(40)}${'here'.padStart(12)} ${'unit'.padEnd(10)}${tcg ? `${'TCG'.padStart(12)}  ${'here/TCG'.padStart(8)}` : ''}`);
 
-  const table = guestTable(folder);
   for (const row of table.filter((r) => r.set === options.set && wanted(`${r.kernel}.${r.width}`))) {
     const seconds = timeGuest(folder, row);
     const event = events[row.kernel];
@@ -69,7 +75,7 @@ export async function main(options: BenchOptions): Promise<number> {
       }
     }
   }
-  for (const { row, what } of cliffTable(folder).filter((c) => wanted(c.row.kernel))) {
+  for (const { row, what } of cliffs.filter((c) => wanted(c.row.kernel))) {
     const seconds = timeGuest(folder, row);
     const other = tcg ? await timeTcg(imageOf(folder, row)) : undefined;
     add({ name: `${row.kernel} (${what})`, value: row.count / seconds / 1e6, unit: 'M/s', tcg: other !== undefined && other > 0 ? row.count / other / 1e6 : undefined });
@@ -78,7 +84,6 @@ export async function main(options: BenchOptions): Promise<number> {
   if (wanted('footprint')) add({ name: 'footprint, 100,000 blocks', value: measureFootprint(folder), unit: 'MiB' });
   if (wanted('syscalls')) add({ name: 'system calls', value: timeSyscalls() / 1e6, unit: 'M/s' });
   if (wanted('boot')) add({ name: 'boot to prompt (wall)', value: timeBoot(options.root), unit: 'ms' });
-  if (results.length === 0) throw new Error(`no measurement is called ${options.only.join(' ')}`);
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify({ node: process.versions.node, cpu: cpus()[0]?.model, tcg, set: options.set, results }, null, 2)}\n`);
   return 0;
 }

@@ -1,6 +1,6 @@
 /** `boot`: the system on this terminal, or on pipes, until it powers off. Returns the exit status. */
-import { existsSync } from 'node:fs';
 import { type System, type SystemOptions, bootSystem } from '../system/boot.ts';
+import { checkWritable } from './command-line.ts';
 import { parseMount } from './host-files.ts';
 import { parseCpus, parseMemory, parseMhz, parseSeed } from './options.ts';
 import { FIXED_DATE, type HostMount, PipeConsole, TerminalConsole, nodePlatform } from './platform-node.ts';
@@ -43,10 +43,7 @@ export const atTerminal = (): boolean => Boolean(process.stdin.isTTY && process.
 export async function boot(options: BootOptions): Promise<number> {
   const usage = <T>(parse: () => T): T => { try { return parse(); } catch (error) { throw new UsageError((error as Error).message); } };
   if (options.replay && options.record) throw new UsageError('--record and --replay exclude each other');
-  const replayed = options.replay === undefined ? undefined : usage(() => {
-    if (!existsSync(options.replay!)) throw new Error(`--replay ${options.replay}: no such file`);
-    return readRecord(options.replay!);
-  });
+  const replayed = options.replay === undefined ? undefined : usage(() => readRecord(options.replay!));
   const mounts = usage(() => options.mount.map((text) => parseMount(text, process.cwd())));
   const head = replayed?.head ?? usage(() => headFor({
     cpus: parseCpus(options.cpus), memory: parseMemory(options.memory), seed: parseSeed(options.seed), mhz: parseMhz(options.mhz),
@@ -63,6 +60,7 @@ export async function boot(options: BootOptions): Promise<number> {
 /** Boots and runs to power-off. */
 export async function runSystem(request: RunRequest): Promise<number> {
   const { head } = request;
+  for (const option of ['trace', 'stats', 'record'] as const) checkWritable(option, request[option]);
   const recorder = request.record === undefined ? undefined : new Recorder(request.record, head);
   const port = request.replay ? new ReplayConsole(head, request.replay) : head.terminal ? new TerminalConsole(head.size) : new PipeConsole(true);
   if (port instanceof PipeConsole && recorder) port.onRead = (answer) => recorder.add({ read: answer === 'eof' ? 'eof' : toBase64(answer) });

@@ -4,11 +4,11 @@
  * both) and ends with status 1 when there are some.
  */
 import { readFileSync } from 'node:fs';
-import yargs from 'yargs';
 import { bootSystem } from '../system/boot.ts';
 import { type RecordedRun, caseDifference, runDifference } from '../test/golden/compare.ts';
 import { type Answers, probe } from '../test/golden/probe/index.ts';
 import type { Case } from '../test/golden/probe/recorder.ts';
+import { commandLine } from './command-line.ts';
 import { FIXED_DATE, writeOut } from './platform-node.ts';
 import { UsageError } from './usage.ts';
 
@@ -46,13 +46,10 @@ function compare(answers: Answers, recorded: Recorded): { lines: string[]; compa
 }
 
 export function golden(argv: readonly string[]): number {
-  const options = yargs([...argv])
-    .scriptName('npm run golden --')
-    .usage('$0 --print | --compare FILE   what this KVM answers to every question Linux was asked')
+  const options = commandLine(argv, 'golden', '$0 --print | --compare FILE   what this KVM answers to every question Linux was asked')
     .option('print', { type: 'boolean', describe: 'writes the answers as JSON' })
     .option('compare', { type: 'string', requiresArg: true, describe: 'lists the differences to a recorded file' })
-    .strict().version(false).exitProcess(false).showHelpOnFail(false)
-    .fail((message, error) => { throw error ?? new UsageError(message); })
+    .strict()
     .parseSync();
   if (options['help']) return 0;
   if ((options.print === true) === (options.compare !== undefined)) throw new UsageError('give --print or --compare FILE');

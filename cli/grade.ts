@@ -6,12 +6,12 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import chalk from 'chalk';
-import yargs from 'yargs';
 import { type ChildRequest, runChild } from '../labs/grading/child.ts';
 import { type Lab, type LabTest, Wrong } from '../labs/grading/lab.ts';
 import { findLab, labs } from '../labs/grading/labs-table.ts';
 import { runProgram } from '../labs/grading/run.ts';
 import type { Seen } from '../labs/grading/seen.ts';
+import { checkWritable, commandLine } from './command-line.ts';
 import { root } from './root.ts';
 import { UsageError } from './usage.ts';
 
@@ -79,14 +79,11 @@ export async function grade(argv: readonly string[]): Promise<number> {
     await runChild(JSON.parse(argv[1] ?? '{}') as ChildRequest);
     return 0;
   }
-  const options = yargs([...argv])
-    .scriptName('npm run grade --')
-    .usage('$0 N [--file FILE] [--json FILE]   grades lab N')
+  const options = commandLine(argv, 'grade', '$0 N [--file FILE] [--json FILE]   grades lab N')
     .option('file', { type: 'string', requiresArg: true, describe: 'the program to grade (default: the working copy in lab-work/)' })
     .option('json', { type: 'string', requiresArg: true, describe: "writes Gradescope's results.json to FILE" })
     .parserConfiguration({ 'parse-numbers': false, 'parse-positional-numbers': false })
-    .strictOptions().version(false).exitProcess(false).showHelpOnFail(false)
-    .fail((message, error) => { throw error ?? new UsageError(message); })
+    .strictOptions()
     .parseSync();
   if (options['help']) return 0;
   if (options._.length !== 1) throw new UsageError(`grade takes the number of one lab, such as 01; there are ${labs.map((l) => l.name).join(', ')}`);
@@ -96,10 +93,12 @@ export async function grade(argv: readonly string[]): Promise<number> {
   if (!existsSync(file)) {
     throw new Error(options.file === undefined ? `${relative(cwd, file)}: no such file; \`make lab N=${lab.name.slice(0, 2)}\` makes it, or name another with FILE=` : `${options.file}: no such file`);
   }
+  const json = options.json === undefined ? undefined : resolve(cwd, options.json);
+  checkWritable('json', json);
   const results = await gradeLab(lab, file, print);
   const full = lab.tests.reduce((sum, test) => sum + test.points, 0);
   const score = scoreOf(results);
   process.stdout.write(`Score: ${score}/${full}\n`);
-  if (options.json !== undefined) writeFileSync(resolve(cwd, options.json), `${JSON.stringify(gradescope(results), null, 2)}\n`);
+  if (json !== undefined) writeFileSync(json, `${JSON.stringify(gradescope(results), null, 2)}\n`);
   return score === full ? 0 : 1;
 }

@@ -3,12 +3,12 @@
  * program NN-name. At a terminal the program is loaded anew whenever the file has changed, so one edits it beside the
  * shell and just runs it again; the folder is at /lab.
  */
-import { copyFileSync, existsSync, mkdirSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, statSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
-import yargs from 'yargs';
 import type { Program } from '../abi/process.ts';
 import { _start, eputs } from '../userland/libc.ts';
 import { atTerminal, headFor, runSystem } from './boot.ts';
+import { commandLine, makeFolder } from './command-line.ts';
 import { labOf, workFolder } from './grade.ts';
 import { root } from './root.ts';
 import { loadScript, writeTsconfig } from './script.ts';
@@ -40,13 +40,10 @@ async function latestOf(file: string, name: string): Promise<{ program: Program;
 }
 
 export async function lab(argv: readonly string[]): Promise<number> {
-  const options = yargs([...argv])
-    .scriptName('npm run lab --')
-    .usage('$0 N [--folder DIR]   opens lab N')
+  const options = commandLine(argv, 'lab', '$0 N [--folder DIR]   opens lab N')
     .option('folder', { type: 'string', requiresArg: true, describe: 'where the working copy is (default: a folder in lab-work/)' })
     .parserConfiguration({ 'parse-numbers': false, 'parse-positional-numbers': false })
-    .strictOptions().version(false).exitProcess(false).showHelpOnFail(false)
-    .fail((message, error) => { throw error ?? new UsageError(message); })
+    .strictOptions()
     .parseSync();
   if (options['help']) return 0;
   if (options._.length !== 1) throw new UsageError('lab takes the number of one lab, such as 01');
@@ -54,7 +51,7 @@ export async function lab(argv: readonly string[]): Promise<number> {
   const folder = options.folder === undefined ? workFolder(chosen) : resolve(process.env['INIT_CWD'] ?? process.cwd(), options.folder);
   const file = join(folder, 'start.ts');
   const shown = relative(process.cwd(), file);
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   if (existsSync(file)) process.stderr.write(`lab ${chosen.name}: your copy is ${shown}\n`);
   else {
     copyFileSync(join(root, 'labs', chosen.name, 'start.ts'), file);

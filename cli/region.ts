@@ -4,10 +4,10 @@
  */
 import { createRequire } from 'node:module';
 import type * as Iced from 'iced-x86';
-import yargs from 'yargs';
 import { BareMachine } from '../bench/bare-machine.ts';
 import { MODE_64, MODE_SIZE } from '../machine/cpu/state.ts';
 import type { RegionPlan } from '../machine/engine/region-plan.ts';
+import { commandLine } from './command-line.ts';
 import { writeOut } from './platform-node.ts';
 import { UsageError } from './usage.ts';
 import { wasmText } from './wasm-text.ts';
@@ -62,21 +62,19 @@ function* show({ page, plan, module, code, bits }: Seen): Generator<string> {
 }
 
 export async function region(argv: readonly string[]): Promise<number> {
-  const options = yargs([...argv])
-    .scriptName('npm run region --')
-    .usage('$0 GUEST   lists the regions made of a multiboot guest, or shows those around an address')
+  const options = commandLine(argv, 'region', '$0 GUEST   lists the regions made of a multiboot guest, or shows those around an address')
     .option('address', { type: 'string', requiresArg: true, describe: 'physical address of an instruction' })
-    .option('cycles', { type: 'number', requiresArg: true, default: 100_000_000, describe: 'how long the guest runs' })
-    .strictOptions().version(false).exitProcess(false).showHelpOnFail(false)
-    .fail((message, error) => { throw error ?? new UsageError(message); })
+    .option('cycles', { type: 'string', requiresArg: true, default: '100000000', describe: 'how long the guest runs' })
+    .strictOptions()
     .parseSync();
   if (options['help']) return 0;
   const [guest, ...more] = options._.map(String);
   if (guest === undefined || more.length > 0) throw new UsageError('give one guest, a multiboot ELF such as bench/guests/built/small/fib.64.elf');
   const address = options.address === undefined ? undefined : Number(options.address);
-  if (address !== undefined && !Number.isInteger(address)) throw new UsageError(`--address ${options.address}: give a number, such as 0x100000`);
-  if (!(options.cycles > 0)) throw new UsageError(`--cycles ${options.cycles}: give a number above 0`);
-  const seen = run(guest, options.cycles);
+  if (address !== undefined && !(Number.isInteger(address) && address >= 0)) throw new UsageError(`--address ${options.address}: give a number, such as 0x100000`);
+  const cycles = Number(options.cycles);
+  if (!(cycles > 0)) throw new UsageError(`--cycles ${options.cycles}: give a number above 0`);
+  const seen = run(guest, cycles);
   if (address === undefined) {
     print('address   instructions  blocks  bytes of WebAssembly\n');
     for (const { page, plan, module } of seen) {

@@ -3,11 +3,12 @@
  * `vitrine/abi` left external and bound to the very modules the kernel's own programs use, and becomes one more
  * program in /bin. `script --new FILE.ts` writes a first one.
  */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { type Plugin, build } from 'esbuild';
 import type { Program } from '../abi/process.ts';
 import { _start } from '../userland/libc.ts';
+import { makeFolder } from './command-line.ts';
 
 /** Where launch.mjs puts the bundle this file is part of: libc.mjs and abi.mjs lie beside it. */
 const shared = new URL('.', import.meta.url);
@@ -29,6 +30,7 @@ let loads = 0;
 export async function loadScript(file: string, cwd: string): Promise<Program> {
   const path = resolve(cwd, file);
   if (!existsSync(path)) throw new Error(`${file}: no such file`);
+  if (!statSync(path).isFile()) throw new Error(`${file}: not a file`);
   const folder = new URL('scripts/', shared);
   mkdirSync(folder, { recursive: true });
   const output = new URL(`${basename(path).replace(/\W/g, '_')}.${process.pid}.mjs`, folder);
@@ -72,7 +74,7 @@ export function newScript(file: string, cwd: string, root: string): string {
   const path = resolve(cwd, file);
   if (!/\.ts$/.test(path)) throw new Error(`${file}: a script's name ends in .ts`);
   if (existsSync(path)) throw new Error(`${file}: exists already`);
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolder(dirname(path));
   writeFileSync(path, firstScript);
   const made = [path, ...writeTsconfig(dirname(path), root)];
   return made.map((name) => `wrote ${relative(cwd, name) || name}`).join('\n');

@@ -5,9 +5,9 @@
  * through isa-debug-exit (0 passed, 77 nothing it could test) and its SUMMARY line. kvm-unit-tests: scripts/runtime.bash
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import yargs from 'yargs';
+import { commandLine, makeFolder } from './command-line.ts';
 import { root } from './root.ts';
 import { UsageError } from './usage.ts';
 
@@ -67,15 +67,12 @@ function judge(status: number | null, output: string, limit: number): Run {
 }
 
 export function unitTests(argv: readonly string[]): number {
-  const options = yargs([...argv])
-    .scriptName('npm run unit-tests --')
-    .usage('$0 --images DIR [NAME...]   runs kvm-unit-tests, built in DIR, under qemu-lite and QEMU TCG, and counts')
+  const options = commandLine(argv, 'unit-tests', '$0 --images DIR [NAME...]   runs kvm-unit-tests, built in DIR, under qemu-lite and QEMU TCG, and counts')
     .option('images', { type: 'string', demandOption: true, requiresArg: true, describe: 'where kvm-unit-tests were configured and built' })
     .option('on', { choices: ['qemu-lite', 'tcg'] as const, describe: 'runs them there only' })
     .option('limit', { type: 'number', default: 90, describe: 'seconds a test may take' })
     .option('logs', { type: 'string', requiresArg: true, describe: 'keeps what each test printed in this directory' })
-    .strictOptions().version(false).exitProcess(false).showHelpOnFail(false)
-    .fail((message, error) => { throw error ?? new UsageError(message); })
+    .strictOptions()
     .parseSync();
   if (options['help']) return 0;
   const images = resolve(process.env['INIT_CWD'] ?? '.', options.images);
@@ -86,7 +83,7 @@ export function unitTests(argv: readonly string[]): number {
   const tests = readConfiguration(readFileSync(list, 'utf8'))
     .filter((test) => (test.values.get('arch') ?? built) === built && (only.length === 0 ? leftOut(test) === undefined : only.includes(test.name)));
   const logs = options.logs === undefined ? undefined : resolve(process.env['INIT_CWD'] ?? '.', options.logs);
-  if (logs !== undefined) mkdirSync(logs, { recursive: true });
+  if (logs !== undefined) makeFolder(logs);
 
   const machines = MACHINES.filter(({ name }) => options.on === undefined || options.on === name);
   const totals = machines.map(() => ({ pass: 0, fail: 0, skip: 0, passed: 0, failed: 0 }));

@@ -8,7 +8,7 @@
  *   npm run -s silicon -- --record                     records vectors of forms that have none; with --form of those again, with
  *                                                      --form . of all
  */
-import yargs from 'yargs';
+import { commandLine, complain, watchOutput } from '../../cli/command-line.ts';
 import { UsageError } from '../../cli/usage.ts';
 import { type Summary, freshInstructions } from './fresh.ts';
 import { describe, differences, normalize } from './compare.ts';
@@ -40,17 +40,14 @@ function formOption(given: string | readonly string[]): { name: string; pattern:
 
 /** undefined: help was asked for and is printed. */
 function parse(argv: readonly string[]): Options | undefined {
-  const options = yargs([...argv])
-    .scriptName('npm run silicon --')
-    .usage('$0   compares both tiers with the silicon this runs on, instruction by instruction')
+  const options = commandLine(argv, 'silicon', '$0   compares both tiers with the silicon this runs on, instruction by instruction')
     .option('count', { type: 'string', requiresArg: true, default: '20000', coerce: whole('count', 1, 1e9), describe: 'how many fresh random instructions' })
     .option('seed', { type: 'string', requiresArg: true, default: '1', coerce: whole('seed', 0, 0xffff_ffff), describe: 'which ones' })
     .option('form', { type: 'string', requiresArg: true, coerce: formOption, describe: 'only forms whose name matches' })
     .option('bytes', { type: 'string', requiresArg: true, coerce: whole('bytes', 0, 1e9), describe: 'how many of them are random bytes; a tenth, unless --form is given' })
     .option('case', { type: 'string', requiresArg: true, coerce: whole('case', 0, CASES - 1), describe: 'shows one case of the vectors, silicon\'s answer and the machine\'s' })
     .option('record', { type: 'boolean', default: false, describe: 'records vectors of forms that have none; with --form of those again' })
-    .strict().version(false).exitProcess(false).showHelpOnFail(false)
-    .fail((message, error) => { throw error ?? new UsageError(message); })
+    .strict()
     .parseSync();
   if (options['help']) return undefined;
   if (options._.length > 0) throw new UsageError(`${options._[0]}: not an option`);
@@ -133,10 +130,11 @@ function run({ count, seed, form, bytes, case: index, record: again }: Options):
   return ok;
 }
 
+watchOutput('silicon');
 try {
   const options = parse(process.argv.slice(2));
   process.exitCode = options === undefined || run(options) ? 0 : 1;
 } catch (e) {
-  process.stderr.write(`silicon: ${(e as Error).message}\n`);
+  complain('silicon', e);
   process.exitCode = 2;
 }

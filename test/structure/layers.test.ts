@@ -6,9 +6,8 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, posix, relative } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { root } from '../support/root.ts';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
 /** Every folder of source, and what its files may import: a folder, or single files or folders of one. */
 const mayImport: Record<string, readonly string[]> = {

@@ -1,13 +1,12 @@
 /** The page: bundled for a browser, run in a context that has a browser's globals and nothing of Node's. */
 import assert from 'node:assert/strict';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { root } from '../support/root.ts';
 import { createContext, runInContext } from 'node:vm';
 import { build } from 'esbuild';
 import { BrowserConsole } from '../../web/console.ts';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
 test('the core runs in a browser: the page boots, and keys typed into it run kvmtest', async () => {
   const { outputFiles } = await build({ entryPoints: [join(root, 'web', 'main.ts')], bundle: true, format: 'iife', platform: 'browser', target: 'es2022', write: false, logLevel: 'silent' });
