@@ -112,23 +112,27 @@ const exists = (cpu: CpuState, insn: Insn): void => {
   if (insn.reg !== 0 && insn.reg !== 2 && insn.reg !== 3 && insn.reg !== 4 && !(insn.reg === 8 && (cpu.mode & MODE_SIZE) === MODE_64)) raise(cpu, UD_VECTOR);
 };
 
-export function movFromCr(cpu: CpuState, insn: Insn): void {
+export function movFromCr(cpu: CpuState, insn: Insn): VmExit | undefined {
   exists(cpu, insn);
   requireCpl0(cpu);
   const cr = insn.reg;
   const own = () => (cr === 8 ? BigInt(cpu.bus.cr8(cpu)) : cpu.u64[cr === 0 ? at.cr0 : cr === 2 ? at.cr2 : cr === 3 ? at.cr3 : at.cr4]!);
   const value = cpu.inGuest && cr !== 2 ? cpu.vmx.readCr(cpu, insn, cr) : own();
+  if (value === undefined) return VM_EXIT;
   if (insn.codeSize === 8) cpu.gpr[insn.rm] = value;
   else cpu.gpr[insn.rm] = value & 0xffff_ffffn;
+  return undefined;
 }
 
-export function movToCr(cpu: CpuState, insn: Insn): void {
+export function movToCr(cpu: CpuState, insn: Insn): VmExit | undefined {
   exists(cpu, insn);
   requireCpl0(cpu);
   const cr = insn.reg;
-  let value = insn.codeSize === 8 ? cpu.gpr[insn.rm]! : cpu.gpr[insn.rm]! & 0xffff_ffffn;
-  if (cpu.inGuest && cr !== 2) value = cpu.vmx.writeCr(cpu, insn, cr, value);
+  const asked = insn.codeSize === 8 ? cpu.gpr[insn.rm]! : cpu.gpr[insn.rm]! & 0xffff_ffffn;
+  const value = cpu.inGuest && cr !== 2 ? cpu.vmx.writeCr(cpu, insn, cr, asked) : asked;
+  if (value === undefined) return VM_EXIT;
   writeCr(cpu, cr, value);
+  return undefined;
 }
 
 function writeCr(cpu: CpuState, cr: number, value: bigint): void {
@@ -143,20 +147,24 @@ function writeCr(cpu: CpuState, cr: number, value: bigint): void {
   }
 }
 
-export function clts(cpu: CpuState, insn: Insn): void {
+export function clts(cpu: CpuState, insn: Insn): VmExit | undefined {
   requireCpl0(cpu);
-  if (cpu.inGuest && !cpu.vmx.clts(cpu, insn)) return;
-  cpu.u64[at.cr0] = cpu.u64[at.cr0]! & ~X86_CR0_TS;
+  const bits = cpu.inGuest ? cpu.vmx.clts(cpu, insn) : X86_CR0_TS;
+  if (bits === undefined) return VM_EXIT;
+  cpu.u64[at.cr0] = cpu.u64[at.cr0]! & ~bits;
   updateMode(cpu);
+  return undefined;
 }
 
 /** Loads PE, MP, EM and TS; PE can be set but not cleared. */
-export function lmsw(cpu: CpuState, insn: Insn): void {
+export function lmsw(cpu: CpuState, insn: Insn): VmExit | undefined {
   requireCpl0(cpu);
-  let value = Number(readOperand(cpu, insn, 2)) & 0xf;
-  if (cpu.inGuest) value = cpu.vmx.lmsw(cpu, insn, value);
+  const asked = Number(readOperand(cpu, insn, 2)) & 0xf;
+  const value = cpu.inGuest ? cpu.vmx.lmsw(cpu, insn, asked) : asked;
+  if (value === undefined) return VM_EXIT;
   const old = cpu.u64[at.cr0]!;
   setCr0(cpu, old & ~0xfn | BigInt(value) | old & X86_CR0_PE);
+  return undefined;
 }
 
 export function smsw(cpu: CpuState, insn: Insn): void {

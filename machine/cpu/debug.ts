@@ -5,6 +5,7 @@
  * what was hit becomes a #DB trap after the instruction.
  */
 import { DB_VECTOR, Fault, GP_VECTOR, NO_ERROR, UD_VECTOR, raise, raiseDebug } from './exceptions.ts';
+import { VM_EXIT, type VmExit } from './hooks.ts';
 import type { Insn } from './opcode-row.ts';
 import { CS, type CpuState, EVENT_TRAP, MODE_64, MODE_SIZE, STATE, X86_CR4_DE, X86_EFLAGS_RF } from './state.ts';
 
@@ -13,29 +14,34 @@ export const DR6_FIXED = 0xffff_0ff0n, DR7_FIXED = 0x400n;
 const DR6_BITS = 0xe00fn, DR7_BITS = 0xffff_2bffn;
 const DR6_BD = 0x2000, DR7_GD = 0x2000n;
 
-/** Checks in the order silicon makes them, and which register is meant: 4 and 5 are 6 and 7 unless CR4.DE. */
+/** Checks in the order silicon makes them, and which register is meant: 4 and 5 are 6 and 7 unless CR4.DE. -1: the guest exits. */
 function which(cpu: CpuState, insn: Insn, write: boolean): number {
   if (insn.reg > 7) raise(cpu, UD_VECTOR);
   const alias = insn.reg === 4 || insn.reg === 5;
   if (alias && cpu.u64[STATE.cr4 >>> 3]! & X86_CR4_DE) raise(cpu, UD_VECTOR);
   if (cpu.cpl !== 0) raise(cpu, GP_VECTOR);
   const dr = alias ? insn.reg + 2 : insn.reg;
-  if (cpu.inGuest) cpu.vmx.movDr(cpu, insn, dr, write);
+  if (cpu.inGuest && cpu.vmx.movDr(cpu, insn, dr, write)) return -1;
   if (cpu.u64[DR + 7]! & DR7_GD) raiseDebug(cpu, DR6_BD);
   return dr;
 }
 
-export function movFromDr(cpu: CpuState, insn: Insn): void {
-  const value = cpu.u64[DR + which(cpu, insn, false)]!;
+export function movFromDr(cpu: CpuState, insn: Insn): VmExit | undefined {
+  const dr = which(cpu, insn, false);
+  if (dr < 0) return VM_EXIT;
+  const value = cpu.u64[DR + dr]!;
   cpu.gpr[insn.rm] = insn.codeSize === 8 ? value : value & 0xffff_ffffn;
+  return undefined;
 }
 
-export function movToDr(cpu: CpuState, insn: Insn): void {
+export function movToDr(cpu: CpuState, insn: Insn): VmExit | undefined {
   const dr = which(cpu, insn, true);
+  if (dr < 0) return VM_EXIT;
   const value = insn.codeSize === 8 ? cpu.gpr[insn.rm]! : cpu.gpr[insn.rm]! & 0xffff_ffffn;
   if (dr >= 6 && value >> 32n) raise(cpu, GP_VECTOR);
   cpu.u64[DR + dr] = dr === 6 ? value & DR6_BITS | DR6_FIXED : dr === 7 ? value & DR7_BITS | DR7_FIXED : value;
   if (dr === 7) cpu.engine.stopSoon(cpu);
+  return undefined;
 }
 
 const TYPE_EXECUTE = 0, TYPE_WRITE = 1, TYPE_IO = 2, TYPE_READ_WRITE = 3;

@@ -4,6 +4,7 @@
  */
 import { GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
 import { explicit, isCanonical, probeWrite, readLinear, writeLinear } from './memory.ts';
+import { VM_EXIT, type VmExit } from './hooks.ts';
 import type { Insn } from './opcode-row.ts';
 import { moveStack, operandAddress, peekStack, push, readGpr, readOperand, writeGpr, writeOperand } from './operands.ts';
 import {
@@ -25,15 +26,13 @@ function requireUmip(cpu: CpuState): void {
 function requireProtected(cpu: CpuState): void {
   if (!(cpu.mode & MODE_PROTECTED)) raise(cpu, UD_VECTOR);
 }
-function intercept(cpu: CpuState, insn: Insn, reason: number): void {
-  if (cpu.inGuest) cpu.vmx.memoryInstruction(cpu, insn, reason);
-}
+const exits = (cpu: CpuState, insn: Insn, reason: number): boolean => cpu.inGuest && cpu.vmx.memoryInstruction(cpu, insn, reason);
 
 // ---------------------------------------------------------------- LGDT, LIDT, SGDT, SIDT
 
-const loadTable = (base: number, limit: number) => (cpu: CpuState, insn: Insn): void => {
+const loadTable = (base: number, limit: number) => (cpu: CpuState, insn: Insn): VmExit | undefined => {
   requireCpl0(cpu);
-  intercept(cpu, insn, EXIT_REASON_GDTR_IDTR);
+  if (exits(cpu, insn, EXIT_REASON_GDTR_IDTR)) return VM_EXIT;
   const size = insn.codeSize === 8 ? 8 : 4;
   const newLimit = readLinear(cpu, operandAddress(cpu, insn, 2), 2, explicit(cpu));
   let newBase = readLinear(cpu, operandAddress(cpu, insn, size, false, 2), size, explicit(cpu));
@@ -41,38 +40,43 @@ const loadTable = (base: number, limit: number) => (cpu: CpuState, insn: Insn): 
   if (!isCanonical(newBase)) raise(cpu, GP_VECTOR);
   cpu.u64[base >>> 3] = newBase;
   cpu.u32[limit >>> 2] = Number(newLimit);
+  return undefined;
 };
-const storeTable = (base: number, limit: number) => (cpu: CpuState, insn: Insn): void => {
+const storeTable = (base: number, limit: number) => (cpu: CpuState, insn: Insn): VmExit | undefined => {
   requireUmip(cpu);
-  intercept(cpu, insn, EXIT_REASON_GDTR_IDTR);
+  if (exits(cpu, insn, EXIT_REASON_GDTR_IDTR)) return VM_EXIT;
   const size = insn.codeSize === 8 ? 8 : 4;
   const first = operandAddress(cpu, insn, 2, true);
   probeWrite(cpu, first, 2, explicit(cpu));
   writeLinear(cpu, operandAddress(cpu, insn, size, true, 2), size, cpu.u64[base >>> 3]! & (1n << BigInt(8 * size)) - 1n, explicit(cpu));
   writeLinear(cpu, first, 2, BigInt(cpu.u32[limit >>> 2]!), explicit(cpu));
+  return undefined;
 };
 export const lgdt = loadTable(STATE.gdtr_base, STATE.gdtr_limit), lidt = loadTable(STATE.idtr_base, STATE.idtr_limit);
 export const sgdt = storeTable(STATE.gdtr_base, STATE.gdtr_limit), sidt = storeTable(STATE.idtr_base, STATE.idtr_limit);
 
 // ---------------------------------------------------------------- LLDT, LTR, SLDT, STR
 
-export function lldt(cpu: CpuState, insn: Insn): void {
+export function lldt(cpu: CpuState, insn: Insn): VmExit | undefined {
   requireProtected(cpu);
   requireCpl0(cpu);
-  intercept(cpu, insn, EXIT_REASON_LDTR_TR);
+  if (exits(cpu, insn, EXIT_REASON_LDTR_TR)) return VM_EXIT;
   loadLdt(cpu, Number(readOperand(cpu, insn, 2)));
+  return undefined;
 }
-export function ltr(cpu: CpuState, insn: Insn): void {
+export function ltr(cpu: CpuState, insn: Insn): VmExit | undefined {
   requireProtected(cpu);
   requireCpl0(cpu);
-  intercept(cpu, insn, EXIT_REASON_LDTR_TR);
+  if (exits(cpu, insn, EXIT_REASON_LDTR_TR)) return VM_EXIT;
   loadTaskRegister(cpu, Number(readOperand(cpu, insn, 2)), TR);
+  return undefined;
 }
-const storeSelector = (seg: number) => (cpu: CpuState, insn: Insn): void => {
+const storeSelector = (seg: number) => (cpu: CpuState, insn: Insn): VmExit | undefined => {
   requireProtected(cpu);
   requireUmip(cpu);
-  intercept(cpu, insn, EXIT_REASON_LDTR_TR);
+  if (exits(cpu, insn, EXIT_REASON_LDTR_TR)) return VM_EXIT;
   writeOperand(cpu, insn, insn.mod === 3 ? insn.opSize : 2, BigInt(cpu.selector(seg)));
+  return undefined;
 };
 export const sldt = storeSelector(LDTR), str = storeSelector(TR);
 

@@ -48,24 +48,24 @@ export interface VmxHooks {
   externalInterruptExits(cpu: CpuState): boolean;
   nmiExits(cpu: CpuState): boolean;
 
-  // ---- instructions. Where the VMCS asks for an exit, those that are frequent answer true (the instruction then returns
-  // VM_EXIT) and the others throw it. cpu.rip is past the instruction already.
+  // ---- instructions. Where the VMCS asks for an exit they answer true, or undefined for want of a value; the instruction
+  // then returns VM_EXIT (V8 never optimises a function that always leaves by a throw). cpu.rip is past the instruction already.
   /** By exit reason: HLT, CPUID, RDTSC, INVLPG, PAUSE, XSETBV, …; VMX instructions always exit. */
   instruction(cpu: CpuState, insn: Insn, reason: number, qualification: bigint): boolean;
   /** Exits whose instruction has a memory operand and reports it in the instruction-information field (SDM 28.2.5): SGDT and kin, INVPCID, VMREAD … */
-  memoryInstruction(cpu: CpuState, insn: Insn, reason: number): void;
+  memoryInstruction(cpu: CpuState, insn: Insn, reason: number): boolean;
   io(cpu: CpuState, insn: Insn, port: number, size: 1 | 2 | 4, out: boolean): boolean;
   /** What MOV from CR0, CR3, CR4 and CR8 reads. */
-  readCr(cpu: CpuState, insn: Insn, cr: number): bigint;
+  readCr(cpu: CpuState, insn: Insn, cr: number): bigint | undefined;
   /** What a MOV to CRn is to load: guest-owned bits from value, host-owned ones as they are. */
-  writeCr(cpu: CpuState, insn: Insn, cr: number, value: bigint): bigint;
-  /** False: CR0.TS is the host's and stays as it is. */
-  clts(cpu: CpuState, insn: Insn): boolean;
+  writeCr(cpu: CpuState, insn: Insn, cr: number, value: bigint): bigint | undefined;
+  /** The bits to clear: CR0.TS, or none if that is the host's. */
+  clts(cpu: CpuState, insn: Insn): bigint | undefined;
   /** What SMSW stores: CR0 as the guest sees it. */
   smsw(cpu: CpuState): bigint;
   /** The low four bits to load. */
-  lmsw(cpu: CpuState, insn: Insn, value: number): number;
-  movDr(cpu: CpuState, insn: Insn, dr: number, write: boolean): void;
+  lmsw(cpu: CpuState, insn: Insn, value: number): number | undefined;
+  movDr(cpu: CpuState, insn: Insn, dr: number, write: boolean): boolean;
   readMsr(cpu: CpuState, insn: Insn, msr: number): boolean;
   writeMsr(cpu: CpuState, insn: Insn, msr: number): boolean;
   /** `source`: 0 CALL, 1 IRET, 2 JMP, 3 task gate in the IDT. Task switches always exit. */

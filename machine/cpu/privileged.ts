@@ -97,9 +97,9 @@ export function invlpg(cpu: CpuState, insn: Insn): VmExit | undefined {
 }
 
 /** Individual address, single context, all contexts with and without global translations. */
-export function invpcid(cpu: CpuState, insn: Insn): void {
+export function invpcid(cpu: CpuState, insn: Insn): VmExit | undefined {
   requireCpl0(cpu);
-  if (cpu.inGuest) cpu.vmx.memoryInstruction(cpu, insn, EXIT_REASON_INVPCID);
+  if (cpu.inGuest && cpu.vmx.memoryInstruction(cpu, insn, EXIT_REASON_INVPCID)) return VM_EXIT;
   const type = insn.codeSize === 8 ? cpu.gpr[insn.reg]! : cpu.gpr[insn.reg]! & 0xffff_ffffn;
   const low = readLinear(cpu, operandAddress(cpu, insn, 16), 8, explicit(cpu));
   const linear = readLinear(cpu, operandAddress(cpu, insn, 8, false, 8), 8, explicit(cpu));
@@ -107,6 +107,7 @@ export function invpcid(cpu: CpuState, insn: Insn): void {
   if (type === 0n) cpu.engine.flushPage(cpu, toLinear(linear));
   else if (type === 1n) cpu.engine.flushPcid(cpu, Number(low));
   else cpu.engine.flushTlb(cpu, true);
+  return undefined;
 }
 
 const cacheControl = (reason: number) => (cpu: CpuState, insn: Insn): VmExit | undefined => {
@@ -217,7 +218,6 @@ export const vmx = (reason: number) => (cpu: CpuState, insn: Insn): VmExit | und
   if (!cpu.inGuest) raise(cpu, UD_VECTOR);
   const compatibility = (cpu.mode & (MODE_LONG | MODE_SIZE)) === MODE_LONG || (cpu.mode & (MODE_LONG | MODE_SIZE)) === (MODE_LONG | MODE_32);
   if (reason !== EXIT_REASON_VMCALL && (!(cpu.mode & MODE_PROTECTED) || compatibility)) raise(cpu, UD_VECTOR);
-  if (insn.mod !== 3) cpu.vmx.memoryInstruction(cpu, insn, reason);
-  else if (cpu.vmx.instruction(cpu, insn, reason, 0n)) return VM_EXIT;
-  return undefined;
+  const exits = insn.mod !== 3 ? cpu.vmx.memoryInstruction(cpu, insn, reason) : cpu.vmx.instruction(cpu, insn, reason, 0n);
+  return exits ? VM_EXIT : undefined;
 };

@@ -13,7 +13,7 @@ import { type Fault, PF_VECTOR, DB_VECTOR, DF_VECTOR, GP_VECTOR, NMI_VECTOR, UD_
 import { type EventType, INTR_TYPE_EXT_INTR, INTR_TYPE_NMI_INTR, EXITED, VM_EXIT, type VmxHooks } from '../cpu/hooks.ts';
 import { operandAddress } from '../cpu/operands.ts';
 import type { Insn, Row } from '../cpu/opcode-row.ts';
-import { type CpuState, STATE } from '../cpu/state.ts';
+import { type CpuState, STATE, X86_CR0_TS } from '../cpu/state.ts';
 import type { Vmx } from './vmx.ts';
 
 type Condition = { readonly primary: number } | { readonly secondary: number };
@@ -170,11 +170,11 @@ export class Intercepts implements VmxHooks {
     return true;
   }
 
-  memoryInstruction(cpu: CpuState, insn: Insn, reason: number): void {
-    if (!this.exits(cpu, reason)) return;
+  memoryInstruction(cpu: CpuState, insn: Insn, reason: number): boolean {
+    if (!this.exits(cpu, reason)) return false;
     note(this.vmx, reason, insn.mod === 3 ? 0 : insn.disp, insn.length);
     this.vmx.vmcs.store32(F.VMX_INSTRUCTION_INFO, instructionInformation(insn, reason));
-    throw VM_EXIT;
+    return true;
   }
 
   private exits(cpu: CpuState, reason: number): boolean {
@@ -238,10 +238,10 @@ export class Intercepts implements VmxHooks {
     throw VM_EXIT;
   }
 
-  movDr(_cpu: CpuState, insn: Insn, dr: number, write: boolean): void {
-    if ((this.vmx.cpuBased & C.CPU_BASED_MOV_DR_EXITING) === 0) return;
+  movDr(_cpu: CpuState, insn: Insn, dr: number, write: boolean): boolean {
+    if ((this.vmx.cpuBased & C.CPU_BASED_MOV_DR_EXITING) === 0) return false;
     note(this.vmx, E.EXIT_REASON_DR_ACCESS, dr | (write ? 0 : 1 << 4) | (insn.rm << 8), insn.length);
-    throw VM_EXIT;
+    return true;
   }
 
   capability(msr: number): bigint | undefined {
@@ -250,21 +250,21 @@ export class Intercepts implements VmxHooks {
 
   // -------------------------------------------------------------- control registers
 
-  readCr(cpu: CpuState, insn: Insn, cr: number): bigint {
+  readCr(cpu: CpuState, insn: Insn, cr: number): bigint | undefined {
     const { vmx } = this;
     switch (cr) {
       case 0: return vmx.seenCr(0);
       case 4: return vmx.seenCr(4);
       case 3:
-        if ((vmx.cpuBased & C.CPU_BASED_CR3_STORE_EXITING) !== 0) this.crExit(insn, 3 | CR_MOV_FROM | (insn.rm << 8));
+        if ((vmx.cpuBased & C.CPU_BASED_CR3_STORE_EXITING) !== 0) return this.crExit(insn, 3 | CR_MOV_FROM | (insn.rm << 8));
         return cpu.u64[STATE.cr3 >>> 3]!;
       default:
-        if ((vmx.cpuBased & C.CPU_BASED_CR8_STORE_EXITING) !== 0) this.crExit(insn, 8 | CR_MOV_FROM | (insn.rm << 8));
+        if ((vmx.cpuBased & C.CPU_BASED_CR8_STORE_EXITING) !== 0) return this.crExit(insn, 8 | CR_MOV_FROM | (insn.rm << 8));
         return (vmx.cpuBased & C.CPU_BASED_TPR_SHADOW) !== 0 ? BigInt(vmx.virtualTpr >> 4) : BigInt(cpu.bus.cr8(cpu));
     }
   }
 
-  writeCr(cpu: CpuState, insn: Insn, cr: number, value: bigint): bigint {
+  writeCr(cpu: CpuState, insn: Insn, cr: number, value: bigint): bigint | undefined {
     const { vmx } = this;
     const v = vmx.vmcs;
     const qualification = cr | CR_MOV_TO | (insn.rm << 8);
@@ -273,7 +273,7 @@ export class Intercepts implements VmxHooks {
       case 4: {
         const mask = v.read64(cr === 0 ? F.CR0_GUEST_HOST_MASK : F.CR4_GUEST_HOST_MASK);
         const shadow = v.read64(cr === 0 ? F.CR0_READ_SHADOW : F.CR4_READ_SHADOW);
-        if (((value ^ shadow) & mask) !== 0n) this.crExit(insn, qualification);
+        if (((value ^ shadow) & mask) !== 0n) return this.crExit(insn, qualification);
         const own = cpu.u64[(cr === 0 ? STATE.cr0 : STATE.cr4) >>> 3]!;
         const loaded = (value & ~mask) | (own & mask);
         const required = cr === 4 ? C.CR4_FIXED0 : (vmx.secondary & C.SECONDARY_EXEC_UNRESTRICTED_GUEST) !== 0 ? C.CR0_FIXED0_UNRESTRICTED : C.CR0_FIXED0;
@@ -281,10 +281,10 @@ export class Intercepts implements VmxHooks {
         return loaded;
       }
       case 3:
-        if ((vmx.cpuBased & C.CPU_BASED_CR3_LOAD_EXITING) !== 0 && !this.isCr3Target(value)) this.crExit(insn, qualification);
+        if ((vmx.cpuBased & C.CPU_BASED_CR3_LOAD_EXITING) !== 0 && !this.isCr3Target(value)) return this.crExit(insn, qualification);
         return value;
       default:
-        if ((vmx.cpuBased & C.CPU_BASED_CR8_LOAD_EXITING) !== 0) this.crExit(insn, qualification);
+        if ((vmx.cpuBased & C.CPU_BASED_CR8_LOAD_EXITING) !== 0) return this.crExit(insn, qualification);
         if ((vmx.cpuBased & C.CPU_BASED_TPR_SHADOW) !== 0) vmx.writeVirtualTpr(Number(value & 15n) << 4);
         return value;
     }
@@ -296,18 +296,17 @@ export class Intercepts implements VmxHooks {
     return false;
   }
 
-  clts(_cpu: CpuState, insn: Insn): boolean {
+  clts(_cpu: CpuState, insn: Insn): bigint | undefined {
     const v = this.vmx.vmcs;
-    if ((v.read32(F.CR0_GUEST_HOST_MASK) & CR0_TS) === 0) return true;
-    if ((v.read32(F.CR0_READ_SHADOW) & CR0_TS) !== 0) this.crExit(insn, CR_CLTS);
-    return false;
+    if ((v.read32(F.CR0_GUEST_HOST_MASK) & CR0_TS) === 0) return X86_CR0_TS;
+    return (v.read32(F.CR0_READ_SHADOW) & CR0_TS) !== 0 ? this.crExit(insn, CR_CLTS) : 0n;
   }
 
   smsw(): bigint {
     return this.vmx.seenCr(0);
   }
 
-  lmsw(cpu: CpuState, insn: Insn, value: number): number {
+  lmsw(cpu: CpuState, insn: Insn, value: number): number | undefined {
     const v = this.vmx.vmcs;
     const mask = v.read32(F.CR0_GUEST_HOST_MASK) & 0xf;
     const changes = (value ^ v.read32(F.CR0_READ_SHADOW)) & mask;
@@ -315,13 +314,13 @@ export class Intercepts implements VmxHooks {
     if ((changes & 0xe) !== 0 || (changes & value & 1) !== 0) {
       const memory = insn.mod !== 3;
       if (memory) v.storeNumber(F.GUEST_LINEAR_ADDRESS, operandAddress(cpu, insn, 2));
-      this.crExit(insn, (CR_LMSW | (memory ? LMSW_MEMORY : 0) | (value << 16)) >>> 0);
+      return this.crExit(insn, (CR_LMSW | (memory ? LMSW_MEMORY : 0) | (value << 16)) >>> 0);
     }
     return (value & 0xf & ~mask) | (cpu.u32[W.cr0]! & mask);
   }
 
-  private crExit(insn: Insn, qualification: number): never {
+  private crExit(insn: Insn, qualification: number): undefined {
     note(this.vmx, E.EXIT_REASON_CR_ACCESS, qualification, insn.length);
-    throw VM_EXIT;
+    return undefined;
   }
 }
