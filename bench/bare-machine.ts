@@ -71,7 +71,7 @@ export class BareMachine {
 
   private bus(): CpuBus {
     return {
-      now: () => this.clock + elapsed(this.cpu),
+      readTsc: () => this.clock + elapsed(this.cpu),
       portIn: (_cpu, port) => (port === 0x3fd ? 0x60 : 0xff),
       portOut: (cpu, port, _size, value) => {
         if (port === 0x3f8) this.output += String.fromCharCode(value & 0xff);

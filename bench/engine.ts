@@ -22,10 +22,10 @@ export function runBare(row: GuestRow, folder = guestsFolder): BareResult {
   const { portOut } = bus;
   // Charges at the guest's two readings of the TSC.
   const charges: number[] = [];
-  const { now } = bus;
-  bus.now = () => {
+  const { readTsc } = bus;
+  bus.readTsc = () => {
     charges.push(m.charged);
-    return now();
+    return readTsc();
   };
   let began: NodeJS.CpuUsage | undefined, used: NodeJS.CpuUsage | undefined;
   bus.portOut = (cpu, port, size, value) => {

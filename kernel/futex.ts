@@ -13,7 +13,7 @@ import { VM_SHARED, type mm_struct } from './mm/types.ts';
 import { schedule_timeout, try_to_wake_up } from './sched/core.ts';
 import { type MaySleep, TASK_INTERRUPTIBLE, TASK_NORMAL, TASK_RUNNING, type task_struct } from './sched/types.ts';
 import { get_timespec, timespec_to_cycles } from './time/timespec.ts';
-import { ktime_get_real, ns_to_cycles } from './time/timekeeping.ts';
+import { get_tsc, ktime_get_real, ns_to_cycles } from './time/timekeeping.ts';
 
 interface futex_q { readonly task: task_struct; key: string; readonly bitset: number; woken: boolean }
 const queues = kernelVariable(() => new Map<string, futex_q[]>());
@@ -92,8 +92,8 @@ export function sys_futex(task: task_struct, address: number, op: number, value:
         const ts = get_timespec(timeout);
         if (typeof ts === 'number') return ts;
         const cycles = timespec_to_cycles(ts);
-        until = command === FUTEX_WAIT ? this_processor().clock + cycles
-          : (op & FUTEX_CLOCK_REALTIME) !== 0 ? this_processor().clock + Math.max(0, ns_to_cycles(Number(ts.tv_sec * 1_000_000_000n + ts.tv_nsec - ktime_get_real())))
+        until = command === FUTEX_WAIT ? get_tsc() + cycles
+          : (op & FUTEX_CLOCK_REALTIME) !== 0 ? get_tsc() + Math.max(0, ns_to_cycles(Number(ts.tv_sec * 1_000_000_000n + ts.tv_nsec - ktime_get_real())))
           : cycles;
       }
       if (now !== (value | 0)) return -EAGAIN;

@@ -11,6 +11,7 @@ import { SEND_SIG_PRIV, user_siginfo } from './siginfo.ts';
 import { restore_rt_frame } from './user-mode.ts';
 import { schedule_timeout } from './sched/core.ts';
 import { type MaySleep, PF_KTHREAD, TASK_INTERRUPTIBLE, TASK_RUNNING, type kernel_siginfo, type task_struct } from './sched/types.ts';
+import { get_tsc } from './time/timekeeping.ts';
 import { get_timespec, timespec_to_cycles } from './time/timespec.ts';
 
 const valid = (sig: number): boolean => sig >= 0 && sig <= _NSIG;
@@ -130,7 +131,7 @@ export function sys_rt_sigtimedwait(task: task_struct, set: number, info: number
     if (typeof ts === 'number') return ts;
     cycles = timespec_to_cycles(ts);
   }
-  return sigtimedwait(task, wanted & ~(sigmask(SIGKILL) | sigmask(SIGSTOP)), info, this_processor().clock + cycles);
+  return sigtimedwait(task, wanted & ~(sigmask(SIGKILL) | sigmask(SIGSTOP)), info, get_tsc() + cycles);
 }
 
 function* sigtimedwait(task: task_struct, wanted: bigint, info: number, until: number): MaySleep<number> {

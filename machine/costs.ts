@@ -30,6 +30,7 @@ export const costs = {
   invept:             300,   // chosen
   rdtsc:               25,   // measured 24.5
   rdtscp:              38,   // measured 37.5
+  pause:               25,   // measured 25.2
   ipi:                500,   // chosen: ICR write to arrival
 } as const;
 

@@ -20,8 +20,8 @@ export class ProcessorBus implements CpuBus {
     this.machine = processor.machine;
   }
 
-  now(): number {
-    return this.processor.now();
+  readTsc(): number {
+    return this.processor.readTsc();
   }
 
   /** A port nobody answers reads as ones. */

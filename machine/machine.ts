@@ -90,6 +90,8 @@ export class Machine implements Clock<MachineEvent> {
   readonly platform: Platform;
   readonly costs: Costs;
   readonly tscKhz: number;
+  /** The highest time stamp any processor has read: Processor.readTsc(). */
+  readonly tscRead = new Float64Array(1);
   /** Exit status given to powerOff. */
   status = 0;
   /** Runs machine code of all processors. There from startEngine on: a machine that never runs any does without. */

@@ -181,6 +181,17 @@ export class Processor implements LapicHost {
     return this.clock + elapsed(this.cpu);
   }
 
+  /**
+   * The time stamp counter as software reads it. Processors take turns, so the clock of one may be ahead of another's that runs
+   * next; yet who learns of a reading must not read less: until its clock has come so far, a processor reads what was read last.
+   */
+  readTsc(): number {
+    const { tscRead } = this.machine;
+    const now = this.now();
+    if (now > tscRead[0]!) tscRead[0] = now;
+    return tscRead[0]!;
+  }
+
   deadlineChanged(): void {
     this.stopAt(this.lapic.deadline);
   }

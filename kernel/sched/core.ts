@@ -14,7 +14,7 @@ import { do_IRQ } from '../irq.ts';
 import { die } from '../panic.ts';
 import { smp_send_reschedule } from '../smp.ts';
 import { hrtimer } from '../time/hrtimer.ts';
-import { tick_period } from '../time/timekeeping.ts';
+import { get_tsc, tick_period } from '../time/timekeeping.ts';
 import { sched_switch, sched_wakeup, switch_state } from '../trace/events-sched.ts';
 import { load_balance_tick, newidle_balance, select_task_rq } from './balance.ts';
 import { vtime_account, vtime_start } from './cputime.ts';
@@ -283,7 +283,7 @@ export function* schedule_timeout(timeout: number): MaySleep<number> {
     return timeout;
   }
   const task = current();
-  const until = this_processor().clock + Math.max(timeout, 0);
+  const until = get_tsc() + Math.max(timeout, 0);
   const timer = new hrtimer(() => { try_to_wake_up(task, TASK_NORMAL | TASK_WAKEKILL); });
   timer.start(until);
   yield;

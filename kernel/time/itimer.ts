@@ -9,7 +9,7 @@ import { SEND_SIG_PRIV } from '../siginfo.ts';
 import type { signal_struct, task_struct } from '../sched/types.ts';
 import { hrtimer } from './hrtimer.ts';
 import { timeval_to_cycles } from './timespec.ts';
-import { cycles_to_ns } from './timekeeping.ts';
+import { cycles_to_ns, get_tsc } from './timekeeping.ts';
 
 interface RealTimer { readonly timer: hrtimer; interval: number }
 
@@ -39,7 +39,7 @@ const timeval_of = (cycles: number) => {
 function set_timer(real: RealTimer, value: number, interval: number): void {
   real.timer.cancel();
   real.interval = interval;
-  if (value > 0) real.timer.start(this_processor().clock + value);
+  if (value > 0) real.timer.start(get_tsc() + value);
 }
 
 export function sys_alarm(task: task_struct, seconds: number): number {

@@ -10,7 +10,7 @@ import { schedule_timeout } from '../sched/core.ts';
 import { type MaySleep, TASK_INTERRUPTIBLE, TASK_RUNNING, type task_struct } from '../sched/types.ts';
 import { process_times, task_runtime } from '../sys.ts';
 import { get_timespec, put_timespec, put_timeval, timespec_to_cycles } from './timespec.ts';
-import { cycles_to_clock_t, cycles_to_ns, HZ, ktime_get, ktime_get_real, ns_to_cycles } from './timekeeping.ts';
+import { cycles_to_clock_t, cycles_to_ns, get_tsc, HZ, ktime_get, ktime_get_real, ns_to_cycles } from './timekeeping.ts';
 
 const JIFFY_NS = BigInt(1_000_000_000 / HZ);
 
@@ -73,7 +73,7 @@ function* sleep_until(until: number, rem: number): MaySleep<number> {
 export function sys_nanosleep(_task: task_struct, request: number, rem: number): number | MaySleep<number> {
   const ts = get_timespec(request);
   if (typeof ts === 'number') return ts;
-  return sleep_until(this_processor().clock + timespec_to_cycles(ts), rem);
+  return sleep_until(get_tsc() + timespec_to_cycles(ts), rem);
 }
 
 export function sys_clock_nanosleep(task: task_struct, clock: number, flags: number, request: number, rem: number): number | MaySleep<number> {
@@ -81,9 +81,9 @@ export function sys_clock_nanosleep(task: task_struct, clock: number, flags: num
   if (NOT_FOR_SLEEPING.has(clock)) return -EOPNOTSUPP;
   const ts = get_timespec(request);
   if (typeof ts === 'number') return ts;
-  if ((flags & TIMER_ABSTIME) === 0) return sleep_until(this_processor().clock + timespec_to_cycles(ts), rem);
+  if ((flags & TIMER_ABSTIME) === 0) return sleep_until(get_tsc() + timespec_to_cycles(ts), rem);
   const ahead = ts.tv_sec * 1_000_000_000n + ts.tv_nsec - clock_ns(task, clock)!;
-  return ahead <= 0n ? 0 : sleep_until(this_processor().clock + ns_to_cycles(Number(ahead)), 0);
+  return ahead <= 0n ? 0 : sleep_until(get_tsc() + ns_to_cycles(Number(ahead)), 0);
 }
 
 export function sys_restart_syscall(task: task_struct): number | MaySleep<number> {

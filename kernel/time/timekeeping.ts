@@ -8,7 +8,8 @@ export const HZ = 250;
 export const USER_HZ = 100;
 export const NSEC_PER_SEC = 1_000_000_000;
 
-export const get_tsc = (): number => this_processor().clock;
+/** No processor reads less than another has read. Timers run out by this_processor().clock, which never is ahead of it. */
+export const get_tsc = (): number => this_processor().readTsc();
 
 export const cycles_to_ns = (cycles: number): number => {
   const khz = machine().tscKhz;
@@ -29,4 +30,4 @@ export const ktime_get_real = (): bigint => machine().platform.startDate + ktime
 export const tick_period = (): number => machine().tscKhz * 1000 / HZ;
 /** Cycles as ticks of user space's clock_t. */
 export const cycles_to_clock_t = (cycles: number): number => Math.floor(cycles_to_ns(cycles) / (NSEC_PER_SEC / USER_HZ));
-export const jiffies = (): number => Math.floor(get_tsc() / tick_period());
+export const jiffies = (): number => Math.floor(this_processor().clock / tick_period());

@@ -58,8 +58,7 @@ const patTypes = typesIn([0, 1, 4, 5, 6, 7]);
 const mtrrTypes = typesIn([0, 1, 4, 5, 6]);
 const rangeType = (value: bigint) => [0, 1, 4, 5, 6].includes(Number(value & 0xffn));
 
-const tsc = (cpu: CpuState): bigint => BigInt.asUintN(64, BigInt(cpu.bus.now()) + cpu.u64[STATE.tsc_adjust >>> 3]! + cpu.u64[STATE.tsc_offset >>> 3]!);
-export { tsc as readTsc };
+const tsc = (cpu: CpuState): bigint => BigInt.asUintN(64, BigInt(cpu.bus.readTsc()) + cpu.u64[STATE.tsc_adjust >>> 3]! + cpu.u64[STATE.tsc_offset >>> 3]!);
 
 /** Eight variable MTRRs, as MTRRcap says. */
 const variableMtrrs = Array.from({ length: 8 }, (_, i) => [

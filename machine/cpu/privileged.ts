@@ -8,7 +8,6 @@ import { GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
 import { VM_EXIT, type VmExit } from './hooks.ts';
 import { loadFlags } from './iret.ts';
 import { explicit, isCanonical, linearAddress, readLinear, toLinear, translate } from './memory.ts';
-import { readTsc } from './msrs.ts';
 import type { Insn } from './opcode-row.ts';
 import { effectiveAddress, moveStack, operandAddress, peekStack, push, setGpr32, writeGpr } from './operands.ts';
 import { checkVirtualImage, flagIsVirtual, loadVirtualImage, needsVirtualFlags, setVif, virtualImage } from './virtual-interrupts.ts';
@@ -120,6 +119,7 @@ export const invd = cacheControl(EXIT_REASON_INVD), wbinvd = cacheControl(EXIT_R
 
 export function pause(cpu: CpuState, insn: Insn): VmExit | undefined {
   if (cpu.inGuest && cpu.vmx.instruction(cpu, insn, EXIT_REASON_PAUSE, 0n)) return VM_EXIT;
+  charge(cpu, cpu.costs.pause);
   cpu.bus.pause();
   return undefined;
 }
@@ -169,10 +169,15 @@ export function stillWaits(cpu: CpuState): boolean {
 
 // ---------------------------------------------------------------- counters and random numbers
 
+const TSC_ADJUST = STATE.tsc_adjust >>> 2, TSC_OFFSET = STATE.tsc_offset >>> 2;
+/** EDX:EAX = readTsc(), in 32-bit halves: guests ask often. */
 function storeTsc(cpu: CpuState): void {
-  const value = readTsc(cpu);
-  setGpr32(cpu, RAX, Number(value & 0xffff_ffffn));
-  setGpr32(cpu, RDX, Number(value >> 32n));
+  const { u32 } = cpu;
+  const now = cpu.bus.readTsc();
+  const high = Math.floor(now / 0x1_0000_0000);
+  const low = now - high * 0x1_0000_0000 + u32[TSC_ADJUST]! + u32[TSC_OFFSET]!;
+  setGpr32(cpu, RAX, low >>> 0);
+  setGpr32(cpu, RDX, (high + u32[TSC_ADJUST + 1]! + u32[TSC_OFFSET + 1]! + Math.floor(low / 0x1_0000_0000)) >>> 0);
 }
 
 export function rdtsc(cpu: CpuState, insn: Insn): VmExit | undefined {

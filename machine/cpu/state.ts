@@ -126,8 +126,8 @@ export const ACTIVITY_MWAIT = 4;
 
 /** What a processor's pins and the chip around its core offer. */
 export interface CpuBus {
-  /** The cycle this instruction starts at. */
-  now(): number;
+  /** The time stamp counter: the cycle this instruction starts at, or what another processor has read already. */
+  readTsc(): number;
   portIn(cpu: CpuState, port: number, size: 1 | 2 | 4): number;
   portOut(cpu: CpuState, port: number, size: 1 | 2 | 4, value: number): void;
   /** Physical addresses outside RAM. */

@@ -1,40 +1,21 @@
 /** MONITOR and MWAIT on two processors of a bare machine: what ends the wait, and when. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { resetCpu } from '../../machine/cpu/reset.ts';
-import { CS, type CpuState, DS, EVENT_INTERRUPT, SS, updateMode } from '../../machine/cpu/state.ts';
+import { type CpuState, EVENT_INTERRUPT } from '../../machine/cpu/state.ts';
 import { QUANTUM } from '../../machine/costs.ts';
-import { Machine } from '../../machine/machine.ts';
+import { HLT, runTwo } from './two-processors.ts';
 
-const CODE = 0x4000, FLAG = 0x6040, DELAY = 100_000;
-const MONITOR = [0x0f, 0x01, 0xc8], MWAIT = [0x0f, 0x01, 0xc9], HLT = 0xf4;
+const FLAG = 0x6040, DELAY = 100_000;
+const MONITOR = [0x0f, 0x01, 0xc8], MWAIT = [0x0f, 0x01, 0xc9];
 
-/** Real-mode code on two processors, AX = FLAG, until processor 0 halts; the cycle it did. */
-function run(waiter: number[], writer: number[], setUp: (cpu: CpuState) => void = () => {}, limit = 1_000_000): { clock: number; halted: boolean; cpu: CpuState; retired: number } {
-  const machine = new Machine({
-    memory: 1 << 20, cpus: 2, seed: 1,
-    platform: { console: { isTerminal: false, size: () => ({ cols: 80, rows: 24 }), write: () => {}, read: () => 'eof' }, startDate: 0n },
-  });
-  const { ram } = machine;
-  machine.startEngine();
-  const ended = [false, false];
-  [waiter, writer].forEach((code, id) => {
-    const { cpu } = machine.processors[id]!;
-    resetCpu(cpu);
-    const at = CODE + 0x1000 * id;
-    ram.mem.u8.set([...code, HLT], ram.base + at);
-    for (const seg of [CS, DS, SS]) cpu.setSegment(seg, 0, 0n, 0xffff, seg === CS ? 0x9b : 0x93);
-    cpu.rip = BigInt(at);
+/** AX = FLAG, until processor 0 halts; the cycle it did. */
+function run(waiter: number[], writer: number[], setUp: (cpu: CpuState) => void = () => {}): { clock: number; halted: boolean; retired: number } {
+  const { machine, ended } = runTwo([waiter, writer], (cpu, id) => {
     cpu.gpr[0] = BigInt(FLAG);
-    cpu.gpr[4] = 0x8000n;
-    updateMode(cpu);
+    if (id === 0) setUp(cpu);
   });
-  const { cpu } = machine.processors[0]!;
-  setUp(cpu);
-  machine.install({ step: (p) => { if (!ended[p.id] && p.runBare() !== 'limit') ended[p.id] = true; if (ended[p.id]) p.halt(); } });
-  machine.start(1);
-  machine.run(limit);
-  return { clock: machine.processors[0]!.clock, halted: ended[0]!, cpu, retired: Number(cpu.state.retired) };
+  const [p] = machine.processors;
+  return { clock: p!.clock, halted: ended[0]!, retired: Number(p!.cpu.state.retired) };
 }
 /** MOV CX, n; LOOP; MOV [FLAG + 60], AL */
 const writeLater = (address: number): number[] => [0xb9, DELAY / 2 & 0xff, DELAY / 2 >> 8, 0xe2, 0xfe, 0xa2, address & 0xff, address >> 8];

@@ -18,7 +18,7 @@ export class TestBus implements CpuBus {
   readonly written: { port: number; size: number; value: number }[] = [];
   time = 1000;
   vector = -1;
-  now(): number { return this.time; }
+  readTsc(): number { return this.time; }
   portIn(): number { return 0xffff_ffff; }
   portOut(_cpu: CpuState, port: number, size: 1 | 2 | 4, value: number): void { this.written.push({ port, size, value }); }
   mmioRead(_cpu: CpuState, _address: number, size: number): bigint { return (1n << BigInt(8 * size)) - 1n; }

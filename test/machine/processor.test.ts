@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { APIC_LVT_TIMER_TSCDEADLINE, APIC_LVTT, APIC_SPIV, APIC_SPIV_APIC_ENABLED } from '../../machine/chips/apic-registers.ts';
 import { kernelEvent } from '../../machine/cpu/interrupts.ts';
 import { CS, DS, ES, RAX, RCX, RSP, SS, updateMode } from '../../machine/cpu/state.ts';
+import { costs } from '../../machine/costs.ts';
 import { Machine } from '../../machine/machine.ts';
 import type { Processor } from '../../machine/processor.ts';
 
@@ -114,19 +115,20 @@ test('SYSCALL, exceptions and a pending interrupt bring ring 3 back, each by its
 });
 
 test('PAUSE ends the step of a processor that is ahead of another, and of no other', () => {
+  const turn = 1 + costs.pause;
   const steps = (cpus: number) => {
     const starts: string[] = [];
     const m = machineWith((p) => {
-      if (p.clock < 2) userMode(p, [0xf3, 0x90, 0xeb, 0xfc]);
+      if (p.clock < turn) userMode(p, [0xf3, 0x90, 0xeb, 0xfc]);
       starts.push(`${p.id} at ${p.clock}`);
       assert.equal(p.runUser(), 'limit');
     }, cpus);
     if (cpus > 1) m.start(1);
-    m.run(6);
+    m.run(6 * turn);
     return starts;
   };
   assert.deepEqual(steps(1), ['0 at 0']);
-  assert.deepEqual(steps(2).slice(0, 4), ['0 at 0', '1 at 0', '0 at 1', '1 at 1']);
+  assert.deepEqual(steps(2).slice(0, 4), ['0 at 0', '1 at 0', `0 at ${turn}`, `1 at ${turn}`]);
 });
 
 test('a timer that machine code programs in the midst of its step expires at its cycle', () => {
