@@ -138,7 +138,7 @@ export class CodeCache {
   }
 
   private remember(key: number, physical: number, mode: number, block: Block): void {
-    if (block.secondPage < 0 && (mode & MODE_FLAT) !== 0 && physical < this.ram.size) this.hot.watch(block.record, Math.floor(physical / PAGE), mode & CODE_MODE);
+    if (block.secondPage < 0 && physical < this.ram.size) this.hot.watch(block.record, Math.floor(physical / PAGE), mode & CODE_MODE);
     this.blocks.set(key, block);
     this.enter(Math.floor(physical / PAGE), block);
     if (block.secondPage >= 0) this.enter(block.secondPage, block);
@@ -161,7 +161,7 @@ export class CodeCache {
       fetch: (offset) => {
         const insn = this.decoder.decode(this.ram.mem.u8, from + offset, from + PAGE, codeSize, vex);
         const form = insn && formOf(insn.row);
-        return insn && form && isAvailable(form, mode) ? { insn, shape: shapeOf(insn, form, mode, offset + insn.length) } : undefined;
+        return insn && form && isAvailable(form, mode) ? { insn, shape: shapeOf(insn, form, mode, offset + insn.length, true) } : undefined;
       },
       block: (offset) => {
         const b = this.blocks.get((page * PAGE + offset) * 2048 + mode);
@@ -381,7 +381,8 @@ function formOf(r: Row): Form {
   return f;
 }
 
-function shapeOf(insn: Insn, f: Form, mode: number, end: number): Shape {
+/** `hot`: for a region, which has looked at the code segment's limit and at where RIP wraps. */
+function shapeOf(insn: Insn, f: Form, mode: number, end: number, hot = false): Shape {
   const { row: r, opSize, addrSize, codeSize } = insn;
   const flat = (mode & MODE_FLAT) !== 0;
   const memory = insn.mod !== 3 || f.implicitMemory;
@@ -391,6 +392,6 @@ function shapeOf(insn: Insn, f: Form, mode: number, end: number): Shape {
     row: r, opSize, codeSize, flat, memory, addrSize, segment, rep: insn.rep,
     stackSize: codeSize === 8 ? 8 : mode & MODE_STACK32 ? 4 : 2,
     indexed: memory && (insn.index >= 0 || insn.base === RIP_BASE && insn.disp + end > 0x7fff_ffff),
-    near: f.relative && flat && opSize >= 4 && end <= PAGE && target >= 0 && target < PAGE,
+    near: f.relative && (opSize >= 4 ? flat || hot : hot && codeSize === 2) && end <= PAGE && target >= 0 && target < PAGE,
   };
 }

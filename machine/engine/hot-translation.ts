@@ -4,7 +4,7 @@
  * instruction, which has changed nothing yet, and the cold tier runs it.
  */
 import { type Insn, RIP_BASE } from '../cpu/opcode-row.ts';
-import { RSP, SEGMENT_SIZE, SS, STATE } from '../cpu/state.ts';
+import { ES, RDI, RSI, RSP, SEGMENT_SIZE, SS, STATE } from '../cpu/state.ts';
 import type { FlagUse, HotFlags } from './hot-flags.ts';
 import { RECENT_BYTES } from './engine-state.ts';
 import { ENGINE } from './layout.ts';
@@ -31,6 +31,8 @@ export interface Frame {
   /** A general register: of 64 bits in 64-bit code, else of 32. */
   readonly wide: boolean;
   register(n: number, written: boolean): L64 | L32;
+  /** A segment register, which nothing in a region changes: its base, and the last offset that may be accessed, -1 for none. */
+  segment(seg: number, write: boolean): { readonly base: L32; readonly last: L64 };
   /** Translation.unusualMxcsr(), which nothing in a region changes. */
   unusualMxcsr(): I32;
   /** XMM registers that a check in this block has shown to hold no denormals, as numbers of which kind. */
@@ -168,12 +170,19 @@ export class HotTranslation extends Translation {
   protected segmentOffset(): I32 { return this.c.const32(STATE.seg + this.insn.seg * SEGMENT_SIZE); }
 
   // ---- memory
+  protected override checked(offset: L64, seg: number | undefined, size: number, write: boolean): L64 {
+    const { c } = this;
+    const { base, last } = this.frame.segment(seg ?? this.insn.seg, write);
+    c.if(c.gts(size === 1 ? c.get(offset) : c.add(c.get(offset), c.const(size - 1)), c.get(last)), () => this.leave());
+    return c.keep64(c.extendu(c.add32(c.wrap(c.get(offset)), c.get(base))));
+  }
   override hostRead(linear: L64, size: number, seg?: number): L32 { return this.find(linear, size, seg, false); }
   override hostWrite(linear: L64, size: number, _old: boolean, seg?: number): L32 { return this.find(linear, size, seg, true); }
   private find(linear: L64, size: number, seg: number | undefined, write: boolean): L32 {
     const { c, frame, insn } = this;
     const { cpu } = frame;
-    const pair = seg === SS || insn.base === RSP && insn.index < 0 ? STACK_SLOT : frame.pointer(insn.base, insn.index, insn.disp);
+    const pair = seg === SS || insn.base === RSP && insn.index < 0 ? STACK_SLOT
+      : insn.row.attributes.has('rep') ? frame.pointer(seg === ES ? RDI : RSI, -1, 0) : frame.pointer(insn.base, insn.index, insn.disp);
     if (pair === undefined) return this.findInTlb(linear, size, write);
     const slot = pair + (write ? 1 : 0);
     const recent = ENGINE.recent + slot * RECENT_BYTES;

@@ -13,7 +13,7 @@
 import { floatKind, holdsDenormal } from '../cpu/opcodes/ordinary.ts';
 import { EXIT_BUDGET, EXIT_COMPUTED, EXIT_IN_FRONT, EXIT_JUMP } from './counters.ts';
 import { RECENT_SLOTS } from './engine-state.ts';
-import { STATE } from '../cpu/state.ts';
+import { CS, SEGMENT_SIZE, STATE } from '../cpu/state.ts';
 import { type FlagState, HotFlags, UNKNOWN, WORDS } from './hot-flags.ts';
 import { type Frame, type HotInsn, HotTranslation } from './hot-translation.ts';
 import { ENGINE } from './layout.ts';
@@ -99,6 +99,7 @@ class RegionEmitter implements Frame {
     // The inner loop has counted one instruction: it is given back.
     c.set(budget, c.add32(c.load32(c.get(cpu), STATE.budget), c.const32(1)));
     c.if(c.lts32(c.get(budget), c.const32(need)), () => c.return(c.call32(this.runtime.handle, c.get(cpu), c.get(this.record), c.const32(original))));
+    this.checkBounds(original);
     c.set(this.rest, c.select(c.sub32(c.get(budget), c.const32(FUEL)), c.const32(0), c.lts32(c.const32(FUEL), c.get(budget))));
     c.set(budget, c.sub32(c.get(budget), c.get(this.rest)));
     c.set(this.ripPage, c.load64(c.get(cpu), ENGINE.rip_page));
@@ -118,6 +119,7 @@ class RegionEmitter implements Frame {
     const before = c.length;
     c.insert(body, () => {
       if (this.usesMxcsr) c.set(this.unusual, c.ne32(c.and32(c.load32(c.get(cpu), STATE['fpu.mxcsr']!), c.const32(0x7fa0)), c.const32(0x1fa0)));
+      this.loadSegments();
       this.loadRegisters(original);
     });
     for (const m of this.plan.marks) m.at += c.length - before;
@@ -184,6 +186,34 @@ class RegionEmitter implements Frame {
       c.release(v);
     }
     if (!this.wide) c.if(c.ne(c.shru(c.get(all), c.const(32)), c.const(0)), () => c.return(c.call32(this.runtime.handle, c.get(cpu), c.get(this.record), c.const32(original))));
+  }
+
+  /** Unless code runs from 0 to the end of its 4 GiB: all of the region must lie in the code segment, and IP must not wrap in it. */
+  private checkBounds(original: number): void {
+    const { c, cpu } = this;
+    const { flat, codeSize } = this.plan.entry.insns[0]!.shape;
+    if (codeSize === 8 || (flat && codeSize === 4)) return;
+    const first = Math.min(...this.plan.ranges.map(([start]) => start)), end = Math.max(...this.plan.ranges.map(([, last]) => last));
+    const last = c.keep64(c.add(c.extendu(c.wrap(c.add(c.load64(c.get(cpu), ENGINE.rip_page), c.const(first)))), c.const(end - first - 1)));
+    const beyond = c.gtu(c.get(last), c.extendu(c.load32(c.get(cpu), STATE.seg + CS * SEGMENT_SIZE + 8)));
+    c.if(codeSize === 4 ? beyond : c.or32(beyond, c.gtu(c.get(last), c.const(0xffff))), () => c.return(c.call32(this.runtime.handle, c.get(cpu), c.get(this.record), c.const32(original))));
+  }
+
+  private readonly segments = new Map<string, { readonly seg: number; readonly write: boolean; readonly base: L32; readonly last: L64 }>();
+  segment(seg: number, write: boolean): { readonly base: L32; readonly last: L64 } {
+    const { c } = this;
+    const key = `${seg} ${write}`;
+    let s = this.segments.get(key);
+    if (!s) this.segments.set(key, s = { seg, write, base: c.ownLocal(i32), last: c.ownLocal(i64) });
+    return s;
+  }
+  private loadSegments(): void {
+    const { c, cpu } = this;
+    for (const { seg, write, base, last } of this.segments.values()) {
+      const at = STATE.seg + seg * SEGMENT_SIZE;
+      c.set(base, c.load32(c.get(cpu), at));
+      c.set(last, c.call64(this.runtime.reach, c.get(cpu), c.const32(at), c.const32(write ? 1 : 0)));
+    }
   }
 
   private block(b: Block): void {

@@ -2,14 +2,14 @@
  * The functions emitted code can call, and the module that holds those of them that are WebAssembly themselves: the
  * inner loop, jumps through the jump cache, segment checks, wide multiplication.
  */
-import { MODE_64, MODE_LONG, MODE_SIZE, CS, SEGMENT_SIZE, STATE } from '../cpu/state.ts';
+import { CS, MODE_64, MODE_LONG, MODE_PROTECTED, MODE_SIZE, SEGMENT_SIZE, SEG_UNUSABLE, STATE, TYPE_CODE, TYPE_EXPAND_DOWN, TYPE_WRITABLE } from '../cpu/state.ts';
 import { LAZY_DEFERRED, LAZY_SIZE_SHIFT, LAZY_SUB } from './hot-flags.ts';
 import { ENGINE } from './layout.ts';
 import { emitInterrupt, emitReturn } from './transfers-emitter.ts';
 import { ACCESS_WRITE, REC_HANDLER, REC_START } from './record.ts';
 import { JUMP_ENTRIES, JUMP_ENTRY_SHIFT } from './tlb.ts';
 import { FILL, LOOK, type MemoryLayout, fillFunctions } from './walker.ts';
-import { type Code, type Func, type I64, type L32, type L64, type ValueType, WasmModule, i32, i64 } from './wasm-emitter.ts';
+import { type Code, type Func, type I32, type I64, type L32, type L64, type ValueType, WasmModule, i32, i64 } from './wasm-emitter.ts';
 
 /** What TypeScript provides. Host addresses and records are i32; 0 means that the instruction must leave. */
 const HOST_IMPORTS = {
@@ -43,6 +43,8 @@ const WASM_IMPORTS = {
   access: [[i32, i32, i64, i32], [i32]],
   /** (cpu, offset, segment offset, access) Linear address, or -1. */
   segment: [[i32, i64, i32, i32], [i64]],
+  /** (cpu, segment offset, write) The last offset of a segment that may be accessed, -1 for none. */
+  reach: [[i32, i32, i32], [i64]],
   /** (cpu, rip) Record of the code there. */
   jumpTo: [[i32, i64], [i32]],
   /** (cpu, record, handler) Calls a handler. Modules do not import the table themselves: V8 keeps a copy of it for each that does. */
@@ -129,6 +131,7 @@ export function runtimeModule(layout: MemoryLayout): Uint8Array<ArrayBuffer> {
   module.function('handle', WASM_IMPORTS.handle[0], WASM_IMPORTS.handle[1], (c) => {
     c.callIndirect32(handler, c.get(c.param(0, i32)), c.get(c.param(1, i32)), c.get(c.param(2, i32)));
   });
+  module.function('reach', WASM_IMPORTS.reach[0], WASM_IMPORTS.reach[1], (c) => segmentReach(c));
   module.function('segment', WASM_IMPORTS.segment[0], WASM_IMPORTS.segment[1], (c) => segmentCheck(c, host.segmentSlow));
   const inLongMode = module.function(undefined, [i32, i32], [i32], (c) => emitInterrupt(c, true));
   const inProtectedMode = module.function(undefined, [i32, i32], [i32], (c) => emitInterrupt(c, false));
@@ -160,6 +163,22 @@ function segmentCheck(c: Code, slow: Func): void {
     c.if(c.eqz32(c.call32(slow, c.get(cpu), c.get(seg), c.get(access))), () => c.return(c.const(-1)));
   });
   c.and(c.add(c.get(offset), c.load64(c.get(s), 0)), c.const(0xffff_ffff));
+}
+
+/** What cpu/memory.ts checks, for regions; of an expand-down segment it gives nothing. A segment of 4 GiB has no end. */
+function segmentReach(c: Code): void {
+  const cpu = c.param(0, i32), seg = c.param(1, i32), write = c.param(2, i32);
+  const s = c.keep32(c.add32(c.get(cpu), c.get(seg)));
+  const rights = c.keep32(c.load32(c.get(s), 12)), limit = c.keep32(c.load32(c.get(s), 8));
+  const has = (bits: number) => c.ne32(c.and32(c.get(rights), c.const32(bits)), c.const32(0));
+  const none = (condition: I32) => c.if(condition, () => c.return(c.const(-1)));
+  none(c.or32(has(SEG_UNUSABLE), c.eq32(c.and32(c.get(rights), c.const32(TYPE_CODE | TYPE_EXPAND_DOWN)), c.const32(TYPE_EXPAND_DOWN))));
+  // Bit 1 of the type: data may be written, code may be read.
+  c.if(c.and32(c.load32(c.get(cpu), STATE.mode), c.const32(MODE_PROTECTED)), () => {
+    none(c.and32(c.eqz32(has(TYPE_WRITABLE)), c.or32(c.get(write), has(TYPE_CODE))));
+    none(c.and32(has(TYPE_CODE), c.get(write)));
+  });
+  c.select(c.const(2 ** 33), c.extendu(c.get(limit)), c.eq32(c.get(limit), c.const32(-1)));
 }
 
 /**

@@ -170,16 +170,18 @@ export abstract class Translation {
     const { c, shape } = this;
     if (shape.segment === 'none') return offset;
     if (shape.segment === 'base') return c.keep64(c.add(c.get(offset), this.segmentBase()));
-    return this.checked(offset, () => this.segmentOffset(), size, write);
+    return this.checked(offset, undefined, size, write);
   }
   /** Linear address of an offset in a segment register known by number. */
   segmentAddress(seg: number, offset: L64, size: number, write: boolean): L64 {
     if (this.shape.codeSize === 8 || this.shape.flat) return offset;
-    return this.checked(offset, () => this.c.const32(STATE.seg + seg * SEGMENT_SIZE), size, write);
+    return this.checked(offset, seg, size, write);
   }
-  private checked(offset: L64, seg: () => I32, size: number, write: boolean): L64 {
+  /** Of a segment register by its number, or the memory operand's. */
+  protected checked(offset: L64, seg: number | undefined, size: number, write: boolean): L64 {
     const { c } = this;
-    const linear = c.keep64(c.call64(this.runtime.segment, c.get(this.cpu), c.get(offset), seg(), c.const32(size | (write ? ACCESS_WRITE : 0))));
+    const at = () => seg === undefined ? this.segmentOffset() : c.const32(STATE.seg + seg * SEGMENT_SIZE);
+    const linear = c.keep64(c.call64(this.runtime.segment, c.get(this.cpu), c.get(offset), at(), c.const32(size | (write ? ACCESS_WRITE : 0))));
     c.if(c.eq(c.get(linear), c.const(-1)), () => this.leave());
     return linear;
   }

@@ -95,6 +95,8 @@ export class Code extends Bytes {
     this.lent?.add(l);
     return l;
   }
+  /** One that was nothing else before and will not be: it may be set in front of code that is there already. */
+  ownLocal<T extends ValueType>(type: T): Local<MarkOf<T>> { return { index: this.params.length + this.locals.push(type) - 1, type }; }
   /** From now on locals that were not given back can be taken back. */
   trackLocals(): void { this.lent = new Set(); }
   /** Takes back all of them but those to keep. */
