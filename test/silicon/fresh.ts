@@ -58,7 +58,7 @@ export class Comparison {
   }
 }
 
-export function freshInstructions(count: number, seed: number, filter: RegExp): Summary {
+export function freshInstructions(count: number, seed: number, filter: RegExp, edges: boolean): Summary {
   const all: { form: Form; mode: 64 | 32 | 16 }[] = [];
   for (const form of forms) if (form.mode === 64) all.push({ form, mode: 64 }, { form, mode: 64 });
   for (const form of narrowForms) all.push({ form, mode: 32 }, { form, mode: 16 });
@@ -71,7 +71,7 @@ export function freshInstructions(count: number, seed: number, filter: RegExp): 
       if (made >= count) break;
       const number = n * 3 + (mode === 16 ? 2 : mode === 32 ? 1 : 0);
       const e = encodingOf(form, number, seed, mode);
-      for (let s = 0; s < STATES; s++, made++) comparison.add({ name: `${form.key}${mode === 64 ? '' : ` (${mode}-bit code)`}`, insn: e.insn, test: caseOf(form, e, number, s, seed) });
+      for (let s = 0; s < STATES; s++, made++) comparison.add({ name: `${form.key}${mode === 64 ? '' : ` (${mode}-bit code)`}`, insn: e.insn, test: caseOf(form, e, number, s, seed, edges) });
     }
   }
   comparison.flush();

@@ -3,6 +3,7 @@
  *
  *   npm run -s silicon -- --count 1000000 --seed 7     fresh random instructions, compared in both tiers,
  *                                                      a tenth of them, or --bytes N, random bytes
+ *   npm run -s silicon -- --edges                      the same, with operands mostly where more than one thing is wrong
  *   npm run -s silicon -- --form REGEX                 only forms whose name matches
  *   npm run -s silicon -- --form REGEX --case 17       shows one case of the vectors, silicon's answer and the machine's
  *   npm run -s silicon -- --record                     records vectors of forms that have none; with --form of those again, with
@@ -26,6 +27,7 @@ interface Options {
   readonly case: number | undefined;
   readonly bytes: number | undefined;
   readonly record: boolean;
+  readonly edges: boolean;
 }
 
 const whole = (name: string, least: number, most: number) => (given: string | readonly string[]): number => {
@@ -45,17 +47,18 @@ function parse(argv: readonly string[]): Options | undefined {
     .option('seed', { type: 'string', requiresArg: true, default: '1', coerce: whole('seed', 0, 0xffff_ffff), describe: 'which ones' })
     .option('form', { type: 'string', requiresArg: true, coerce: formOption, describe: 'only forms whose name matches' })
     .option('bytes', { type: 'string', requiresArg: true, coerce: whole('bytes', 0, 1e9), describe: 'how many of them are random bytes; a tenth, unless --form is given' })
+    .option('edges', { type: 'boolean', default: false, describe: 'operands mostly at the ends of pages and segments, with alignment checks' })
     .option('case', { type: 'string', requiresArg: true, coerce: whole('case', 0, CASES - 1), describe: 'shows one case of the vectors, silicon\'s answer and the machine\'s' })
     .option('record', { type: 'boolean', default: false, describe: 'records vectors of forms that have none; with --form of those again' })
     .strict()
     .parseSync();
   if (options['help']) return undefined;
   if (options._.length > 0) throw new UsageError(`${options._[0]}: not an option`);
-  const { count, seed, form, bytes, record: again } = options;
+  const { count, seed, form, bytes, record: again, edges } = options;
   if (options.case !== undefined && form === undefined) throw new UsageError('--case: give --form, too');
   if (bytes !== undefined && form !== undefined) throw new UsageError('give --form or --bytes: random bytes have no form');
   if (bytes !== undefined && bytes > count) throw new UsageError(`--bytes ${bytes}: give no more than --count ${count}`);
-  return { count, seed, form, bytes, case: options.case, record: again };
+  return { count, seed, form, bytes, case: options.case, record: again, edges };
 }
 
 /** Forms that `again` names are recorded though they have vectors. */
@@ -112,7 +115,7 @@ function report(what: string, s: Summary): boolean {
   return s.wrong.size === 0;
 }
 
-function run({ count, seed, form, bytes, case: index, record: again }: Options): boolean {
+function run({ count, seed, form, bytes, case: index, record: again, edges }: Options): boolean {
   buildRecorder();
   if (again) {
     recordVectors(form?.pattern);
@@ -125,7 +128,7 @@ function run({ count, seed, form, bytes, case: index, record: again }: Options):
   }
   const strings = form ? 0 : bytes ?? Math.floor(count / 10);
   let ok = true;
-  if (count > strings) ok = report('rows of the opcode table', freshInstructions(count - strings, seed, form?.pattern ?? /(?:)/));
+  if (count > strings) ok = report('rows of the opcode table', freshInstructions(count - strings, seed, form?.pattern ?? /(?:)/, edges));
   if (strings > 0) ok = report('random bytes', randomBytes(strings, seed)) && ok;
   return ok;
 }

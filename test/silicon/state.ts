@@ -38,9 +38,9 @@ const segmentBase = (insn: Insn, segmented: boolean): number =>
   insn.codeSize === 8 ? insn.seg === FS ? FS_BASE : insn.seg === GS ? GS_BASE : 0 : !segmented ? 0 : insn.seg === 1 ? CODE : DATA;
 
 /** A place for a memory operand: anywhere, over the edge of a page, or where it faults. */
-function place(r: Random, aligned: boolean): number {
+function place(r: Random, aligned: boolean, edges: boolean): number {
   const offset = (() => {
-    switch (r.below(16)) {
+    switch (r.below(edges ? 4 : 16)) {
       case 0: return PAGE - r.below(16);
       case 1: return r.below(3) ? 0x2000 - r.below(16) : 0x3000 - r.below(16);
       case 2: return r.below(0x3000);
@@ -135,8 +135,8 @@ function sse(form: Form, r: Random, test: Case): void {
   }
 }
 
-/** Fills a case for an encoding. */
-export function fill(form: Form, e: Encoding, r: Random, test: Case): void {
+/** Fills a case for an encoding. `edges`: mostly with operands at the ends of pages and segments, and with alignment checks. */
+export function fill(form: Form, e: Encoding, r: Random, test: Case, edges = false): void {
   const { insn, segmented } = e;
   const { u8, u16, u32, u64 } = test;
   const long = insn.codeSize === 8;
@@ -152,12 +152,12 @@ export function fill(form: Form, e: Encoding, r: Random, test: Case): void {
   u16[CASE.ss / 2] = segmented ? LDT_DATA32 : USER_DS;
   u64[CASE.rip / 8] = BigInt(cs & 4 ? e.codeAt - CODE : e.codeAt);
   const string = form.row.attributes.has('rep');
-  u64[CASE.rflags / 8] = BigInt(0x202 | r.u32() & ARITHMETIC | (r.once(string ? 3 : 8) ? DF : 0) | (r.once(24) ? AC : 0));
+  u64[CASE.rflags / 8] = BigInt(0x202 | r.u32() & ARITHMETIC | (r.once(string ? 3 : 8) ? DF : 0) | (r.once(edges ? 2 : 24) ? AC : 0));
 
   for (let i = 0; i < 16; i++) quad(r, u32, CASE.gpr / 4 + 2 * i);
   if (!long) for (let i = 0; i < 16; i++) u32[CASE.gpr / 4 + 2 * i + 1] = 0;
   const dataBase = segmented ? DATA : 0;
-  const stack = DATA + 0x200 + (r.below(0x1a00) & (r.once(8) ? ~0 : ~7));
+  const stack = edges && r.once(2) ? DATA + r.pick([PAGE, 2 * PAGE]) + r.below(40) - 20 : DATA + 0x200 + (r.below(0x1a00) & (r.once(8) ? ~0 : ~7));
   test.setGpr(4, BigInt(stack - dataBase));
 
   const base = segmentBase(insn, segmented);
@@ -165,10 +165,10 @@ export function fill(form: Form, e: Encoding, r: Random, test: Case): void {
   if (locks(form)) {
     // Where the registers cannot say an aligned address, another is tried.
     for (let n = 0; n < 50; n++) {
-      aim(test, insn, r, (place(r, vector) & ~15) - base);
+      aim(test, insn, r, (place(r, vector, edges) & ~15) - base);
       if ((linearAddress(test, insn, base) & 63) <= 48) break;
     }
-  } else if (form.memory && !r.once(40)) aim(test, insn, r, place(r, vector) - base);
+  } else if (form.memory && !r.once(40)) aim(test, insn, r, place(r, vector, edges) - base);
   const where = form.memory ? target(test, insn, base) : undefined;
 
   x87(form, r, test);
@@ -194,7 +194,7 @@ export function fill(form: Form, e: Encoding, r: Random, test: Case): void {
   shape({
     form, insn, r, test, segmented, target: where,
     pointer: (linear) => BigInt(linear - (long ? base : dataBase)),
-    place: () => place(r, false),
+    place: () => place(r, false, edges),
     peek: (linear, size) => {
       let v = 0n;
       for (let i = size - 1; i >= 0; i--) {

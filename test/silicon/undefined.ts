@@ -61,7 +61,7 @@ const stackTop = (test: Case): number => Number(BigInt.asUintN(test.mode === 64 
 
 export const undefinedResults: readonly UndefinedResult[] = [
   {
-    mnemonic: /^CALLF?$/, where: 'memory below the stack pointer after a fault: silicon has pushed before it looks whether the target is canonical',
+    mnemonic: /^CALLF?$/, where: 'memory below the stack pointer after a fault: silicon has pushed before it looks at the target',
     ignore: (a, test, _insn, faulted) => { if (faulted) forget(a, stackTop(test) - 16, stackTop(test)); },
   },
   {

@@ -34,8 +34,8 @@ export function encodingOf(form: Form, n: number, seed = 0, mode: 64 | 32 | 16 =
   return encode(form, new Random(seed, hashOf(form.key), n), mode);
 }
 /** A case of an encoding, put into `test`. */
-export function caseOf(form: Form, e: Encoding, n: number, state: number, seed = 0, test = new Case()): Case {
-  fill(form, e, new Random(seed, hashOf(form.key), n, state + 1), test);
+export function caseOf(form: Form, e: Encoding, n: number, state: number, seed = 0, edges = false, test = new Case()): Case {
+  fill(form, e, new Random(seed, hashOf(form.key), n, state + 1), test, edges);
   return test;
 }
 /** The digest of what silicon answered. */

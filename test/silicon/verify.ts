@@ -21,7 +21,7 @@ export function verify(form: Form, digests: Uint32Array, n: number, states: numb
   for (let s = 0; s < states; s++) {
     const index = n * STATES + s, want = digests[index]!;
     if (want === NO_DIGEST) continue;
-    caseOf(form, e, n, s, 0, test);
+    caseOf(form, e, n, s, 0, false, test);
     let hotDiffers = readsCode(e.insn, e.insn.codeSize === 8 ? 64 : 32);
     for (const [i, tier] of tiers.entries()) {
       if (i === 1 && hotDiffers) continue;

@@ -13,25 +13,25 @@ const jmpIndirect: Emit = (t) => {
   t.checkTarget(rip);
   t.jumpTo(rip);
 };
+/** Silicon pushes the return address before it looks at the target: so the stack faults first. */
+function callTo(t: Translation, rip: L64): void {
+  const { c } = t;
+  const top = t.stackOffset(-t.size), back = returnAddress(t);
+  const at = t.hostWrite(t.segmentAddress(SS, top, t.size, true), t.size, false, SS);
+  t.checkTarget(rip);
+  c.storeSized(t.size, c.get(at), c.get(back));
+  t.commit();
+  t.setStackPointer(top);
+  t.jumpTo(rip);
+}
 /** The return address, as wide as the operand size. */
 const returnAddress = (t: Translation): L64 => t.c.keep64(t.nextRip());
 const call: Emit = (t) => {
-  if (!t.shape.near) {
-    const rip = t.target();
-    t.checkTarget(rip);
-    t.push(returnAddress(t));
-    t.jumpTo(rip);
-  } else {
-    t.push(returnAddress(t));
-    t.jump();
-  }
-};
-const callIndirect: Emit = (t) => {
-  const rip = t.read(0);
-  t.checkTarget(rip);
+  if (!t.shape.near) return callTo(t, t.target());
   t.push(returnAddress(t));
-  t.jumpTo(rip);
+  t.jump();
 };
+const callIndirect: Emit = (t) => callTo(t, t.read(0));
 const ret: Emit = (t) => {
   const { c } = t;
   const rip = t.top();

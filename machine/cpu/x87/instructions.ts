@@ -31,10 +31,14 @@ export const m64: Source = (cpu, insn) => fromFormat(load(cpu, insn, 8), FLOAT64
 export const i16: Source = (cpu, insn) => fromInteger(BigInt.asIntN(16, load(cpu, insn, 2)));
 export const i32: Source = (cpu, insn) => fromInteger(BigInt.asIntN(32, load(cpu, insn, 4)));
 export const i64: Source = (cpu, insn) => fromInteger(BigInt.asIntN(64, load(cpu, insn, 8)));
+/** Eight bytes and then two, each with its segment, alignment and page. */
+function read80(cpu: CpuState, insn: Insn): { low: bigint; high: bigint } {
+  const low = readLinear(cpu, operandAddress(cpu, insn, 8), 8, explicit(cpu));
+  return { low, high: readLinear(cpu, operandAddress(cpu, insn, 10) + 8, 2, explicit(cpu)) };
+}
 export const m80: Source = (cpu, insn) => {
-  const at = operandAddress(cpu, insn, 10);
-  const mantissa = readLinear(cpu, at, 8, explicit(cpu));
-  const head = Number(readLinear(cpu, at + 8, 2, explicit(cpu)));
+  const { low: mantissa, high } = read80(cpu, insn);
+  const head = Number(high);
   return make(head >> 15, head & 0x7fff, mantissa);
 };
 
@@ -83,13 +87,15 @@ function storing(f: X87, pop: boolean, convert: (value: Float80) => Stored): voi
   if (empty) f.stackFault(false); else f.flag(stays ? flags & ~PE : flags);
   if (!stays && pop) f.pop();
 }
-/** Address of an 80-bit operand that is sure to take a write. */
+/** Address of an 80-bit operand that is sure to take a write: eight bytes and then two, each with its segment, alignment and page. */
 function writable80(cpu: CpuState, insn: Insn): number {
+  const probe = (at: number, size: 2 | 8) => {
+    checkAlignment(cpu, at, size, explicit(cpu));
+    probeWrite(cpu, at, size, explicit(cpu));
+  };
+  probe(operandAddress(cpu, insn, 8, true), 8);
   const to = operandAddress(cpu, insn, 10, true);
-  for (const [at, n] of [[to, 8], [to + 8, 2]] as const) {
-    checkAlignment(cpu, at, n, explicit(cpu));
-    probeWrite(cpu, at, n, explicit(cpu));
-  }
+  probe(to + 8, 2);
   return to;
 }
 
@@ -138,8 +144,8 @@ export const fist = (size: 2 | 4 | 8, pop: boolean, truncates = false): Exec => 
 
 /** Eighteen decimal digits, two a byte, and a sign. */
 export const fbld = waiting((f, cpu, insn) => {
-  const at = operandAddress(cpu, insn, 10);
-  const digits = readLinear(cpu, at, 8, explicit(cpu)) | readLinear(cpu, at + 8, 2, explicit(cpu)) << 64n;
+  const { low, high } = read80(cpu, insn);
+  const digits = low | high << 64n;
   let n = 0n;
   for (let i = 17; i >= 0; i--) n = n * 10n + (digits >> BigInt(4 * i) & 15n);
   const sign = digits >> 79n;
