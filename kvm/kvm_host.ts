@@ -8,6 +8,7 @@
  */
 import type { kvm_run } from '../abi/kvm/run.ts';
 import type { Mem } from '../abi/struct.ts';
+import type { CpuState } from '../machine/cpu/state.ts';
 import { type mm_struct, type mmu_notifier, type preempt_notifier, type task_struct, PAGE_SIZE, kernelVariable, wait_queue_head } from '../kernel/exports.ts';
 import type { kvm_io_bus } from './io-bus.ts';
 import type { x86_emulate_ctxt, x86_exception } from './emulate.ts';
@@ -100,9 +101,17 @@ export class kvm_queued_exception {
 }
 
 export class kvm_vcpu_arch {
-  /** General registers except RSP, which is in the VMCS with RIP and RFLAGS. */
-  readonly regs = new BigUint64Array(16);
-  readonly regs32: Uint32Array;
+  private readonly saved_regs = new BigUint64Array(16);
+  private readonly saved_regs32 = new Uint32Array(this.saved_regs.buffer);
+  private readonly saved_fpu = new Uint8Array(512);
+  /**
+   * General registers except RSP, which is in the VMCS with RIP and RFLAGS. Once the guest has run they stay in the
+   * processor's own register file, and these are windows on it, until something else needs the place.
+   */
+  regs: BigUint64Array = this.saved_regs;
+  regs32: Uint32Array = this.saved_regs32;
+  /** The FXSAVE image, in the same way. */
+  guest_fpu: Uint8Array = this.saved_fpu;
   cr0 = 0n;
   cr0_guest_owned_bits = 0n;
   /** CR2 as two words: it is copied at each entry and exit. */
@@ -165,9 +174,7 @@ export class kvm_vcpu_arch {
   /** A breakpoint is armed: the debug registers change with the guest. */
   switch_db_regs = false;
   singlestep_rip = 0n;
-  /** The FXSAVE image while it is not loaded. */
-  readonly guest_fpu = new Uint8Array(512);
-  /** A request may have changed it, or an MSR, since the last run. */
+  /** A request may have changed an MSR since the last run. */
   registers_changed = true;
   /** MSRs without a home of their own. */
   readonly msrs = new Map<number, bigint>();
@@ -194,10 +201,26 @@ export class kvm_vcpu_arch {
   /** The emulator met HLT. */
   halt_request = false;
   constructor(mmu: kvm_mmu, emulate_ctxt: x86_emulate_ctxt) {
-    this.regs32 = new Uint32Array(this.regs.buffer);
     this.mmu = mmu;
     this.emulate_ctxt = emulate_ctxt;
   }
+
+  /** Moves general registers and FPU into a processor. */
+  enter_processor(cpu: CpuState): void {
+    cpu.gpr.set(this.saved_regs);
+    cpu.fpu.set(this.saved_fpu);
+    this.regs = cpu.gpr;
+    this.regs32 = cpu.gpr32;
+    this.guest_fpu = cpu.fpu;
+  }
+  /** Moves them out of it again. */
+  readonly leave_processor = (): void => {
+    this.saved_regs.set(this.regs);
+    this.saved_fpu.set(this.guest_fpu);
+    this.regs = this.saved_regs;
+    this.regs32 = this.saved_regs32;
+    this.guest_fpu = this.saved_fpu;
+  };
 }
 
 export class kvm_vcpu {

@@ -66,20 +66,18 @@ export function vcpu_put(vcpu: kvm_vcpu): void {
 }
 
 /**
- * The guest's FPU and MSRs go into the processor, unless they are there still from its last run. The thread's own need
- * no place: machine code gets its FPU at each return to ring 3.
+ * The guest's registers, FPU and MSRs go into the processor, unless they are there still from its last run. The thread's own
+ * need no place: machine code gets its registers at each return to ring 3.
  */
 function load_guest_state(vcpu: kvm_vcpu): void {
   const { arch } = vcpu;
-  const changed = arch.registers_changed || !kvm_x86.guest_is_resident(vcpu);
+  const changed = kvm_x86.load_guest_registers(vcpu) || arch.registers_changed;
   arch.registers_changed = false;
-  if (changed) this_processor().cpu.fpu.set(arch.guest_fpu);
   if (kvm_fpu.enabled) kvm_fpu.trace({ load: 1 });
   kvm_x86.load_guest_msrs(vcpu, changed);
 }
 function put_guest_state(vcpu: kvm_vcpu): void {
   kvm_x86.save_guest_msrs(vcpu);
-  vcpu.arch.guest_fpu.set(this_processor().cpu.fpu);
   if (kvm_fpu.enabled) kvm_fpu.trace({ load: 0 });
 }
 

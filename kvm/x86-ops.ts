@@ -89,8 +89,8 @@ export interface kvm_x86_ops {
   linear_rip(vcpu: kvm_vcpu): number;
   get_exit_info(vcpu: kvm_vcpu): { reason: number; info1: bigint; info2: bigint; intr_info: number; error_code: number };
   patch_hypercall(code: Uint8Array): void;
-  /** Whether this guest was the last to use the processor's registers. */
-  guest_is_resident(vcpu: kvm_vcpu): boolean;
+  /** Puts general registers and FPU into the processor. false: they were there. */
+  load_guest_registers(vcpu: kvm_vcpu): boolean;
   load_guest_msrs(vcpu: kvm_vcpu, changed: boolean): void;
   save_guest_msrs(vcpu: kvm_vcpu): void;
   apic_init_signal_blocked(vcpu: kvm_vcpu): boolean;

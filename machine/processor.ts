@@ -121,7 +121,7 @@ export class Processor implements LapicHost {
    * guest's system registers stand there until somebody needs the place.
    */
   hostRegisters(): CpuState {
-    this.vmx.loadHostState();
+    this.vmx.evict();
     return this.cpu;
   }
 

@@ -107,6 +107,14 @@ function vcpu_load(vcpu: kvm_vcpu, cpu: number): void {
 
 // ---------------------------------------------------------------- entry and exit
 
+function load_guest_registers(vcpu: kvm_vcpu): boolean {
+  const { arch, vmx: { hw } } = vcpu;
+  if (hw.tenant === arch.leave_processor) return false;
+  arch.enter_processor(hw.cpu);
+  hw.tenant = arch.leave_processor;
+  return true;
+}
+
 /** Points the processor at the tables the guest runs on. 0, or why there are none. */
 function load_mmu_pgd(vcpu: kvm_vcpu): number {
   const { vmx } = vcpu;
@@ -140,7 +148,6 @@ function vcpu_enter(vcpu: kvm_vcpu): void {
   // With the trap flag set a shadow asks for a pending step, which a debugger from outside does not mean.
   if ((vcpu.guest_debug & GUESTDBG_SINGLESTEP) !== 0) set_interrupt_shadow(vcpu, 0);
   const { cpu } = this_processor();
-  cpu.gpr.set(arch.regs);
   cpu.u32[CR2] = arch.cr2_words[0]!;
   cpu.u32[CR2 + 1] = arch.cr2_words[1]!;
   const status = vmx.launched ? hw.vmresume() : hw.vmlaunch();
@@ -170,7 +177,6 @@ function vcpu_exited(vcpu: kvm_vcpu): void {
   }
   const { hw } = vmx;
   const { cpu } = this_processor();
-  arch.regs.set(cpu.gpr);
   arch.cr2_words[0] = cpu.u32[CR2]!;
   arch.cr2_words[1] = cpu.u32[CR2 + 1]!;
   vmx.exit_reason = hw.read32(F.VM_EXIT_REASON);
@@ -434,7 +440,7 @@ export const vmx_x86_ops: kvm_x86_ops = {
     };
   },
   patch_hypercall: (code) => { code[0] = 0x0f; code[1] = 0x01; code[2] = 0xc1; },
-  guest_is_resident: (vcpu) => vcpu.vmx.hw.holds(physical(vcpu.vmx.vmcs_pfn)),
+  load_guest_registers,
   load_guest_msrs: vmx_load_guest_msrs, save_guest_msrs: vmx_save_guest_msrs,
   apic_init_signal_blocked: () => false,
   enter_smm: (vcpu) => vcpu.vmx.hw.write32(F.GUEST_ACTIVITY_STATE, 0),

@@ -53,6 +53,11 @@ export class Vmx {
    */
   resident = -1;
   hostDue = false;
+  /**
+   * Hypervisors leave a guest's general registers and FPU in the register file too. This moves them out, when something
+   * else needs the place.
+   */
+  tenant: (() => void) | undefined = undefined;
   /** Since the last entry the TLB was told to forget guests: the next one must look up its tag even for the resident guest. */
   tlbFlushed = false;
   /** The VMCS does not have all of the resident guest's state yet: saveSystemState(). */
@@ -103,7 +108,7 @@ export class Vmx {
 
   vmxoff(): VmxStatus {
     if (this.region < 0) return 'invalid';
-    this.loadHostState();
+    this.evict();
     this.region = -1;
     this.unload();
     return 'ok';
@@ -115,7 +120,7 @@ export class Vmx {
     if (address === this.region) return this.fail(VMXERR_VMCLEAR_VMXON_POINTER);
     Vmcs.clear(this.ram, address);
     if (this.vmcs.address === address) {
-      this.loadHostState();
+      this.evict();
       this.unload();
     }
     return 'ok';
@@ -127,7 +132,7 @@ export class Vmx {
     if (address === this.region) return this.fail(VMXERR_VMPTRLD_VMXON_POINTER);
     if (Vmcs.revision(this.ram, address) !== C.VMCS_REVISION_ID) return this.fail(VMXERR_VMPTRLD_INCORRECT_VMCS_REVISION_ID);
     if (address === this.vmcs.address) return 'ok';
-    this.loadHostState();
+    this.evict();
     this.vmcs.load(address);
     this.ready = ALL_FIELDS;
     return 'ok';
@@ -249,6 +254,14 @@ export class Vmx {
     return 'exit';
   }
 
+  /** The register file is needed for something else than the guest that ran last. */
+  evict(): void {
+    const { tenant } = this;
+    this.tenant = undefined;
+    tenant?.();
+    this.loadHostState();
+  }
+
   /** Puts off no longer what the last exit owes: the host's state in the register file. */
   loadHostState(): void {
     this.saveSystemState();
@@ -268,11 +281,6 @@ export class Vmx {
   setSystemDue(due: boolean): void {
     this.systemDue = due;
     this.ready = due ? SAVED_FIELDS : ALL_FIELDS;
-  }
-
-  /** Whether that guest ran here last, and nothing has used the registers since. */
-  holds(address: number): boolean {
-    return this.resident === address;
   }
 
   // -------------------------------------------------------------- invalidation
