@@ -11,9 +11,24 @@ import { ENGINE } from './layout.ts';
 import { ACCESS_SLOT_SHIFT, ACCESS_WRITE } from './record.ts';
 import type { Runtime } from './runtime.ts';
 import type { Shape } from './shape.ts';
-import { RECENT_ADDEND, RECENT_PAGE, STACK_SLOT, TLB_MASK } from './tlb.ts';
+import { type Place, type Reach, type Reaches, type Values, operandPlace, reachKey } from './spans.ts';
+import { RECENT_ADDEND, RECENT_LENGTH, RECENT_PAGE, SCRATCH_SLOT, STACK_SLOT, TLB_MASK } from './tlb.ts';
 import { type RegisterField, Translation } from './translation.ts';
-import type { Code, I32, I64, L32, L64, LV } from './wasm-emitter.ts';
+import { type Code, type I32, type I64, type L32, type L64, type LV, i32 } from './wasm-emitter.ts';
+
+/** Operands of a block found by one look (spans.ts): places `low` to `high` behind a register's unknown. */
+export interface Span {
+  /** Host address of `low`; 0 while each must be looked for by itself. */
+  readonly host: L32;
+  readonly low: number;
+  readonly high: number;
+  readonly slot: number;
+  /** The last instruction with an operand in it. */
+  readonly last: number;
+}
+
+/** An address, as a register's unknown plus a constant. */
+interface Placed { readonly linear: L64; readonly unknown: number; readonly where: number }
 
 /** What an instruction needs of the region it is part of. */
 export interface Frame {
@@ -26,6 +41,10 @@ export interface Frame {
   readonly clean: Set<number>;
   /** First of a pair of slots (tlb.ts) for a memory operand that walks through memory; undefined: it may go anywhere. */
   pointer(base: number, index: number, disp: number): number | undefined;
+  /** What is known of general registers' values; of this block's memory operands; spans begun. */
+  readonly values: Values;
+  readonly reaches: Reaches;
+  readonly spans: Map<string, Span>;
   /** How deep blocks nest where every instruction of the basic block is run. */
   readonly nesting: number;
   /** A general register: of 64 bits in 64-bit code, else of 32. */
@@ -88,9 +107,10 @@ export class HotTranslation extends Translation {
   }
   private setGpr64(n: number, v: () => I64): void {
     const { c, frame } = this;
+    const value = v();
     const l = frame.register(n, true);
-    if (frame.wide) c.set(l as L64, v());
-    else c.set(l as L32, c.wrap(v()));
+    if (frame.wide) c.set(l as L64, value);
+    else c.set(l as L32, c.wrap(value));
   }
   override narrow(size: number): boolean { return size <= 4; }
   override setGpr(n: number, size: number, v: () => I64): void {
@@ -176,6 +196,24 @@ export class HotTranslation extends Translation {
     c.if(c.gts(size === 1 ? c.get(offset) : c.add(c.get(offset), c.const(size - 1)), c.get(last)), () => this.leave());
     return c.keep64(c.extendu(c.add32(c.wrap(c.get(offset)), c.get(base))));
   }
+  /** The ModRM operand's address and the stack's, as far as they are known. */
+  private operand: Placed | undefined;
+  private onStack: Placed | undefined;
+  override operandAddress(size: number, write: boolean): L64 {
+    const linear = super.operandAddress(size, write);
+    const place = operandPlace(this.at);
+    this.operand = place && this.placed(linear, place);
+    return linear;
+  }
+  override stackOffset(delta: number): L64 {
+    const linear = super.stackOffset(delta);
+    this.onStack = this.placed(linear, { register: RSP, offset: delta });
+    return linear;
+  }
+  private placed(linear: L64, { register, offset }: Place): Placed {
+    const { unknown, plus } = this.frame.values.of(register);
+    return { linear, unknown, where: plus + offset };
+  }
   override hostRead(linear: L64, size: number, seg?: number): L32 { return this.find(linear, size, seg, false); }
   override hostWrite(linear: L64, size: number, _old: boolean, seg?: number): L32 { return this.find(linear, size, seg, true); }
   private find(linear: L64, size: number, seg: number | undefined, write: boolean): L32 {
@@ -183,14 +221,15 @@ export class HotTranslation extends Translation {
     const { cpu } = frame;
     const pair = seg === SS || insn.base === RSP && insn.index < 0 ? STACK_SLOT
       : insn.row.attributes.has('rep') ? frame.pointer(seg === ES ? RDI : RSI, -1, 0) : frame.pointer(insn.base, insn.index, insn.disp);
+    const placed = [this.operand, this.onStack].find((p) => p?.linear === linear);
+    const found = placed && this.findInSpan(placed, size, write, pair);
+    if (found) return found;
     if (pair === undefined) return this.findInTlb(linear, size, write);
     const slot = pair + (write ? 1 : 0);
     const recent = ENGINE.recent + slot * RECENT_BYTES;
     c.if(c.ne(c.and(c.get(linear), c.const(-4096 | (size - 1))), c.load64(c.get(cpu), recent + RECENT_PAGE)), () => {
       c.seldom();
-      const access = size | (write ? ACCESS_WRITE : 0) | slot << ACCESS_SLOT_SHIFT;
-      c.if(c.eqz32(c.call32(frame.runtime.look, c.get(cpu), c.get(linear), c.const32(access), frame.spare())), () => this.leave());
-      frame.paid();
+      this.look(linear, size, write, slot);
     });
     // Now the slot has it; for V8 a sum of 32 bits is an address as it is, a number from one of two ways is not.
     return c.keep32(c.add32(c.wrap(c.get(linear)), c.load32(c.get(cpu), recent + RECENT_ADDEND)));
@@ -198,14 +237,81 @@ export class HotTranslation extends Translation {
   private findInTlb(linear: L64, size: number, write: boolean): L32 {
     const { c, frame } = this;
     const { cpu } = frame;
-    const entry = c.keep32(c.add32(c.and32(c.wrap(c.shru(c.get(linear), c.const(8))), c.const32(TLB_MASK)), c.load32(c.get(cpu), write ? ENGINE.tlb_write : ENGINE.tlb_read)));
+    const entry = this.entry(linear, write);
     const last = () => size === 1 ? c.get(linear) : c.add(c.get(linear), c.const(size - 1));
     c.if(c.ne(c.or(c.and(last(), c.const(-4096)), c.load64(c.get(cpu), ENGINE.tlb_tag)), c.load64(c.get(entry))), () => {
       c.seldom();
       c.if(c.eqz32(c.call32(frame.runtime.miss, c.get(cpu), c.get(linear), c.const32(size | (write ? ACCESS_WRITE : 0)), frame.spare())), () => this.leave());
-      frame.paid();
+      this.paid();
     });
     return c.keep32(c.add32(c.wrap(c.get(linear)), c.load32(c.get(entry), 8)));
+  }
+  /** Brings the page of an access into a slot, or leaves. */
+  private look(linear: L64, size: number, write: boolean, slot: number): void {
+    const { c, frame } = this;
+    const access = size | (write ? ACCESS_WRITE : 0) | slot << ACCESS_SLOT_SHIFT;
+    c.if(c.eqz32(c.call32(frame.runtime.look, c.get(frame.cpu), c.get(linear), c.const32(access), frame.spare())), () => this.leave());
+    this.paid();
+  }
+  /** A walk may have taken the place of a span's page in the TLB. */
+  private paid(): void {
+    const { c, frame } = this;
+    frame.paid();
+    for (const { host } of frame.spans.values()) c.set(host, c.select(c.const32(0), c.get(host), c.load32(c.get(frame.cpu), ENGINE.paid)));
+  }
+  private inSlot(linear: L64, slot: number): I32 {
+    const { c } = this;
+    return c.add32(c.wrap(c.get(linear)), c.load32(c.get(this.frame.cpu), ENGINE.recent + slot * RECENT_BYTES + RECENT_ADDEND));
+  }
+
+  /** Of an operand at a known distance from others: its host address, by theirs. */
+  private findInSpan({ linear, unknown, where }: Placed, size: number, write: boolean, pair: number | undefined): L32 | undefined {
+    const { c, frame } = this;
+    const key = `${unknown}${write ? 'w' : 'r'}`;
+    const known = frame.spans.get(key);
+    if (known && where >= known.low && where + size <= known.high) {
+      const at = c.local(i32);
+      c.if(c.get(known.host), () => c.set(at, c.add32(c.get(known.host), c.const32(where - known.low))), () => {
+        c.seldom();
+        this.look(linear, size, write, known.slot);
+        c.set(at, this.inSlot(linear, known.slot));
+      });
+      return at;
+    }
+    const reach = c.nesting === frame.nesting ? frame.reaches.get(reachKey(this.before, linear === this.onStack?.linear, write)) : undefined;
+    if (!reach || size > reach.above) return undefined;
+    const slot = (pair ?? SCRATCH_SLOT) + (write ? 1 : 0);
+    const at = this.beginSpan(linear, size, write, reach, slot, pair === undefined);
+    frame.spans.set(key, { host: at.host, low: where - reach.below, high: where + reach.above, slot, last: reach.last });
+    return at.at;
+  }
+  private beginSpan(linear: L64, size: number, write: boolean, { below, above }: Reach, slot: number, inTlb: boolean): { readonly at: L32; readonly host: L32 } {
+    const { c, frame } = this;
+    const { cpu } = frame;
+    const at = c.local(i32), host = c.local(i32);
+    const start = below === 0 ? linear : c.keep64(c.sub(c.get(linear), c.const(below)));
+    const entry = inTlb ? this.entry(start, write) : undefined;
+    c.block((done) => {
+      c.block((seldom) => {
+        const page = () => c.and(c.get(start), c.const(-4096));
+        c.brIfSeldom(seldom, entry ? c.ne(c.or(page(), c.load64(c.get(cpu), ENGINE.tlb_tag)), c.load64(c.get(entry)))
+          : c.ne(page(), c.load64(c.get(cpu), ENGINE.recent + slot * RECENT_BYTES + RECENT_PAGE)));
+        const offset = c.and32(c.wrap(c.get(start)), c.const32(4095));
+        c.brIfSeldom(seldom, entry ? c.gtu32(offset, c.const32(4096 - below - above))
+          : c.gtu32(c.add32(offset, c.const32(below + above)), c.load32(c.get(cpu), ENGINE.recent + slot * RECENT_BYTES + RECENT_LENGTH)));
+        c.set(host, entry ? c.add32(c.wrap(c.get(start)), c.load32(c.get(entry), 8)) : this.inSlot(start, slot));
+        c.set(at, c.add32(c.get(host), c.const32(below)));
+        c.br(done);
+      });
+      this.look(linear, size, write, slot);
+      c.set(at, this.inSlot(linear, slot));
+      c.set(host, c.call32(frame.runtime.lookSpan, c.get(cpu), c.get(start), c.const32(slot << ACCESS_SLOT_SHIFT | (write ? ACCESS_WRITE : 0)), c.const32(below + above)));
+    });
+    return { at, host };
+  }
+  private entry(linear: L64, write: boolean): L32 {
+    const { c } = this;
+    return c.keep32(c.add32(c.and32(c.wrap(c.shru(c.get(linear), c.const(8))), c.const32(TLB_MASK)), c.load32(c.get(this.frame.cpu), write ? ENGINE.tlb_write : ENGINE.tlb_read)));
   }
   override commit(): void {}
   override divideWide(): void { this.leave(); }

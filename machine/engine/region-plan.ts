@@ -212,6 +212,12 @@ function changes({ insn, shape }: HotInsn, into: Set<number>): void {
   if (UNCHANGING.has(mnemonic)) return;
   const small = operands[1]?.[0] === 'I' && Math.abs(Number(BigInt.asIntN(64, insn.imm))) <= 64 || operands.length === 1;
   if (STEPS.has(mnemonic) && small || mnemonic === 'LEA' && insn.base === insn.reg && insn.index < 0 && Math.abs(insn.disp) <= 64) return;
+  replaces({ insn, shape }, into);
+}
+/** The same, however little they move. */
+export function replaces({ insn, shape }: Pick<HotInsn, 'insn' | 'shape'>, into: Set<number>): void {
+  const { mnemonic, operands } = insn.row;
+  if (UNCHANGING.has(mnemonic)) return;
   if (/^I?(MUL|DIV)$/.test(mnemonic)) for (const n of [0, 2]) into.add(n);
   operands.slice(0, mnemonic.startsWith('X') ? 2 : 1).forEach((text) => {
     const kind = text[0];

@@ -12,13 +12,14 @@
  */
 import { floatKind, holdsDenormal } from '../cpu/opcodes/ordinary.ts';
 import { EXIT_BUDGET, EXIT_COMPUTED, EXIT_IN_FRONT, EXIT_JUMP } from './counters.ts';
-import { RECENT_SLOTS } from './engine-state.ts';
 import { CS, SEGMENT_SIZE, STATE } from '../cpu/state.ts';
 import { type FlagState, HotFlags, UNKNOWN, WORDS } from './hot-flags.ts';
-import { type Frame, type HotInsn, HotTranslation } from './hot-translation.ts';
+import { type Frame, type HotInsn, HotTranslation, type Span } from './hot-translation.ts';
 import { ENGINE } from './layout.ts';
-import { type Block, type Item, type Loop, type RegionPlan, isLoop } from './region-plan.ts';
+import { type Block, type Item, type Loop, type RegionPlan, isLoop, replaces } from './region-plan.ts';
 import { HANDLER_PARAMS, HANDLER_RESULTS, importRuntime } from './runtime.ts';
+import { type Reaches, Values, planSpans } from './spans.ts';
+import { SCRATCH_SLOT } from './tlb.ts';
 import { type Code, type I32, type L32, type L64, type Local, WasmModule, i32, i64 } from './wasm-emitter.ts';
 
 const FUEL = 200_000;
@@ -225,15 +226,25 @@ class RegionEmitter implements Frame {
     this.arrived.delete(b);
     flags.state = from?.flags ?? (b === this.plan.entry && !b.header ? WORDS : UNKNOWN);
     this.clean = new Set(this.wide ? from?.clean : this.registers.keys());
+    this.values = new Values();
+    this.reaches = planSpans(b.insns, replaces);
     b.insns.forEach((i, k) => {
       this.plan.marks.push({ at: c.length, start: i.start });
       flags.begin(i.use, b.live[k]!);
+      const before = this.values.copy();
       const { meaning } = i.insn.row;
       if ('emit' in meaning) meaning.emit(new HotTranslation(this, i, k));
-      c.reclaim((l) => HotFlags.holds(flags.state, l) || this.isAwaited(l));
+      this.values.follow(i, before);
+      for (const [key, s] of this.spans) if (s.last <= k) this.spans.delete(key);
+      c.reclaim((l) => HotFlags.holds(flags.state, l) || this.isAwaited(l) || this.isHost(l));
     });
+    this.spans.clear();
     if (b.next !== undefined) this.edge(b.insns.length, b.next);
     c.reclaim((l) => this.isAwaited(l));
+  }
+  private isHost(l: Local): boolean {
+    for (const { host } of this.spans.values()) if (host === l) return true;
+    return false;
   }
   private isAwaited(l: Local): boolean {
     for (const { flags } of this.arrived.values()) if (HotFlags.holds(flags, l)) return true;
@@ -242,6 +253,9 @@ class RegionEmitter implements Frame {
 
   // ---------------------------------------------------------------- Frame
 
+  values = new Values();
+  reaches: Reaches = new Map();
+  readonly spans = new Map<string, Span>();
   private readonly used = new Set<number>();
   readonly ordinary = new Map<number, string>();
   invariants = new Map<string, L32>();
@@ -253,7 +267,10 @@ class RegionEmitter implements Frame {
   }
   register(n: number, written: boolean): L64 | L32 {
     this.used.add(n);
-    if (written) this.written.add(n);
+    if (written) {
+      this.written.add(n);
+      this.values.forget(n);
+    }
     return this.registers[n]!;
   }
   spare(): I32 { const { c } = this; return c.sub32(c.get(this.budget), c.const32(this.current.need)); }
@@ -264,7 +281,7 @@ class RegionEmitter implements Frame {
     if (!loop || base >= 0 && loop.wild.has(base) || index >= 0 && loop.wild.has(index)) return undefined;
     const key = `${loop.header.start} ${base} ${index} ${disp >> 12}`;
     const known = this.pairs.get(key) ?? 2 * (this.pairs.size + 1);
-    if (known >= RECENT_SLOTS) return undefined;
+    if (known >= SCRATCH_SLOT) return undefined;
     this.pairs.set(key, known);
     return known;
   }

@@ -8,7 +8,7 @@ import { ENGINE } from './layout.ts';
 import { emitInterrupt, emitReturn } from './transfers-emitter.ts';
 import { ACCESS_WRITE, REC_HANDLER, REC_START } from './record.ts';
 import { JUMP_ENTRIES, JUMP_ENTRY_SHIFT } from './tlb.ts';
-import { FILL, LOOK, type MemoryLayout, fillFunctions } from './walker.ts';
+import { FILL, LOOK, LOOK_SPAN, type MemoryLayout, fillFunctions } from './walker.ts';
 import { type Code, type Func, type I32, type I64, type L32, type L64, type ValueType, WasmModule, i32, i64 } from './wasm-emitter.ts';
 
 /** What TypeScript provides. Host addresses and records are i32; 0 means that the instruction must leave. */
@@ -59,6 +59,7 @@ const WASM_IMPORTS = {
   look: LOOK,
   /** For one that has not found it in the TLB. */
   miss: LOOK,
+  lookSpan: LOOK_SPAN,
   /** (cpu, lazy, a, b, r) Makes the three words of the flags a region left lazy. */
   materialize: [[i32, i32, i64, i64, i64], []],
   /** (a, b) High half of the unsigned product. */

@@ -11,7 +11,7 @@
  * translation the number of its VPID's globals. A miss where another address space of the same VPID has left a global
  * translation of that very page takes it over: no walk, no charge.
  *
- * Regions look first among the pages they reached last: slots for reads and for writes, of the stack and of pointers that walk through memory in a loop, holds {u64 linear page, u32 addend}; an aligned access in that page hits. What stands there also stands in the TLB: whatever takes an entry away takes the slot away, whose number (from 1, SLOTS_MANY: of several) is in the entry's byte of tlb_slots.
+ * Regions look first among the pages they reached last: slots for reads and for writes, of the stack and of pointers that walk through memory in a loop, holds {u64 linear page, u32 addend, u32 bytes from there on that are in one piece: a page or two}; an aligned access in that page hits. What stands there also stands in the TLB: whatever takes an entry away takes the slot away, whose number (from 1, SLOTS_MANY: of several) is in the entry's byte of tlb_slots.
  *
  * An access hits if (address + size - 1) & ~0xfff, with the number, equals the tag: one compare also sends accesses
  * that cross a page to the slow path. While alignment checks or data breakpoints are armed the pointers lead to an
@@ -65,12 +65,14 @@ interface Arrays {
 export const SHIFT_OF = 4 * TLB_ENTRIES, GLOBALS_OF = 8 * TLB_ENTRIES;
 const MAX_GLOBALS = 255;
 
-export const RECENT_PAGE = 0, RECENT_ADDEND = 8;
+export const RECENT_PAGE = 0, RECENT_ADDEND = 8, RECENT_LENGTH = 12;
 /** Stands in place of a page where there is none: no page, nor address with its offset's low four bits kept, is equal to it. */
 export const RECENT_NONE = 0x800;
 export const SLOTS_MANY = 255;
 /** The first two slots are the stack's; of each two the second is for writes. */
 export const STACK_SLOT = 0;
+/** The last two: of operands that have none of their own. */
+export const SCRATCH_SLOT = RECENT_SLOTS - 2;
 
 export interface TlbCosts { readonly pageWalk: number; readonly nestedPageWalk: number }
 

@@ -11,7 +11,7 @@ import { MEMORY_TYPES } from '../vmx/ept.ts';
 import { ENGINE } from './layout.ts';
 import { ACCESS_SLOT_SHIFT, ACCESS_WRITE } from './record.ts';
 import { RECENT_BYTES, RECENT_SLOTS } from './engine-state.ts';
-import { GLOBALS_OF, RECENT_ADDEND, RECENT_NONE, RECENT_PAGE, SHIFT_OF, SLOTS_MANY, TLB_MASK } from './tlb.ts';
+import { GLOBALS_OF, RECENT_ADDEND, RECENT_LENGTH, RECENT_NONE, RECENT_PAGE, SHIFT_OF, SLOTS_MANY, TLB_MASK } from './tlb.ts';
 import { type Code, type Func, type I32, type I64, type L32, type L64, type WasmModule, i32, i64 } from './wasm-emitter.ts';
 
 const P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80, G = 0x100;
@@ -29,6 +29,9 @@ export interface MemoryLayout { readonly pages: number; readonly ramBase: number
 /** (cpu, linear, access, spare) -> host address, 0 when it is not the plain case or would cost more than `spare` cycles. */
 export const FILL = [[i32, i64, i32, i32], [i32]] as const;
 
+/** (cpu, linear, ACCESS_WRITE or 0 and slot, bytes) -> host address, if the TLB has all of it in one piece, at most two pages; else 0. The slot then has it too. */
+export const LOOK_SPAN = [[i32, i64, i32, i32], [i32]] as const;
+
 /** (cpu, linear, access, spare) -> host address or 0: a region did not find the page in its slot. What it cost is in `paid`. */
 export const LOOK = FILL;
 
@@ -43,6 +46,7 @@ export function fillFunctions(module: WasmModule, layout: MemoryLayout): Func {
     c.get(at);
   });
   module.function('look', LOOK[0], LOOK[1], (c) => look(c, filled));
+  module.function('lookSpan', LOOK_SPAN[0], LOOK_SPAN[1], lookSpan);
   return filled;
 }
 
@@ -221,15 +225,37 @@ function look(c: Code, filled: Func): void {
     c.if(c.eqz32(c.tee(at, c.call32(filled, c.get(cpu), c.get(linear), c.get(access), c.get(spare)))), () => c.return(c.const32(0)));
     c.store32(c.get(cpu), c.load32(c.get(cpu), ENGINE.fill_cost), ENGINE.paid);
   });
+  remember(c, cpu, entry, access, linear, c.keep32(c.sub32(c.get(at), c.wrap(c.get(linear)))), 4096);
+  c.get(at);
+}
+
+/** Puts the page of an entry into the slot that the access names. */
+function remember(c: Code, cpu: L32, entry: L32, access: L32, linear: L64, addend: L32, length: number): void {
   const number = c.keep32(c.shru32(c.get(access), c.const32(ACCESS_SLOT_SHIFT)));
   const slot = c.keep32(c.add32(c.get(cpu), c.mul32(c.get(number), c.const32(RECENT_BYTES))));
   const known = c.keep32(c.load32_8u(slotOf(c, cpu, entry)));
   c.store32_8(slotOf(c, cpu, entry), c.select(c.add32(c.get(number), c.const32(1)), c.const32(SLOTS_MANY),
     c.or32(c.eqz32(c.get(known)), c.eq32(c.get(known), c.add32(c.get(number), c.const32(1))))));
   c.store64(c.get(slot), c.and(c.get(linear), c.const(-4096)), ENGINE.recent + RECENT_PAGE);
-  c.store32(c.get(slot), c.sub32(c.get(at), c.wrap(c.get(linear))), ENGINE.recent + RECENT_ADDEND);
+  c.store32(c.get(slot), c.get(addend), ENGINE.recent + RECENT_ADDEND);
+  c.store32(c.get(slot), c.const32(length), ENGINE.recent + RECENT_LENGTH);
   c.store32(c.get(cpu), c.const32(1), ENGINE.recent_used);
-  c.get(at);
+}
+
+function lookSpan(c: Code): void {
+  const cpu = c.param(0, i32), first = c.param(1, i64), access = c.param(2, i32), bytes = c.param(3, i32);
+  const write = c.keep32(c.and32(c.get(access), c.const32(ACCESS_WRITE)));
+  const last = c.keep64(c.sub(c.add(c.get(first), c.extendu(c.get(bytes))), c.const(1)));
+  const a = c.keep32(entryOf(c, cpu, first, write)), b = c.keep32(entryOf(c, cpu, last, write));
+  const has = (linear: L64, entry: L32) => c.eq(c.or(c.and(c.get(linear), c.const(-4096)), c.load64(c.get(cpu), ENGINE.tlb_tag)), c.load64(c.get(entry)));
+  const addend = c.keep32(c.load32(c.get(a), 8));
+  const together = c.and32(c.and32(has(first, a), has(last, b)), c.eq32(c.get(addend), c.load32(c.get(b), 8)));
+  c.if(c.eqz32(together), () => c.return(c.const32(0)));
+  c.if(c.ne32(c.get(a), c.get(b)), () => {
+    remember(c, cpu, a, access, first, addend, 8192);
+    c.store32_8(slotOf(c, cpu, b), c.const32(SLOTS_MANY));
+  });
+  c.add32(c.wrap(c.get(first)), c.get(addend));
 }
 
 function fill(c: Code, layout: MemoryLayout, guest: Func, ept: Func): void {

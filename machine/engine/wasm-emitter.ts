@@ -135,6 +135,11 @@ export class Code extends Bytes {
   get nesting(): number { return this.depth; }
   br(label: number): void { this.byte(0x0c); this.u(this.depth - label); }
   brIf(label: number, _condition: I32): void { this.byte(0x0d); this.u(this.depth - label); }
+  /** The same, of a branch that is seldom taken. */
+  brIfSeldom(label: number, condition: I32): void {
+    this.hints.push({ at: this.length, likely: false });
+    this.brIf(label, condition);
+  }
   if(_condition: I32, then: () => void, otherwise?: () => void): void {
     const hint = { at: this.length, likely: false };
     const outside = this.isSeldom;

@@ -12,6 +12,7 @@ import { HotFlags, flagUse } from '../../machine/engine/hot-flags.ts';
 import { HotTranslation } from '../../machine/engine/hot-translation.ts';
 import { RECORD_SIZE } from '../../machine/engine/record.ts';
 import { HANDLER_PARAMS, type Runtime } from '../../machine/engine/runtime.ts';
+import { Values } from '../../machine/engine/spans.ts';
 import type { Shape } from '../../machine/engine/shape.ts';
 import { type L32, Code, i32, i64 } from '../../machine/engine/wasm-emitter.ts';
 
@@ -60,7 +61,7 @@ test('the worked example inside a region', () => {
   const unused = () => assert.fail('not needed here');
   const use = flagUse('ADD', '', 'oszapc', '', undefined);
   const frame = {
-    c, cpu, runtime, flags, ripPage: rax, wide: true, clean: new Set<number>(), nesting: 0, register: (n: number) => n === 0 ? rax : rbx,
+    c, cpu, runtime, flags, ripPage: rax, wide: true, clean: new Set<number>(), nesting: 0, values: new Values(), reaches: new Map<string, never>(), spans: new Map<string, never>(), register: (n: number) => n === 0 ? rax : rbx,
     edge: unused, leave: unused, exitTo: unused, returns: unused, spare: unused, paid: unused, pointer: unused, segment: unused,
     unusualMxcsr: unused, ordinary: new Map<number, string>(), invariants: new Map<string, L32>(),
   };
