@@ -82,7 +82,8 @@ export type Emit = (t: Translation) => void;
  */
 export type Exec = (cpu: CpuState, insn: Insn) => undefined | VmExit | void;
 
-export type Meaning = { readonly emit: Emit } | { readonly exec: Exec };
+/** Both: emitted code for the ordinary case, which calls Translation.execute() in all others. */
+export type Meaning = { readonly emit: Emit } | { readonly exec: Exec } | { readonly emit: Emit; readonly exec: Exec };
 export const emit = (f: Emit): Meaning => ({ emit: f });
 export const exec = (f: Exec): Meaning => ({ exec: f });
 

@@ -301,7 +301,8 @@ export class CodeCache {
     const shape = shapeOf(insn, f, mode, end);
     if (shape.near) this.ahead.push(end + Number(insn.imm));
     const at = this.fill(this.handlers.index(shape), start, end);
-    mem.u64[(at + REC_IMM) >>> 3] = BigInt.asUintN(64, insn.imm);
+    // Forms that may be left to exec have no immediate.
+    mem.u64[(at + REC_IMM) >>> 3] = 'exec' in r.meaning ? BigInt(this.insns.push(insn) - 1) : BigInt.asUintN(64, insn.imm);
     const rm = shape.memory ? insn.base === RIP_BASE ? ENGINE.rip_page : insn.base < 0 ? ENGINE.zero : gpr(insn.base)
       : f.xmmRm ? xmm(insn.rm) : f.byteRm ? byteRegister(insn.rm, insn.rex) : gpr(insn.rm);
     let index = insn.index < 0 ? ENGINE.zero : gpr(insn.index);
@@ -369,7 +370,7 @@ function formOf(r: Row): Form {
   if (!f) {
     const operands = r.operands.map(parseOperand);
     const has = (kinds: string, type = '') => operands.some((o) => o.kind.length === 1 && kinds.includes(o.kind) && (type === '' || o.type === type));
-    const isExec = 'exec' in r.meaning, straight = r.attributes.has('straight');
+    const isExec = !('emit' in r.meaning), straight = r.attributes.has('straight');
     forms.set(r, f = {
       exec: isExec, straight, sse: r.attributes.has('sse'), fpu: r.attributes.has('fpu'),
       byteReg: has('G', 'b'), byteRm: has('EZR', 'b'), xmmReg: has('V'), xmmRm: has('WU'), xmmVvvv: has('H'),

@@ -34,6 +34,10 @@ export class ColdTranslation extends Translation {
   }
   xmm(field: RegisterField): I32 { return this.registerAt(FIELD[field]); }
 
+  stackRegister(): I32 {
+    const { c } = this;
+    return c.and32(c.shru32(c.sub32(c.load32_16u(c.get(this.record), REC_RM), c.const32(STATE.gpr)), c.const32(3)), c.const32(7));
+  }
   immediate(): I64 { return this.c.load64(this.c.get(this.record), REC_IMM); }
   immediate2(): I64 { return this.c.extendu(this.c.load32_8u(this.c.get(this.record), REC_AUX)); }
   get rec(): I32 { return this.c.get(this.record); }
@@ -63,6 +67,14 @@ export class ColdTranslation extends Translation {
   private ripTruncate(v: I64): I64 { return this.truncate(this.shape.codeSize === 8 ? 8 : 4, v); }
 
   leave(): void { this.c.return(this.c.const32(0)); }
+  execute(): void {
+    const { c } = this;
+    const rip = c.keep64(this.followingRip());
+    c.store64(c.get(this.cpu), c.get(rip), STATE.rip);
+    c.store64(c.get(this.cpu), c.get(rip), STATE.next_rip);
+    c.if(c.eqz32(c.call32(this.runtime.execute, c.get(this.cpu), this.rec)), () => this.leave());
+    c.return(this.next());
+  }
   jump(): void {
     const { c } = this;
     const target = c.local(i32);

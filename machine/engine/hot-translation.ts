@@ -153,6 +153,8 @@ export class HotTranslation extends Translation {
   }
   get rec(): I32 { throw new TypeError(`${this.shape.row.mnemonic} asks for its record`); }
   nextRip(): I64 { return this.rip(this.at.end); }
+  currentRip(): I64 { return this.rip(this.at.start); }
+  stackRegister(): I32 { return this.c.const32(this.insn.rm & 7); }
   private rip(offset: number): I64 {
     const { c } = this;
     return this.truncate(this.shape.codeSize === 8 ? 8 : 4, c.add(c.get(this.frame.ripPage), c.const(offset)));
@@ -319,6 +321,7 @@ export class HotTranslation extends Translation {
   // ---- control
   leave(): void { this.frame.leave(this.before, this.at.start); }
   override raise(): void { this.leave(); }
+  execute(): void { this.leave(); }
   override rarely(): void { this.leave(); }
 
   // ---- floating point

@@ -1,6 +1,6 @@
 /**
  * The functions emitted code can call, and the module that holds those of them that are WebAssembly themselves: the
- * inner loop, jumps through the jump cache, segment checks, wide multiplication.
+ * inner loop, jumps through the jump cache, segment checks, wide multiplication, x87 arithmetic (x87-emitter.ts).
  */
 import { CS, MODE_64, MODE_LONG, MODE_PROTECTED, MODE_SIZE, SEGMENT_SIZE, SEG_UNUSABLE, STATE, TYPE_CODE, TYPE_EXPAND_DOWN, TYPE_WRITABLE } from '../cpu/state.ts';
 import { LAZY_DEFERRED, LAZY_SIZE_SHIFT, LAZY_SUB } from './hot-flags.ts';
@@ -10,6 +10,7 @@ import { ACCESS_WRITE, REC_HANDLER, REC_START } from './record.ts';
 import { JUMP_ENTRIES, JUMP_ENTRY_SHIFT } from './tlb.ts';
 import { FILL, LOOK, LOOK_SPAN, type MemoryLayout, fillFunctions } from './walker.ts';
 import { type Code, type Func, type I32, type I64, type L32, type L64, type ValueType, WasmModule, i32, i64 } from './wasm-emitter.ts';
+import { X87_FUNCTIONS, defineX87 } from './x87-emitter.ts';
 
 /** What TypeScript provides. Host addresses and records are i32; 0 means that the instruction must leave. */
 const HOST_IMPORTS = {
@@ -66,12 +67,21 @@ const WASM_IMPORTS = {
   mulHigh: [[i64, i64], [i64]],
 } as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>;
 
-export type Runtime = { readonly [K in keyof typeof HOST_IMPORTS | keyof typeof WASM_IMPORTS]: Func };
+export type Runtime = { readonly [K in keyof typeof HOST_IMPORTS | keyof typeof WASM_IMPORTS]: Func } & {
+  /** One of X87_FUNCTIONS. */
+  x87(name: string): Func;
+};
 
 /** Lets a module call the runtime; it imports a function when that is first asked for. */
 export function importRuntime(module: WasmModule): Runtime {
   const imported = new Map<string, Func>();
-  const runtime = {};
+  const runtime = {
+    x87(name: string): Func {
+      let f = imported.get(name);
+      if (!f) imported.set(name, f = module.importFunction(name, ...X87_FUNCTIONS[name]!));
+      return f;
+    },
+  };
   for (const [name, [params, results]] of Object.entries({ ...HOST_IMPORTS, ...WASM_IMPORTS })) {
     Object.defineProperty(runtime, name, {
       get: () => {
@@ -144,6 +154,7 @@ export function runtimeModule(layout: MemoryLayout): Uint8Array<ArrayBuffer> {
   module.function('return32', WASM_IMPORTS.return32[0], WASM_IMPORTS.return32[1], (c) => emitReturn(c, false));
   module.function('return64', WASM_IMPORTS.return64[0], WASM_IMPORTS.return64[1], (c) => emitReturn(c, true));
   module.function('materialize', WASM_IMPORTS.materialize[0], WASM_IMPORTS.materialize[1], (c) => materializeFlags(c));
+  defineX87(module);
   module.function('mulHigh', WASM_IMPORTS.mulHigh[0], WASM_IMPORTS.mulHigh[1], (c) => mulHigh(c));
   return module.finish();
 }

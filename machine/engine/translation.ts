@@ -80,6 +80,12 @@ export abstract class Translation {
   constant(_i: number): number | undefined { return undefined; }
   /** Second immediate (ENTER). */
   abstract immediate2(): I64;
+  /** RIP of this instruction. */
+  abstract currentRip(): I64;
+  /** Number of the register of the x87 stack that the r/m field names. */
+  abstract stackRegister(): I32;
+  /** Leaves the instruction to the row's exec function; it has changed nothing. */
+  abstract execute(): void;
   /** What the emitted function returns to go on after this instruction. */
   abstract next(): I32;
   /** The record, for calls into the runtime. */
@@ -221,6 +227,14 @@ export abstract class Translation {
     const entry = this.tlbEntry(write ? ENGINE.tlb_write : ENGINE.tlb_read, linear);
     return c.keep32(c.select(c.add32(c.wrap(c.get(linear)), c.load32(c.get(entry), 8)), c.const32(0),
       c.eq(c.or(c.and(c.get(linear), c.const(-4096)), this.state64(ENGINE.tlb_tag)), c.load64(c.get(entry)))));
+  }
+  /** Host address of the memory operand if the TLB has it for plain memory inside a page; all else is the exec function's. */
+  plain(size: number, write: boolean): L32 {
+    const { c } = this;
+    const linear = this.operandAddress(size, write);
+    const entry = this.tlbEntry(write ? ENGINE.tlb_write : ENGINE.tlb_read, linear);
+    c.if(c.ne(c.or(c.and(c.add(c.get(linear), c.const(size - 1)), c.const(-4096)), this.state64(ENGINE.tlb_tag)), c.load64(c.get(entry))), () => this.execute());
+    return c.keep32(c.add32(c.wrap(c.get(linear)), c.load32(c.get(entry), 8)));
   }
   /** Carries out what was stored through hostWrite, if its target was not ordinary memory. */
   commit(): void {
