@@ -30,7 +30,7 @@ const LVT_MASKED = 0x10000, EXTINT = 0x700;
 const DM_FIXED = 0, DM_LOWEST = 1, DM_SMI = 2, DM_NMI = 4, DM_INIT = 5, DM_STARTUP = 6, DM_EXTINT = 7;
 const DIRECTED_EOI = 0x1000, LVR_DIRECTED_EOI = 1 << 24;
 const QUIRK_LINT0_REENABLED = 1n, QUIRK_LAPIC_MMIO_HOLE = 4n;
-const ENABLE = 0x800n, X2APIC = 0x400n;
+const ENABLE = 0x800n, X2APIC = 0x400n, APIC_BASE_ADDRESS = 0xf_ffff_ffff_f000n;
 
 const icr_of = (m: ApicMessage, shorthand: number): number =>
   (m.vector | (m.deliveryMode << 8) | (m.logical ? 0x800 : 0) | (m.assert ? 0x4000 : 0) | (m.level ? 0x8000 : 0) | (shorthand << 18)) >>> 0;
@@ -59,6 +59,8 @@ export class kvm_lapic {
   highest_isr_cache = -1;
   private readonly timer: hrtimer;
   private deadline = 0n;
+  private was_on = true;
+  private base_address = APIC_DEFAULT_PHYS_BASE;
 
   constructor(vcpu: kvm_vcpu) {
     this.vcpu = vcpu;
@@ -124,7 +126,15 @@ export class kvm_lapic {
     this.chip.registers[APIC_LVR] = VERSION | ((this.has_cmci ? MAX_LVT + 1 : MAX_LVT) << 16) | (directed ? LVR_DIRECTED_EOI : 0);
   }
   get hw_enabled(): boolean { return (this.vcpu.arch.apic_base & ENABLE) !== 0n; }
-  base_changed(data: bigint): void { this.chip.x2apic = (data & (ENABLE | X2APIC)) === (ENABLE | X2APIC); }
+  /** IA32_APIC_BASE was written. Whoever switches an APIC on, or back from x2APIC mode, finds the ID it was made with. */
+  base_changed(data: bigint): void {
+    const { chip } = this;
+    const on = (data & ENABLE) !== 0n, x2apic = on && (data & X2APIC) !== 0n;
+    if (on && !x2apic && (!this.was_on || chip.x2apic)) chip.registers[APIC_ID] = chip.id << 24;
+    this.was_on = on;
+    chip.x2apic = x2apic;
+    this.base_address = Number(data & APIC_BASE_ADDRESS);
+  }
 
   /** Takes a message: 1 when it did. */
   accept(message: ApicMessage): number {
@@ -169,7 +179,7 @@ export class kvm_lapic {
     this.chip.tscDeadline = data === 0n ? 0 : Math.max(1, Number(at));
   }
 
-  private in_window(gpa: number): boolean { return gpa >= APIC_DEFAULT_PHYS_BASE && gpa < APIC_DEFAULT_PHYS_BASE + 0x1000; }
+  private in_window(gpa: number): boolean { return gpa >= this.base_address && gpa < this.base_address + 0x1000; }
   /** An APIC that is off or in x2APIC mode leaves a hole, or by a quirk a window that reads as ones. */
   private get closed(): boolean { return !this.hw_enabled || this.chip.x2apic; }
   private get has_hole(): boolean { return (this.vcpu.kvm.arch.disabled_quirks & QUIRK_LAPIC_MMIO_HOLE) !== 0n; }
@@ -180,7 +190,7 @@ export class kvm_lapic {
       if (!this.has_hole) data.fill(0xff, 0, n);
       return !this.has_hole;
     }
-    const offset = gpa - APIC_DEFAULT_PHYS_BASE;
+    const offset = gpa - this.base_address;
     const register = offset & 0xff0;
     if (register === APIC_TASKPRI) report_tpr_access(this.vcpu, false);
     const word = this.chip.read(register);
@@ -193,7 +203,7 @@ export class kvm_lapic {
   mmio_write(gpa: number, n: number, data: Uint8Array): boolean {
     if (!this.in_window(gpa)) return false;
     if (this.closed) return !this.has_hole;
-    const offset = gpa - APIC_DEFAULT_PHYS_BASE;
+    const offset = gpa - this.base_address;
     if (n !== 4 || (offset & 15) !== 0) return true;
     const value = (data[0]! | (data[1]! << 8) | (data[2]! << 16) | (data[3]! << 24)) >>> 0;
     if (kvm_apic.enabled) kvm_apic.trace({ rw: 1, reg: offset, val: BigInt(value) });

@@ -6,7 +6,7 @@ import { __NR_read } from '../../abi/syscalls.ts';
 import { clock_gettime, close, eventfd, readFile, syscall, write } from '../../userland/libc.ts';
 import { Guest, setMode } from '../golden/probe/guest.ts';
 import { mk, word64, words } from '../golden/probe/machine.ts';
-import { CLI, HLT, IRET, STI, VECTOR, X2APIC_EOI, X2APIC_LVTT, X2APIC_TMICT, apicOn, machine, make, next, notes, out, picOn, rawIoctl, rm, setCpuid, wrmsr, writeFile } from './chips-program.ts';
+import { CLI, HLT, IRET, MSR_APIC_BASE, STI, VECTOR, X2APIC_EOI, X2APIC_LVTT, X2APIC_TMICT, apicOn, machine, make, next, notes, out, picOn, rawIoctl, rm, setCpuid, wrmsr, writeFile } from './chips-program.ts';
 
 const one = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0);
 const picEoi = out(0x20, 0x20), apicEoi = wrmsr(X2APIC_EOI, 0);
@@ -225,5 +225,19 @@ test('lines, messages, acknowledgements and registers of the chips can be traced
       'kvm_apic: apic_write APIC_EOI = 0x0', 'kvm_eoi: apicid 0 vector 32', 'kvm_ack_irq: irqchip IOAPIC pin 21', 'kvm_apic: apic_write APIC_ICR = 0x4031',
       'kvm_apic_ipi: dst 0 vec 49 (Fixed|physical|assert|edge|dst)', 'kvm_apic_accept_irq: apicid 0 vec 49 (Fixed|edge)',
     ]) assert.ok(lines.includes(line), `${line}\nis missing of\n${lines.join('\n')}`);
+  });
+});
+
+test('the window of a local APIC lies where IA32_APIC_BASE says, and one that is switched on has its own ID again', () => {
+  notes(function* body(sys) {
+    const readId = (at: number): number[] => [0x26, 0x66, 0xa1, 0x20, 0x00, 0x66, 0xa3, at & 0xff, at >> 8];      // mov eax, es:[20h]; mov [at], eax
+    const g = yield* machine(sys, { irqchip: true }, [
+      ...wrmsr(MSR_APIC_BASE, 0xd0900), 0xb8, 0x00, 0xd0, 0x8e, 0xc0,                                             // mov ax, d000h; mov es, ax
+      0x26, 0x66, 0xc7, 0x06, 0x20, 0x00, 0x00, 0x00, 0x00, 0x05, ...readId(0x3000),                              // mov dword es:[20h], 5000000h
+      ...wrmsr(MSR_APIC_BASE, 0xd0100), ...wrmsr(MSR_APIC_BASE, 0xd0900), ...readId(0x3004), ...out(0x10, 1),
+    ], []);
+    assert.equal(yield* next(g), 'out 10');
+    assert.equal(word64(g.m.mem + 0x3000), 0x0500_0000n);
+    yield* rm(g.m);
   });
 });
