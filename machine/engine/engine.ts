@@ -11,7 +11,6 @@ import { type EngineHooks, VM_EXIT } from '../cpu/hooks.ts';
 import { linearAddress, readPhysical, writePhysical } from '../cpu/memory.ts';
 import type { Exec } from '../cpu/opcode-row.ts';
 import { opcodeTable } from '../cpu/opcode-table.ts';
-import { walk } from '../cpu/paging.ts';
 import { callSimd } from '../cpu/simd-call.ts';
 import { CS, type CpuState, MODE_64, MODE_ALIGN, MODE_SIZE, MODE_USER, SEGMENT_SIZE, SS, STATE, updateMode } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
@@ -203,10 +202,10 @@ export class Engine implements EngineHooks {
         linear = (ripLow + w[CS_BASE]!) >>> 0;
         if (ripLow > w[CS_LIMIT]!) raise(cpu, GP_VECTOR);
       }
-      const physical = walk(cpu, linear, access);
+      const physical = this.tlb.fetch(cpu, linear, access);
       const nextPage = () => {
         const next = (Math.floor(linear / 4096) + 1) * 4096;
-        return Math.floor(walk(cpu, (mode & MODE_SIZE) === MODE_64 ? next : next >>> 0, access) / 4096);
+        return Math.floor(this.tlb.fetch(cpu, (mode & MODE_SIZE) === MODE_64 ? next : next >>> 0, access) / 4096);
       };
       let block = this.code.find(physical, mode, nextPage);
       const last = block.end - block.start - 1;

@@ -33,6 +33,7 @@ export const ARRAY_BYTES = TLB_ENTRIES * 16;
 export const JUMP_ENTRIES = 4096;
 export const JUMP_ENTRY_SHIFT = 5;
 const MAX_TAG = 0x7ff;
+const FETCH_PAGES = 64, FETCH_FIELDS = 4;
 
 const TLB_READ = ENGINE.tlb_read >>> 2, TLB_WRITE = ENGINE.tlb_write >>> 2, TLB_TAG = ENGINE.tlb_tag >>> 2;
 const FILL_COST = ENGINE.fill_cost >>> 2;
@@ -41,6 +42,8 @@ const JUMP_TAG = ENGINE.jump_tag >>> 2, JUMP_CACHE = ENGINE.jump_cache >>> 2;
 const MODE = STATE.mode >>> 2, IN_GUEST = STATE.in_guest >>> 2, VPID = STATE.vpid >>> 2, EPTP = STATE.ept_pointer >>> 2;
 const CR3 = STATE.cr3 >>> 2, CR4 = STATE.cr4 >>> 2, CR4_PCIDE = 1 << 17, PCIDS = 4096;
 const SLOTS = ENGINE.tlb_slots >>> 2, GLOBALS = ENGINE.globals >>> 2, LEAVES = ENGINE.leaves >>> 2, LARGE = 16;
+/** LARGE in each byte of a word. */
+const LARGE_ANYWHERE = 0x1010_1010;
 /** Sizes of pages as the walk tells them; without paging there are none. */
 const SHIFTS: Readonly<Record<number, number>> = { 0x1000: 12, 0x20_0000: 21, 0x40_0000: 22, 0x4000_0000: 30 };
 const CR0 = STATE.cr0 >>> 2, DR7 = (STATE.dr >>> 2) + 14;
@@ -55,6 +58,8 @@ interface Arrays {
   nextTag: number;
   nextGlobals: number;
   jumpEpoch: number;
+  /** Pages of code that were walked: linear address, both halves of the jump tag, physical address. */
+  readonly fetched: Float64Array;
   readonly contexts: Map<number, Context>;
   readonly spaces: Map<number, Space>;
   /** The context used last, and its key; -1 for none. */
@@ -103,7 +108,7 @@ export class Tlb {
     const at = this.ram.reserve(4 * ARRAY_BYTES + 12 * TLB_ENTRIES, 4096);
     cpu.u32[ENGINE.tlb_arrays >>> 2] = at;
     cpu.u32[ENGINE.tlb_slots >>> 2] = at + 4 * ARRAY_BYTES;
-    this.arrays[cpu.id] = { at, nextTag: 1, nextGlobals: 1, jumpEpoch: 1, contexts: new Map(), spaces: new Map(), lastKey: -1, last: undefined };
+    this.arrays[cpu.id] = { at, nextTag: 1, nextGlobals: 1, jumpEpoch: 1, fetched: new Float64Array(FETCH_PAGES * FETCH_FIELDS).fill(Number.NaN), contexts: new Map(), spaces: new Map(), lastKey: -1, last: undefined };
     this.processors[cpu.id] = cpu;
     cpu.u32[ENGINE.tlb_system >>> 2] = at;
     cpu.u32[JUMP_CACHE] = this.ram.reserve(JUMP_ENTRIES << JUMP_ENTRY_SHIFT, 4096);
@@ -225,18 +230,19 @@ export class Tlb {
   /** INVLPG, and INVPCID and INVVPID of one address: whatever address space the page is in, and all of a large page. */
   flushPage(cpu: CpuState, linear: number): void {
     const a = this.arrays[cpu.id]!;
-    if (cpu.u32[LEAVES]! & LARGE) this.flushAround(a, linear);
-    else for (let i = 0; i < 4; i++) this.u32[(a.at + i * ARRAY_BYTES + this.index(linear)) >>> 2] = 0;
+    if (cpu.u32[LEAVES]! & LARGE) this.flushLarge(a, linear);
+    for (let i = 0; i < 4; i++) this.u32[(a.at + i * ARRAY_BYTES + this.index(linear)) >>> 2] = 0;
     this.forgetRecent(cpu);
     this.clearJumps(cpu);
   }
-  /** Drops the entries of every page that a linear address lies in, by their sizes. */
-  private flushAround({ at }: Arrays, linear: number): void {
+  /** Drops the entries of every large page that a linear address lies in. Few entries are of large pages: four are looked at in one. */
+  private flushLarge({ at }: Arrays, linear: number): void {
     const { u8, u32 } = this;
     const shifts = at + 4 * ARRAY_BYTES + SHIFT_OF;
     const low = linear >>> 0, high = Math.floor(linear / 0x1_0000_0000) >>> 0;
-    for (let i = 0, entry = at >>> 2; i < 4 * TLB_ENTRIES; i++, entry += 4) {
-      const shift = u8[shifts + i]!;
+    for (let i = 0; i < 4 * TLB_ENTRIES; i++) {
+      if ((i & 3) === 0 && (u32[(shifts + i) >>> 2]! & LARGE_ANYWHERE) === 0) { i += 3; continue; }
+      const shift = u8[shifts + i]!, entry = (at >>> 2) + 4 * i;
       if (shift !== 0 && (u32[entry]! ^ low) >>> shift === 0 && u32[entry + 1] === high) u32[entry] = u8[shifts + i] = 0;
     }
   }
@@ -287,6 +293,25 @@ export class Tlb {
     u32[at + 2] = this.ram.base + page * 4096 - (low & ~0xfff);
     u32[at + 3] = page;
     return page * 4096 + (low & 0xfff);
+  }
+
+  /**
+   * Physical address of code at a linear one, walked once a page for as long as the jump cache holds good. Nothing is charged for
+   * it. Throws as walk() does.
+   */
+  fetch(cpu: CpuState, linear: number, access: number): number {
+    const w = cpu.u32;
+    const { fetched } = this.arrays[cpu.id]!;
+    const offset = (linear >>> 0) & 0xfff;
+    const page = linear - offset;
+    const slot = ((linear >>> 12) & (FETCH_PAGES - 1)) * FETCH_FIELDS;
+    if (fetched[slot] === page && fetched[slot + 1] === w[JUMP_TAG] && fetched[slot + 2] === w[JUMP_TAG + 1]) return fetched[slot + 3]! + offset;
+    const physical = walk(cpu, linear, access);
+    fetched[slot] = page;
+    fetched[slot + 1] = w[JUMP_TAG]!;
+    fetched[slot + 2] = w[JUMP_TAG + 1]!;
+    fetched[slot + 3] = physical - offset;
+    return physical;
   }
 
   /** Host address of bytes ring 0 may read, all in one page, or -1 where the TLB does not have them as plain memory. */
