@@ -1,6 +1,6 @@
 /*
- * Runs single instructions on the processor it is started on and tells everything they left behind: the oracle of
- * test/silicon. Reads cases from stdin and answers each on stdout, both in the binary form of test/silicon/layout.ts.
+ * Runs single instructions, and short programs, on the processor it is started on and tells everything they left behind: the oracle
+ * of test/silicon. Reads cases from stdin and answers each on stdout, both in the binary form of test/silicon/layout.ts.
  *
  *   gcc -O1 -o recorder silicon.c && ./recorder < cases > answers
  *
@@ -35,15 +35,16 @@ enum { GS_BASE = DATA + 0x900, FLAG_STEP = 1, TIMED_OUT = 254, SYSTEM_CALL = 255
 
 struct test {
   uint32_t mode, flags, length, code_at;
-  uint8_t code[16];
+  uint8_t unused[16];
   uint64_t gpr[16], rip, rflags;
   uint32_t patch_at[2], patch_length, reserved;
   uint8_t patch[2][64];
   uint16_t cs, ds, es, ss;
   uint8_t pad[56];
   uint8_t fxsave[512];
+  uint8_t code[512];
 };
-_Static_assert(sizeof(struct test) == 896, "as layout.ts has it");
+_Static_assert(sizeof(struct test) == 1408, "as layout.ts has it");
 
 struct answer {
   uint32_t size, trap;

@@ -17,8 +17,9 @@ export const FLAG_STEP = 1;
 export const TIMED_OUT = 254, SYSTEM_CALL = 255;
 
 export const CASE = {
-  mode: 0, flags: 4, length: 8, codeAt: 12, code: 16, gpr: 32, rip: 160, rflags: 168, patchAt: 176, patchLength: 184, patch: 192, cs: 320, ds: 322, es: 324, ss: 326, fxsave: 384, size: 896,
+  mode: 0, flags: 4, length: 8, codeAt: 12, gpr: 32, rip: 160, rflags: 168, patchAt: 176, patchLength: 184, patch: 192, cs: 320, ds: 322, es: 324, ss: 326, fxsave: 384, code: 896, size: 1408,
 } as const;
+export const CODE_ROOM = CASE.size - CASE.code;
 export const PATCH_SIZE = 64;
 export const ANSWER = {
   size: 0, trap: 4, error: 8, cr2: 16, rip: 24, rflags: 32, gpr: 40, cs: 168, ds: 170, es: 172, ss: 174, fs: 176, gs: 178, fsBase: 184, gsBase: 192, fxsave: 200, changes: 712, change: 720,

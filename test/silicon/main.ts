@@ -4,6 +4,7 @@
  *   npm run -s silicon -- --count 1000000 --seed 7     fresh random instructions, compared in both tiers,
  *                                                      a tenth of them, or --bytes N, random bytes
  *   npm run -s silicon -- --edges                      the same, with operands mostly where more than one thing is wrong
+ *   npm run -s silicon -- --programs 10000 --seed 7    random programs of up to 40 instructions
  *   npm run -s silicon -- --form REGEX                 only forms whose name matches
  *   npm run -s silicon -- --form REGEX --case 17       shows one case of the vectors, silicon's answer and the machine's
  *   npm run -s silicon -- --record                     records vectors of forms that have none; with --form of those again, with
@@ -16,6 +17,7 @@ import { describe, differences, normalize } from './compare.ts';
 import { type Form, forms } from './forms.ts';
 import { ANSWER, Answer, CASE, type Case, FS_BASE, FXSAVE, GS_BASE } from './layout.ts';
 import { MachineUnderTest } from './machine.ts';
+import { randomPrograms } from './programs.ts';
 import { randomBytes } from './random-bytes.ts';
 import { buildRecorder, record } from './recorder.ts';
 import { CASES, GROUPS, STATES, type Vectors, caseOf, encodingOf, formsOf, readVectors, silicon, writeVectors } from './vectors.ts';
@@ -28,6 +30,7 @@ interface Options {
   readonly bytes: number | undefined;
   readonly record: boolean;
   readonly edges: boolean;
+  readonly programs: number | undefined;
 }
 
 const whole = (name: string, least: number, most: number) => (given: string | readonly string[]): number => {
@@ -48,17 +51,18 @@ function parse(argv: readonly string[]): Options | undefined {
     .option('form', { type: 'string', requiresArg: true, coerce: formOption, describe: 'only forms whose name matches' })
     .option('bytes', { type: 'string', requiresArg: true, coerce: whole('bytes', 0, 1e9), describe: 'how many of them are random bytes; a tenth, unless --form is given' })
     .option('edges', { type: 'boolean', default: false, describe: 'operands mostly at the ends of pages and segments, with alignment checks' })
+    .option('programs', { type: 'string', requiresArg: true, coerce: whole('programs', 1, 1e9), describe: 'so many random programs instead, of up to 40 instructions each' })
     .option('case', { type: 'string', requiresArg: true, coerce: whole('case', 0, CASES - 1), describe: 'shows one case of the vectors, silicon\'s answer and the machine\'s' })
     .option('record', { type: 'boolean', default: false, describe: 'records vectors of forms that have none; with --form of those again' })
     .strict()
     .parseSync();
   if (options['help']) return undefined;
   if (options._.length > 0) throw new UsageError(`${options._[0]}: not an option`);
-  const { count, seed, form, bytes, record: again, edges } = options;
+  const { count, seed, form, bytes, record: again, edges, programs } = options;
   if (options.case !== undefined && form === undefined) throw new UsageError('--case: give --form, too');
   if (bytes !== undefined && form !== undefined) throw new UsageError('give --form or --bytes: random bytes have no form');
   if (bytes !== undefined && bytes > count) throw new UsageError(`--bytes ${bytes}: give no more than --count ${count}`);
-  return { count, seed, form, bytes, case: options.case, record: again, edges };
+  return { count, seed, form, bytes, case: options.case, record: again, edges, programs };
 }
 
 /** Forms that `again` names are recorded though they have vectors. */
@@ -111,11 +115,11 @@ function show(form: Form, index: number): boolean {
 
 function report(what: string, s: Summary): boolean {
   for (const [key, list] of s.wrong) console.log(`${key}: ${list.length}\n    ${list[0]}`);
-  console.log(`${what}: ${s.compared} instructions compared in each tier, ${[...s.wrong.values()].reduce((n, l) => n + l.length, 0)} differ; ${s.regions} regions; ${s.left} without an end`);
+  console.log(`${what}: ${s.compared} compared in each tier, ${[...s.wrong.values()].reduce((n, l) => n + l.length, 0)} differ; ${s.regions} regions; ${s.left} without an end`);
   return s.wrong.size === 0;
 }
 
-function run({ count, seed, form, bytes, case: index, record: again, edges }: Options): boolean {
+function run({ count, seed, form, bytes, case: index, record: again, edges, programs }: Options): boolean {
   buildRecorder();
   if (again) {
     recordVectors(form?.pattern);
@@ -125,6 +129,11 @@ function run({ count, seed, form, bytes, case: index, record: again, edges }: Op
     const named = forms.find((f) => f.key === form?.name) ?? forms.find((f) => form?.pattern.test(f.key));
     if (!named) throw new Error(`no form matches ${form?.pattern}`);
     return show(named, index);
+  }
+  if (programs !== undefined) {
+    const s = randomPrograms(programs, seed);
+    console.log(`${s.instructions} instructions in ${programs} programs`);
+    return report('programs', s);
   }
   const strings = form ? 0 : bytes ?? Math.floor(count / 10);
   let ok = true;
