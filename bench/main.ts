@@ -11,6 +11,7 @@ import { timeBoot } from './boot-time.ts';
 import { timeExits } from './exits.ts';
 import { timePaging } from './paging.ts';
 import { type GuestSet, guestTable, imageOf, timeGuest } from './guest.ts';
+import { timeGuests, timeTcgGuests } from './many-guests.ts';
 import { tcgVersion, timeTcg } from './qemu-tcg.ts';
 import { timeSyscalls } from './syscalls.ts';
 
@@ -22,7 +23,7 @@ const geomean = (values: readonly number[]): number => Math.exp(values.reduce((s
 const show = (value: number): string => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
 
 /** Measurements besides guests, as they are asked for. */
-const PARTS: readonly string[] = ['exits', 'paging', 'many', 'footprint', 'syscalls', 'boot'];
+const PARTS: readonly string[] = ['exits', 'paging', 'many', 'guests', 'footprint', 'syscalls', 'boot'];
 /** Kernels whose figure is an event count, not MIPS. */
 const events: Readonly<Record<string, string>> = { int: 'int 0x30 + iret', out: 'exits to user space' };
 
@@ -81,6 +82,12 @@ export async function main(options: BenchOptions): Promise<number> {
     add({ name: `${row.kernel} (${what})`, value: row.count / seconds / 1e6, unit: 'M/s', tcg: other !== undefined && other > 0 ? row.count / other / 1e6 : undefined });
   }
   if (wanted('many')) for (const n of [1, 64]) add({ name: `many (${n} processor${n === 1 ? '' : 's'}, own code)`, value: timeMany(n), unit: 'M instr/s' });
+  if (wanted('guests')) {
+    const here = timeGuests(folder);
+    const other = tcg ? await timeTcgGuests(folder) : undefined;
+    add({ name: 'guests with own code, one after another', value: here.inTurn, unit: 'MIPS', tcg: other });
+    add({ name: 'guests with own code, 64 at once', value: here.atOnce, unit: 'MIPS', tcg: other });
+  }
   if (wanted('footprint')) add({ name: 'footprint, 100,000 blocks', value: measureFootprint(folder), unit: 'MiB' });
   if (wanted('syscalls')) add({ name: 'system calls', value: timeSyscalls() / 1e6, unit: 'M/s' });
   if (wanted('boot')) add({ name: 'boot to prompt (wall)', value: timeBoot(options.root), unit: 'ms' });

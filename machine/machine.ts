@@ -133,6 +133,7 @@ export class Machine implements Clock<MachineEvent> {
     if (this.engine !== undefined) return;
     this.engine = new Engine(this.ram, this.costs);
     this.ram.codeWritten = (page) => this.engine.codeWritten(this.processors[0]!.cpu, page, PAGE_SIZE);
+    this.ram.codeGone = (page) => this.engine.code.forget(page);
     for (const { cpu } of this.processors) {
       const flags = cpu.engine.readFlags(cpu);
       this.engine.attach(cpu);

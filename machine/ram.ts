@@ -44,6 +44,8 @@ export class Ram {
    * puts its own function here; cheap for a page without code.
    */
   codeWritten: (physicalPage: number) => void = () => {};
+  /** The same for a frame that is free now: whatever code its next owner puts there has nothing to do with what was there. */
+  codeGone: (physicalPage: number) => void = () => {};
   /** Called by the engine when a page gets its first translated code: writes to it must be told from now on. */
   onTranslated: (physicalPage: number) => void = () => {};
   private reserved = PAGE_SIZE;

@@ -69,8 +69,8 @@ export class Zone {
   release(pfn: number, order: number): void {
     for (let i = 0; i < 1 << order; i++) {
       this.used[pfn + i] = 1;
-      // What ran here as code is gone; the next owner's bytes are written without asking.
-      this.ram.codeWritten((pfn + i) * PAGE_SIZE);
+      // The next owner's bytes are written without asking.
+      this.ram.codeGone((pfn + i) * PAGE_SIZE);
     }
     while (order < MAX_PAGE_ORDER) {
       const buddy = pfn ^ (1 << order);

@@ -206,6 +206,13 @@ export class CodeCache {
     }
   }
 
+  /** A page's contents are of no use to anybody any more, and nor is what was learnt about it. */
+  forget(physical: number): void {
+    const page = Math.floor(physical / PAGE);
+    if (this.codePages[page] === 1) this.pageWritten(page, 0, PAGE);
+    this.hot.forget(page);
+  }
+
   /** Whether some block lies on these bytes of one page: a write to them must go through written(). */
   covers(physical: number, size: number): boolean {
     const page = Math.floor(physical / PAGE);

@@ -89,4 +89,7 @@ export class HotTier {
     this.dropped += regions.size;
     if (page !== undefined && regions.size > 0) this.rewritten.set(page, Math.min((this.rewritten.get(page) ?? 0) + 1, MAX_DOUBLINGS));
   }
+
+  /** What was learnt about a page does not hold for what comes next. */
+  forget(page: number): void { this.rewritten.delete(page); }
 }

@@ -76,3 +76,38 @@ u32 k_overflow(u32 n)
     while (n--) s = call_all(300000, s);
     return s;
 }
+
+/* One guest of many: n calls of each of sixteen functions of its own, a loop of eleven instructions sixteen times around in each, made
+ * from the number of the guest, which whoever starts it writes into its image. */
+__attribute__((aligned(8))) static const volatile u32 number[] = { 0x4d5e6f70, 0x6e756d62 };
+u32 k_own(u32 n)
+{
+    u32 h = number[0], s = 1;
+    u8 *f[16], *p = pool;
+    for (u32 i = 0; i < 16; i++) {
+        f[i] = p = pool + 128 * i;
+        *p++ = 0x89; *p++ = 0xf8;                                   /* mov eax,edi */
+        *p++ = 0xb9; *(u32 *)p = 16; p += 4;                        /* mov ecx,16 */
+        u8 *again = p;
+        for (u32 j = 0; j < 6; j++) {
+            h = h * 1664525 + 1013904223;
+            switch (h >> 30) {
+            case 0: *p++ = 0x05; break;                             /* add eax,imm32 */
+            case 1: *p++ = 0x35; break;                             /* xor eax,imm32 */
+            case 2: *p++ = 0x2d; break;                             /* sub eax,imm32 */
+            default: *p++ = 0x69; *p++ = 0xc0;                      /* imul eax,eax,imm32 */
+            }
+            *(u32 *)p = h | 1; p += 4;
+        }
+        *p++ = 0x89; *p++ = 0x06;                                   /* mov [rsi],eax */
+        *p++ = 0x03; *p++ = 0x46; *p++ = 0x04;                      /* add eax,[rsi+4] */
+        *p++ = 0x89; *p++ = 0x46; *p++ = 0x04;                      /* mov [rsi+4],eax */
+        *p++ = 0xff; *p++ = 0xc9;                                   /* dec ecx */
+        *p++ = 0x75; *p = (u8)(again - p - 1); p++;                 /* jnz again */
+        *p = 0xc3;
+    }
+    while (n--)
+        for (u32 i = 0; i < 16; i++)
+            s = ((u32 (*)(u32, volatile u32 *))f[i])(s, data);
+    return s;
+}
