@@ -149,7 +149,7 @@ export function registers(m: BareMachine): string {
   const { cpu } = m;
   const hex = (v: bigint) => v.toString(16);
   return JSON.stringify([hex(cpu.rip), Array.from(cpu.gpr, hex), readFlags(cpu).toString(16), hex(cpu.state.retired), m.clock, m.charged, hex(cpu.u64[STATE.cr2 >>> 3]!),
-    MEMBERS.map((name) => cpu.u32[STATE[name] >>> 2]), [ES, CS, SS, DS, FS, GS].map((s) => [cpu.selector(s), hex(cpu.segBase(s)), cpu.segLimit(s), cpu.segAccess(s)]), cpu.smm.inside]);
+    MEMBERS.map((name) => cpu.u32[STATE[name] >>> 2]), [ES, CS, SS, DS, FS, GS].map((s) => [cpu.selector(s), hex(cpu.segBase(s)), cpu.segLimit(s), cpu.segAccess(s)]), cpu.smm.inside, Buffer.from(cpu.fpu.subarray(0, 160)).toString('hex')]);
 }
 /** The first physical address at which two machines' memories differ, or -1. */
 export function firstDifference(a: BareMachine, b: BareMachine): number {

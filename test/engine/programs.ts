@@ -97,8 +97,19 @@ export function program(seed: number, { width, origin, flat, ring0, reloads }: P
     if (times) code.push(0x59);
     code.push(0x5e, 0x5f);
   };
+  /** Loads and stores of all formats, arithmetic between registers and with memory, control words; now and then a fresh start. */
+  const floating = (): void => {
+    if (random(6) === 0) { code.push(0xdb, 0xe3, 0xd9, 0xe8 + random(7)); return; }
+    if (random(2)) {
+      const [opcode, digit] = pick([[0xd9, 0], [0xdd, 0], [0xdb, 0], [0xdb, 5], [0xdf, 5], [0xd9, 3], [0xdd, 3], [0xdb, 3], [0xdb, 7], [0xdf, 7], [0xdb, 1], [0xd8, random(8)], [0xdc, random(8)], [0xda, random(8)], [0xd9, 7], [0xdd, 7]]);
+      const address = memory(digit!);
+      code.push(opcode!);
+      address();
+    } else code.push(...pick([[0xd8, 0xc0 + random(64)], [0xde, pick([0xc1, 0xc9, 0xe1, 0xe9, 0xf1, 0xf9])], [0xd9, 0xc0 + random(16)], [0xd9, pick([0xe0, 0xe1, 0xfa, 0xfc])], [0xdb, 0xe8 + random(16)], [0xda, 0xc0 + random(32)], [0xdd, 0xd8 + random(8)], [0xdf, 0xe0]]));
+  };
   const one = (): void => {
-    const kind = random(26);
+    const kind = random(28);
+    if (kind > 25) { floating(); return; }
     if (kind < 5) { arithmetic(); return; }
     if (kind === 5) {                                                                   // byte registers; none of rDI, rSP, rCX as a target
       const op = random(8) * 8, target = pick([0, 2, 3, 4, 6, 7]), other = pick([0, 2, 3, 4, 6, 7]);
