@@ -54,7 +54,7 @@ export async function main(options: BenchOptions): Promise<number> {
     const tcgSeconds = tcg && other ? await timeTcg(imageOf(folder, other)) : undefined;
     add({ name: `${row.kernel}.${row.width}${event ? ` (${event})` : ''}`, value: per(row, seconds), unit: event ? 'M/s' : 'MIPS', tcg: tcgSeconds && tcgSeconds > 0 ? per(other!, tcgSeconds) : undefined });
   }
-  for (const width of [32, 64]) {
+  for (const width of [16, 32, 64]) {
     const rows = results.filter((r) => r.unit === 'MIPS' && r.name.endsWith(`.${width}`));
     const both = rows.filter((r) => r.tcg !== undefined);
     if (rows.length > 0) add({ name: `geometric mean, ${width}-bit`, value: geomean(rows.map((r) => r.value)), unit: 'MIPS', tcg: both.length === rows.length ? geomean(both.map((r) => r.tcg!)) : undefined });

@@ -5,7 +5,6 @@
 import { createRequire } from 'node:module';
 import type * as Iced from 'iced-x86';
 import { BareMachine } from '../bench/bare-machine.ts';
-import { MODE_64, MODE_SIZE } from '../machine/cpu/state.ts';
 import type { RegionPlan } from '../machine/engine/region-plan.ts';
 import { commandLine } from './command-line.ts';
 import { writeOut } from './platform-node.ts';
@@ -38,7 +37,7 @@ function run(path: string, cycles: number): Seen[] {
   const seen: Seen[] = [];
   m.engine.code.hot.onRegion = (page, plan, module) => {
     const at = m.ram.base + page * 4096;
-    seen.push({ page: page * 4096, plan, module, code: m.ram.mem.u8.slice(at, at + 4096), bits: (m.cpu.mode & MODE_SIZE) === MODE_64 ? 64 : 32 });
+    seen.push({ page: page * 4096, plan, module, code: m.ram.mem.u8.slice(at, at + 4096), bits: 8 * plan.entry.insns[0]!.shape.codeSize });
   };
   m.run(cycles);
   return seen;

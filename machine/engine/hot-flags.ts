@@ -44,6 +44,8 @@ const SHIFTS = new Set(['SHL', 'SHR', 'SAL', 'SAR']), ROTATES = new Set(['ROL', 
 
 /** What an instruction does with the flags there were. */
 export interface FlagUse { readonly arithmetic: boolean; readonly plain: boolean; readonly defers: boolean; readonly overlays: boolean; readonly reads: boolean; readonly writes: boolean; readonly kills: boolean }
+/** Of the flags of a row those that live here: DF is a bit in memory. */
+const computed = (flags: string): boolean => /[oszapc]/.test(flags);
 /** `count` is a shift's known, masked count. */
 export function flagUse(mnemonic: string, reads: string, writes: string, undefinedFlags: string, count: number | undefined): FlagUse {
   const arithmetic = ARITHMETIC.has(mnemonic);
@@ -53,8 +55,8 @@ export function flagUse(mnemonic: string, reads: string, writes: string, undefin
     overlays: ROTATES.has(mnemonic) && count !== undefined && count !== 0,
     defers: shift || mnemonic === 'IMUL' || mnemonic === 'MUL',
     plain: PLAIN.has(mnemonic),
-    reads: reads !== '',
-    writes: writes !== '' || undefinedFlags !== '',
+    reads: computed(reads),
+    writes: computed(writes) || computed(undefinedFlags),
     kills: arithmetic ? mnemonic !== 'INC' && mnemonic !== 'DEC' && reads === '' : WRITES_ALL.has(mnemonic) || shift,
   };
 }

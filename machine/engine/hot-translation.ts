@@ -50,6 +50,10 @@ export interface Frame {
   /** A general register: of 64 bits in 64-bit code, else of 32. */
   readonly wide: boolean;
   register(n: number, written: boolean): L64 | L32;
+  /** In 16-bit code: nothing in the region touches more than the register's lower half, and the local holds nothing else. */
+  isShort(n: number): boolean;
+  /** More than that is touched. */
+  lengthen(n: number): void;
   /** A segment register, which nothing in a region changes: its base, and the last offset that may be accessed, -1 for none. */
   segment(seg: number, write: boolean): { readonly base: L32; readonly last: L64 };
   /** Translation.unusualMxcsr(), which nothing in a region changes. */
@@ -92,8 +96,15 @@ export class HotTranslation extends Translation {
 
   // ---- registers
   override gpr(n: number, size: number): I64 {
+    this.touch(n, size);
     const v = this.gpr64(n);
-    return size === 4 && this.frame.clean.has(n) ? v : this.truncate(size, v);
+    return size === 4 && this.frame.clean.has(n) || size === 2 && this.isShort(n) ? v : this.truncate(size, v);
+  }
+  private isShort(n: number): boolean { return this.shape.codeSize === 2 && this.frame.isShort(n); }
+  /** Of eight bytes asked for in 16-bit code as many matter as addresses have. */
+  private touch(n: number, size: number): void {
+    const { codeSize, addrSize, stackSize } = this.shape;
+    if (codeSize === 2 && (size === 8 ? addrSize === 4 || stackSize === 4 : size === 4)) this.frame.lengthen(n);
   }
   private gpr64(n: number): I64 {
     const { c, frame } = this;
@@ -116,6 +127,11 @@ export class HotTranslation extends Translation {
   override setGpr(n: number, size: number, v: () => I64): void {
     const { c } = this;
     const { clean, nesting } = this.frame;
+    this.touch(n, size);
+    if (this.isShort(n) && size !== 1) {
+      this.setGpr64(n, () => this.truncate(2, v()));
+      return;
+    }
     if (size < 4) {
       this.setGpr64(n, () => c.or(c.and(this.gpr64(n), c.const(size === 1 ? -0x100 : -0x1_0000)), this.truncate(size, v())));
       return;
@@ -162,6 +178,7 @@ export class HotTranslation extends Translation {
   effectiveAddress(size = 8): I64 {
     const { c, insn, shape } = this;
     const disp = insn.base === RIP_BASE ? insn.disp + this.at.end : insn.disp;
+    if (shape.addrSize === 2 && insn.base >= 0 && insn.index < 0 && disp === 0) return this.gpr(insn.base, 2);
     if (Math.min(size, shape.addrSize) <= 4) return this.truncate(shape.addrSize === 2 ? 2 : 8, c.extendu(this.lowAddress(disp)));
     let v: I64 | undefined;
     if (insn.base === RIP_BASE) v = c.get(this.frame.ripPage);
@@ -178,6 +195,7 @@ export class HotTranslation extends Translation {
   private lowAddress(disp: number): I32 {
     const { c, insn } = this;
     let v: I32 | undefined;
+    if (this.shape.addrSize !== 2) for (const n of [insn.base, insn.index]) if (n >= 0) this.touch(n, 4);
     if (insn.base === RIP_BASE) v = c.wrap(c.get(this.frame.ripPage));
     else if (insn.base >= 0) v = this.gpr32(insn.base);
     if (insn.index >= 0) {

@@ -196,7 +196,13 @@ function nest(order: readonly Block[], blocks: ReadonlyMap<number, Block>): Item
     }
     (open[open.length - 1]?.items ?? top).push(b);
     b.loop = open[open.length - 1];
-    for (const loop of open) for (const i of b.insns) changes(i, loop.wild);
+  }
+  for (const b of order) {
+    // What comes behind the last jump that stays in a loop is no longer part of it.
+    for (const loop of [...around.get(b)!, ...(b.loop?.header === b ? [b.loop] : [])]) {
+      const inside = b.edges.filter((e) => { const { index } = blocks.get(e.target)!; return index >= loop.header.index && index <= loop.last; });
+      for (const i of b.insns.slice(0, Math.max(0, ...inside.map((e) => e.count)))) changes(i, loop.wild);
+    }
   }
   for (const b of order) {
     const outside = around.get(b)!;

@@ -35,10 +35,15 @@ const xmmWritten = ({ insn }: HotInsn): number[] => {
 
 /** Emits a planned region as a function of its own module. `original` is the handler the region takes the place of. */
 export function emitRegion(plan: RegionPlan, original: number, wide: boolean, memoryPages: number): Uint8Array<ArrayBuffer> {
-  const module = new WasmModule(memoryPages);
-  const runtime = importRuntime(module);
-  module.function('region', HANDLER_PARAMS, HANDLER_RESULTS, (c) => new RegionEmitter(c, plan, runtime, wide).emit(original));
-  return module.finish();
+  const long = new Set<number>();
+  for (;;) {
+    const known = long.size;
+    const module = new WasmModule(memoryPages);
+    const runtime = importRuntime(module);
+    module.function('region', HANDLER_PARAMS, HANDLER_RESULTS, (c) => new RegionEmitter(c, plan, runtime, wide, long).emit(original));
+    if (long.size === known) return module.finish();
+    plan.marks.length = 0;
+  }
 }
 
 class RegionEmitter implements Frame {
@@ -59,6 +64,8 @@ class RegionEmitter implements Frame {
   private readonly rip: L64;
   readonly wide: boolean;
   private readonly plan: RegionPlan;
+  private readonly small: boolean;
+  private readonly long: Set<number>;
   private readonly registers: (L64 | L32)[] = [];
   private readonly written = new Set<number>();
   private readonly byStart: ReadonlyMap<number, Block>;
@@ -72,8 +79,11 @@ class RegionEmitter implements Frame {
   private exitKnown = 0;
   private exitComputed = 0;
 
-  constructor(c: Code, plan: RegionPlan, runtime: Frame['runtime'], wide: boolean) {
+  /** `long`: registers of which 16-bit code touches more than the lower half, as far as is known; it is added to. */
+  constructor(c: Code, plan: RegionPlan, runtime: Frame['runtime'], wide: boolean, long: Set<number>) {
     this.c = c;
+    this.long = long;
+    this.small = plan.entry.insns[0]!.shape.codeSize === 2;
     this.plan = plan;
     this.runtime = runtime;
     this.wide = wide;
@@ -126,7 +136,7 @@ class RegionEmitter implements Frame {
     for (const m of this.plan.marks) m.at += c.length - before;
     for (const n of this.written) {
       const l = this.registers[n]!;
-      c.store64(c.get(cpu), wide ? c.get(l as L64) : c.extendu(c.get(l as L32)), STATE.gpr + 8 * n);
+      c.storeSized(this.isShort(n) ? 2 : 8, c.get(cpu), wide ? c.get(l as L64) : c.extendu(c.get(l as L32)), STATE.gpr + 8 * n);
     }
     this.flags.storeAll();
     const counter = c.keep32(c.add32(c.get(cpu), c.shl32(c.get(this.why), c.const32(3))));
@@ -178,6 +188,10 @@ class RegionEmitter implements Frame {
     const { c, cpu } = this;
     const all = c.local(i64);
     for (const n of this.used) {
+      if (this.isShort(n)) {
+        c.set(this.registers[n] as L32, c.load32_16u(c.get(cpu), STATE.gpr + 8 * n));
+        continue;
+      }
       const v = c.keep64(c.load64(c.get(cpu), STATE.gpr + 8 * n));
       if (this.wide) c.set(this.registers[n] as L64, c.get(v));
       else {
@@ -186,7 +200,7 @@ class RegionEmitter implements Frame {
       }
       c.release(v);
     }
-    if (!this.wide) c.if(c.ne(c.shru(c.get(all), c.const(32)), c.const(0)), () => c.return(c.call32(this.runtime.handle, c.get(cpu), c.get(this.record), c.const32(original))));
+    if (!this.wide && [...this.used].some((n) => !this.isShort(n))) c.if(c.ne(c.shru(c.get(all), c.const(32)), c.const(0)), () => c.return(c.call32(this.runtime.handle, c.get(cpu), c.get(this.record), c.const32(original))));
   }
 
   /** Unless code runs from 0 to the end of its 4 GiB: all of the region must lie in the code segment, and IP must not wrap in it. */
@@ -200,20 +214,20 @@ class RegionEmitter implements Frame {
     c.if(codeSize === 4 ? beyond : c.or32(beyond, c.gtu(c.get(last), c.const(0xffff))), () => c.return(c.call32(this.runtime.handle, c.get(cpu), c.get(this.record), c.const32(original))));
   }
 
-  private readonly segments = new Map<string, { readonly seg: number; readonly write: boolean; readonly base: L32; readonly last: L64 }>();
+  /** Base, and the last offset for reads and writes, of segment registers in use. */
+  private readonly segments = new Map<number, { readonly base: L32; readonly last: [L64 | undefined, L64 | undefined] }>();
   segment(seg: number, write: boolean): { readonly base: L32; readonly last: L64 } {
     const { c } = this;
-    const key = `${seg} ${write}`;
-    let s = this.segments.get(key);
-    if (!s) this.segments.set(key, s = { seg, write, base: c.ownLocal(i32), last: c.ownLocal(i64) });
-    return s;
+    let s = this.segments.get(seg);
+    if (!s) this.segments.set(seg, s = { base: c.ownLocal(i32), last: [undefined, undefined] });
+    return { base: s.base, last: s.last[write ? 1 : 0] ??= c.ownLocal(i64) };
   }
   private loadSegments(): void {
     const { c, cpu } = this;
-    for (const { seg, write, base, last } of this.segments.values()) {
+    for (const [seg, { base, last }] of this.segments) {
       const at = STATE.seg + seg * SEGMENT_SIZE;
       c.set(base, c.load32(c.get(cpu), at));
-      c.set(last, c.call64(this.runtime.reach, c.get(cpu), c.const32(at), c.const32(write ? 1 : 0)));
+      last.forEach((l, write) => { if (l) c.set(l, c.call64(this.runtime.reach, c.get(cpu), c.const32(at), c.const32(write))); });
     }
   }
 
@@ -265,6 +279,8 @@ class RegionEmitter implements Frame {
     this.usesMxcsr = true;
     return this.c.get(this.unusual);
   }
+  isShort(n: number): boolean { return this.small && !this.long.has(n); }
+  lengthen(n: number): void { this.long.add(n); }
   register(n: number, written: boolean): L64 | L32 {
     this.used.add(n);
     if (written) {

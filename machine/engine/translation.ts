@@ -328,7 +328,7 @@ export abstract class Translation {
   /** ES:rDI. */
   destinationAddress(size: number, write: boolean): L64 {
     const { c } = this;
-    return this.segmentAddress(ES, c.keep64(this.address(this.gpr(7, 8))), size, write);
+    return this.segmentAddress(ES, c.keep64(this.gpr(7, this.shape.addrSize)), size, write);
   }
 
   // ---------------------------------------------------------------- stack
