@@ -89,6 +89,7 @@ export class BareMachine {
       cr8: () => 0,
       setCr8: () => {},
       pause: () => {},
+      timeAlone: () => this.clock,
     };
   }
 

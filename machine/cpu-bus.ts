@@ -53,6 +53,7 @@ export class ProcessorBus implements CpuBus {
   pause(): void {
     this.processor.pause();
   }
+  timeAlone(): number { return this.processor.timeAlone(); }
 
   random(): bigint {
     return this.machine.random.next64();

@@ -275,9 +275,6 @@ export class Machine implements Clock<MachineEvent> {
 
   /** A processor has come back: whoever runs now must not run far past it. */
   private letRun(p: Processor): void {
-    const { current } = this;
-    if (current === undefined || current === p) return;
-    current.rival = Math.min(current.rival, p.clock);
-    current.stopAt(p.clock + QUANTUM);
+    if (this.current !== p) this.current?.overtaken(p.clock);
   }
 }

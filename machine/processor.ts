@@ -9,9 +9,11 @@ import { type Outcome, deliverFault, kernelEvent, singleStepping, stepOne, takeE
 import { resetMsrs } from './cpu/msrs.ts';
 import { stillWaits } from './cpu/privileged.ts';
 import { ACTIVITY_MWAIT, ACTIVITY_SHUTDOWN, CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SMI, EVENT_STOP, STATE, cpu_state } from './cpu/state.ts';
+import { ENGINE } from './engine/layout.ts';
 import { STOP_FAULT, type StopReason, elapsed, shorten } from './engine/stop.ts';
 import { LocalApic, type LapicHost } from './chips/lapic.ts';
 import { LAPIC_TIMER_PERIOD } from './board.ts';
+import { QUANTUM } from './costs.ts';
 import { ProcessorBus } from './cpu-bus.ts';
 import { Vmx } from './vmx/vmx.ts';
 import type { Machine } from './machine.ts';
@@ -69,6 +71,13 @@ export class Processor implements LapicHost {
     this.limit = cycle;
     shorten(this.cpu, cycle - this.now());
   }
+  /** Another processor wants to run, from that cycle on. */
+  overtaken(cycle: number): void {
+    if (this.rival === Number.POSITIVE_INFINITY) this.readTsc();
+    this.rival = Math.min(this.rival, cycle);
+    this.cpu.u32[ENGINE.quick >>> 2] = 0;
+    this.stopAt(cycle + QUANTUM);
+  }
   /** PAUSE: the step ends if another processor is behind this one. */
   pause(): void {
     if (this.now() < this.rival) return;
@@ -110,6 +119,8 @@ export class Processor implements LapicHost {
     const { engine } = this.machine;
     const stop = engine.run(this.cpu, cycles);
     this.clock += engine.used;
+    // Code that ran alone may have read any time until now.
+    if (this.rival === Number.POSITIVE_INFINITY) this.readTsc();
     const retired = (w[RETIRED]! - before) >>> 0;
     if (this.cpu.inGuest) this.retired.guest += retired;
     else this.retired.user += retired;
@@ -190,6 +201,11 @@ export class Processor implements LapicHost {
     const now = this.now();
     if (now > tscRead[0]!) tscRead[0] = now;
     return tscRead[0]!;
+  }
+
+  /** CpuBus.timeAlone(), between two runs. */
+  timeAlone(): number {
+    return this.rival === Number.POSITIVE_INFINITY && this.clock >= this.machine.tscRead[0]! ? this.clock : -1;
   }
 
   deadlineChanged(): void {

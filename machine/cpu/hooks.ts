@@ -24,6 +24,9 @@ export const INTR_TYPE_EXT_INTR = 0, INTR_TYPE_NMI_INTR = 2, INTR_TYPE_HARD_EXCE
 export const INTR_TYPE_PRIV_SW_EXCEPTION = 5, INTR_TYPE_SOFT_EXCEPTION = 6;
 export type EventType = 0 | 2 | 3 | 4 | 5 | 6;
 
+/** Instructions that a region does by itself while their bits are set (engine_state.quick). */
+export const QUICK_RDTSC = 1, QUICK_RDTSCP = 2, QUICK_PAUSE = 4, QUICK_ALL = 7;
+
 export interface VmxHooks {
   /** The capability MSRs, 0x480 to 0x491; undefined where there is none. */
   capability(msr: number): bigint | undefined;
@@ -50,6 +53,8 @@ export interface VmxHooks {
 
   // ---- instructions. Where the VMCS asks for an exit they answer true, or undefined for want of a value; the instruction
   // then returns VM_EXIT (V8 never optimises a function that always leaves by a throw). cpu.rip is past the instruction already.
+  /** QUICK_ bits of the instructions that do not exit now, nor fault for what the VMCS says. */
+  quick(): number;
   /** By exit reason: HLT, CPUID, RDTSC, INVLPG, PAUSE, XSETBV, …; VMX instructions always exit. */
   instruction(cpu: CpuState, insn: Insn, reason: number, qualification: bigint): boolean;
   /** Exits whose instruction has a memory operand and reports it in the instruction-information field (SDM 28.2.5): SGDT and kin, INVPCID, VMREAD … */

@@ -144,6 +144,8 @@ export interface CpuBus {
   setCr8(cpu: CpuState, value: number): void;
   /** PAUSE: the rest of this processor's turn is given away. */
   pause(): void;
+  /** The present cycle if no other processor waits for this one or has read a later time: then RDTSC and PAUSE concern nobody else. Else -1. */
+  timeAlone(): number;
 }
 
 export class CpuState {

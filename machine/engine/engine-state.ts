@@ -43,6 +43,12 @@ export const engine_state = struct('engine_state', {
   leaf: u32,
   /** All that walks have found so far, or-ed: bit 4 is in the shifts of large pages only. */
   leaves: u32,
+  /** The cycle the run in progress began at, and the QUICK_ bits of what regions may do by themselves in it (cpu/hooks.ts). */
+  began: u64,
+  quick: u32,
+  rdtsc_cost: u32,
+  rdtscp_cost: u32,
+  pause_cost: u32,
   /** What the last look-up by a region cost. */
   paid: s32,
   /** Host offset of this processor's TLB arrays, and of a byte for each entry in them: see recent. */

@@ -7,7 +7,7 @@
  */
 import { DE_VECTOR, Fault, GP_VECTOR, AC_VECTOR, SS_VECTOR, PFERR_FETCH, PFERR_USER, PFERR_WRITE, XM_VECTOR, raise, simdVector } from '../cpu/exceptions.ts';
 import { breakpointsArmed, noteAccess } from '../cpu/debug.ts';
-import { type EngineHooks, VM_EXIT } from '../cpu/hooks.ts';
+import { type EngineHooks, QUICK_ALL, VM_EXIT } from '../cpu/hooks.ts';
 import { linearAddress, readPhysical, writePhysical } from '../cpu/memory.ts';
 import type { Exec } from '../cpu/opcode-row.ts';
 import { opcodeTable } from '../cpu/opcode-table.ts';
@@ -28,7 +28,7 @@ const FOUR_GIB = 0x1_0000_0000;
 const MAX_BUDGET = 0x4000_0000;
 
 const BUDGET = STATE.budget >>> 2, RETIRED = STATE.retired >>> 2, RIP = STATE.rip >>> 2, MODE = STATE.mode >>> 2;
-const GRANTED = ENGINE.granted >>> 2, HELD = ENGINE.held >>> 2, CHARGED = ENGINE.charged >>> 2;
+const GRANTED = ENGINE.granted >>> 2, BEGAN = ENGINE.began >>> 2, HELD = ENGINE.held >>> 2, CHARGED = ENGINE.charged >>> 2;
 const ADDRESS = ENGINE.access_address >>> 2, BOUNDARY = ENGINE.boundary >>> 2, WINDOW_SIZE = ENGINE.window_size >>> 2, RIP_PAGE = ENGINE.rip_page >>> 2;
 const CS_BASE = (STATE.seg + CS * SEGMENT_SIZE) >>> 2, CS_LIMIT = (STATE.seg + CS * SEGMENT_SIZE + 8) >>> 2;
 
@@ -74,6 +74,9 @@ export class Engine implements EngineHooks {
   /** Takes a processor in. Its registers may be set before or after. */
   attach(cpu: CpuState): void {
     cpu.u32[ENGINE.sixty_four_k >>> 2] = 0x1_0000;
+    cpu.u32[ENGINE.rdtsc_cost >>> 2] = cpu.costs.rdtsc;
+    cpu.u32[ENGINE.rdtscp_cost >>> 2] = cpu.costs.rdtscp;
+    cpu.u32[ENGINE.pause_cost >>> 2] = cpu.costs.pause;
     this.tlb.attach(cpu);
     this.transfers.attach(cpu);
     cpu.engine = this;
@@ -91,6 +94,10 @@ export class Engine implements EngineHooks {
     const budget = Math.min(cycles, MAX_BUDGET);
     w[GRANTED] = w[BUDGET] = budget;
     w[HELD] = w[CHARGED] = 0;
+    const now = cpu.bus.timeAlone();
+    w[BEGAN] = now;
+    w[BEGAN + 1] = now / FOUR_GIB;
+    w[ENGINE.quick >>> 2] = now < 0 ? 0 : w[STATE.in_guest >>> 2] !== 0 ? cpu.vmx.quick() : QUICK_ALL;
     w[ENGINE.delivers >>> 2] = cpu.door === 'architectural' || w[STATE.in_guest >>> 2] !== 0 ? 1 : 0;
     this.tlb.select(cpu);
     this.runCode(cpu.base);

@@ -64,6 +64,9 @@ export interface Frame {
   readonly invariants: ReadonlyMap<string, L32>;
   /** Cycles that may be charged here without coming short on any way on. */
   spare(): I32;
+  /** Cycles the run has used, `count` instructions of the block included. */
+  elapsed(count: number): I32;
+  charge(cycles: L32): void;
   /** A TLB miss was charged. */
   paid(): void;
   /** Goes on at an offset of the page, `count` instructions of the block having retired. */
@@ -140,7 +143,8 @@ export class HotTranslation extends Translation {
     if (size === 8) clean.delete(n);
     else if (c.nesting === nesting) clean.add(n);
   }
-  private number(field: RegisterField): number {
+  /** The register that a field names. */
+  number(field: RegisterField): number {
     const { insn } = this;
     return field === 'reg' ? insn.reg : field === 'rm' ? insn.rm : insn.vvvv;
   }
@@ -338,6 +342,19 @@ export class HotTranslation extends Translation {
 
   // ---- control
   leave(): void { this.frame.leave(this.before, this.at.start); }
+  /** Leaves the instruction to its exec row unless the condition holds. */
+  unless(condition: I32): void {
+    const { c } = this;
+    c.if(c.eqz32(condition), () => this.leave());
+  }
+  /** Cycles the run has used, this instruction's included. */
+  elapsed(): I64 { return this.c.extends(this.frame.elapsed(this.before + 1)); }
+  /** Charges cycles beyond that, if the run has so many left: the last of what can keep the instruction from being done here. */
+  charge(cycles: L32): void {
+    const { c, frame } = this;
+    this.unless(c.les32(c.get(cycles), frame.spare()));
+    frame.charge(cycles);
+  }
   override raise(): void { this.leave(); }
   execute(): void { this.leave(); }
   override rarely(): void { this.leave(); }

@@ -10,7 +10,7 @@ import type { Shape } from './shape.ts';
 const PAGE = 4096;
 const MAX_INSTRUCTIONS = 400;
 const MAX_RETURN_SITES = 8;
-/** A region must be worth its frame. */
+/** A region must be worth its frame, or spare a call of TypeScript. */
 const MIN_INSTRUCTIONS = 4;
 
 /** Rows that touch the state in memory behind the translation's back, or would restart half done. */
@@ -56,7 +56,8 @@ function hotInsn(offset: number, fetch: Fetch): HotInsn | undefined {
   if (!f) return undefined;
   const { insn, shape } = f;
   const { row } = insn;
-  if (!('emit' in row.meaning) || insn.rep !== 0 && row.attributes.has('rep') || LEFT_TO_COLD.has(row.mnemonic)) return undefined;
+  const { meaning } = row;
+  if (!('emit' in meaning) && !meaning.quick || insn.rep !== 0 && row.attributes.has('rep') || LEFT_TO_COLD.has(row.mnemonic)) return undefined;
   if (offset + insn.length > PAGE) return undefined;
   const mask = shape.opSize === 8 ? 63 : 31;
   const text = row.operands[1];
@@ -67,7 +68,7 @@ function hotInsn(offset: number, fetch: Fetch): HotInsn | undefined {
 const STACK = new Set(['PUSH', 'POP', 'CALL', 'RET', 'LEAVE', 'DIV', 'IDIV', 'XLAT', 'JMP']);
 /** Whether it can leave the region before it has begun, but for what all of its block have in common. */
 const mayLeave = (insn: Insn, shape: Shape): boolean =>
-  shape.memory || insn.row.attributes.has('sse') || insn.row.attributes.has('fpu') || STACK.has(insn.row.mnemonic) || insn.row.operands.some((o) => o[0] === 'J') && !shape.near;
+  shape.memory || 'exec' in insn.row.meaning || insn.row.attributes.has('sse') || insn.row.attributes.has('fpu') || STACK.has(insn.row.mnemonic) || insn.row.operands.some((o) => o[0] === 'J') && !shape.near;
 
 const isUnconditional = (i: HotInsn): boolean => i.insn.row.mnemonic === 'JMP' || i.insn.row.mnemonic === 'CALL' || i.insn.row.mnemonic === 'RET';
 /** Goes elsewhere, to an address that is not known or not in the page. */
@@ -123,7 +124,8 @@ export function planRegion(entry: number, fetch: Fetch, known: (offset: number) 
   const order = reversePostorder(first, blocks);
   const total = order.reduce((n, b) => n + b.insns.length, 0);
   const loops = order.some((b) => b.edges.some((e) => blocks.get(e.target)!.index <= b.index));
-  if (!loops && total < MIN_INSTRUCTIONS) return undefined;
+  const quick = order.some((b) => b.insns.some((i) => 'exec' in i.insn.row.meaning));
+  if (!loops && !quick && total < MIN_INSTRUCTIONS) return undefined;
   const items = nest(order, blocks);
   measure(order, blocks);
   return { marks: [], entry: first, order, items, ranges: order.map((b) => [b.start, b.end] as const) };

@@ -10,7 +10,7 @@ import { INTR_INFO_DELIVER_CODE_MASK, INTR_INFO_UNBLOCK_NMI, INTR_INFO_VALID_MAS
 import { WORDS as W, note, noteEvent } from './exit.ts';
 import { stringAddress, instructionInformation, ioInformation } from './instruction-information.ts';
 import { type Fault, PF_VECTOR, DB_VECTOR, DF_VECTOR, GP_VECTOR, NMI_VECTOR, UD_VECTOR, raise } from '../cpu/exceptions.ts';
-import { type EventType, INTR_TYPE_EXT_INTR, INTR_TYPE_NMI_INTR, EXITED, VM_EXIT, type VmxHooks } from '../cpu/hooks.ts';
+import { type EventType, INTR_TYPE_EXT_INTR, INTR_TYPE_NMI_INTR, EXITED, QUICK_PAUSE, QUICK_RDTSC, QUICK_RDTSCP, VM_EXIT, type VmxHooks } from '../cpu/hooks.ts';
 import { operandAddress } from '../cpu/operands.ts';
 import type { Insn, Row } from '../cpu/opcode-row.ts';
 import { type CpuState, STATE, X86_CR0_TS } from '../cpu/state.ts';
@@ -162,6 +162,12 @@ export class Intercepts implements VmxHooks {
   }
 
   // -------------------------------------------------------------- instructions
+
+  quick(): number {
+    const { cpuBased, secondary } = this.vmx;
+    const time = (cpuBased & C.CPU_BASED_RDTSC_EXITING) !== 0 ? 0 : (secondary & C.SECONDARY_EXEC_ENABLE_RDTSCP) !== 0 ? QUICK_RDTSC | QUICK_RDTSCP : QUICK_RDTSC;
+    return (cpuBased & C.CPU_BASED_PAUSE_EXITING) !== 0 ? time : time | QUICK_PAUSE;
+  }
 
   instruction(cpu: CpuState, insn: Insn, reason: number, qualification: bigint): boolean {
     if (!this.exits(cpu, reason)) return false;

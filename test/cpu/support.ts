@@ -30,6 +30,7 @@ export class TestBus implements CpuBus {
   cr8(): number { return 0; }
   setCr8(): void {}
   pause(): void {}
+  timeAlone(): number { return -1; }
 }
 
 export class TestCpu {

@@ -78,12 +78,15 @@ export function program(seed: number, { width, origin, flat, ring0, reloads }: P
     [immediate, arithmetic, wideImmediate][kind]!();
   };
   const interrupts = (): void => {
-    switch (random(9)) {
+    switch (random(12)) {
       case 0: case 1: code.push(0xfa); return;
       case 2: case 3: code.push(0xfb); return;
       case 4: code.push(0x68, ...word(pick([0x002, 0x202, 0x8d7, 0xad7, 0x603])), 0x9d); return;    // push flags; popf
       case 5: code.push(0x9c, 0x58 | reg()); return;                                    // pushf; pop
       case 6: code.push(0xcd, 0x30); return;
+      case 8: code.push(0x0f, 0x31); return;                                            // rdtsc
+      case 9: code.push(0xf3, 0x90); return;                                            // pause
+      case 10: code.push(0x8c, modrm(random(6), reg())); return;                        // mov eax, sreg
       case 7: if (reloads) code.push(0x8c, 0xd0, 0x8e, 0xd0); else code.push(0xfb); return;         // mov eax, ss; mov ss, eax
       default: if (ring0) code.push(0xfb, 0xf4); else code.push(0xfa);
     }
