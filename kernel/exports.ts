@@ -43,7 +43,7 @@ export type { eventfd_ctx } from './fs/eventfd.ts';
 export { eventfd_ctx_fdget, eventfd_ctx_fileget, eventfd_ctx_remove_wait_queue, eventfd_signal } from './fs/eventfd.ts';
 export type { miscdevice } from './drivers/char/misc.ts';
 export { KVM_MINOR, MISC_DYNAMIC_MINOR, misc_deregister, misc_register } from './drivers/char/misc.ts';
-export { debugfs_create_dir, debugfs_create_file, debugfs_create_u64, debugfs_remove } from './fs/debugfs.ts';
+export { debugfs_create_dir, debugfs_create_dir_unfilled, debugfs_create_file, debugfs_create_u64, debugfs_remove } from './fs/debugfs.ts';
 export { iov_iter } from './fs/iov-iter.ts';
 
 // ---- modules and messages

@@ -3,7 +3,7 @@
  *
  * Linux: virt/kvm/kvm_main.c (kvm_create_vm_debugfs)
  */
-import { current, debugfs_create_dir, debugfs_create_u64, debugfs_remove, kernelVariable } from '../kernel/exports.ts';
+import { current, debugfs_create_dir, debugfs_create_dir_unfilled, debugfs_create_u64, debugfs_remove, kernelVariable } from '../kernel/exports.ts';
 import { type kvm, kvm_state, vcpu_stat_names, vm_stat_names } from './kvm_host.ts';
 
 type dentry = ReturnType<typeof debugfs_create_dir>;
@@ -32,9 +32,7 @@ export function kvm_create_debugfs(vm: kvm, fd: number): void {
   const d = directories();
   if (d.root === undefined) return;
   vm.debugfs_name = `${current().tgid}-${fd}`;
-  const dir = debugfs_create_dir(vm.debugfs_name, d.root);
-  d.vms.set(vm, dir);
-  fill(dir, () => [vm]);
+  d.vms.set(vm, debugfs_create_dir_unfilled(vm.debugfs_name, d.root, (dir) => fill(dir, () => [vm])));
 }
 export function kvm_destroy_debugfs(vm: kvm): void {
   const d = directories();

@@ -9,7 +9,7 @@ import { S_IFDIR } from '../../abi/fcntl.ts';
 import { kernelVariable } from '../current.ts';
 import { d_drop, d_make_root } from './dcache.ts';
 import { engine_fops } from './engine-debugfs.ts';
-import { kernelFile, kernelMkdir, new_inode, simple_dir_operations, textFile } from './libfs.ts';
+import { kernelEntry, kernelFile, kernelMkdir, new_inode, simple_dir_operations, textFile } from './libfs.ts';
 import { get_anon_bdev } from './namespace.ts';
 import { tracefs_init } from './tracefs.ts';
 import { type dentry, type file_operations, type file_system_type, super_block } from './types.ts';
@@ -38,6 +38,33 @@ export const tracefs_root = tracefs.root;
 
 /** A directory; `parent` undefined means the root of debugfs. */
 export const debugfs_create_dir = (name: string, parent?: dentry): dentry => kernelMkdir(parent ?? debugfs_root(), name);
+
+/** A directory whose files `fill` makes when somebody first looks into it: most are never looked into. */
+export function debugfs_create_dir_unfilled(name: string, parent: dentry, fill: (dir: dentry) => void): dentry {
+  let filled = false;
+  const look = (): void => {
+    if (filled || dir.d_unhashed) return;
+    filled = true;
+    fill(dir);
+    const { i_atime, i_mtime, i_ctime } = node;
+    for (const file of dir.d_subdirs?.values() ?? []) Object.assign(file.d_inode!, { i_atime, i_mtime, i_ctime });
+  };
+  const node = new_inode(parent.d_sb, S_IFDIR | 0o755, {
+    lookup: (_node, child) => {
+      look();
+      return dir.d_subdirs?.get(child.d_name)?.d_inode;
+    },
+  }, {
+    ...simple_dir_operations,
+    iterate_shared: (f, emit) => {
+      look();
+      return simple_dir_operations.iterate_shared!(f, emit);
+    },
+  });
+  const dir = kernelEntry(parent, name, node);
+  parent.d_inode!.i_nlink++;
+  return dir;
+}
 
 export const debugfs_create_file = (name: string, mode: number, parent: dentry | undefined, fops: file_operations): dentry =>
   kernelFile(parent ?? debugfs_root(), name, mode, fops);
