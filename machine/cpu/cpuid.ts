@@ -17,7 +17,7 @@ const LEAF1_ECX = { sse3: 0, pclmulqdq: 1, monitor: 3, vmx: 5, ssse3: 9, cx16: 1
 const LEAF1_EDX = {
   fpu: 0, vme: 1, de: 2, pse: 3, tsc: 4, msr: 5, pae: 6, mce: 7, cx8: 8, apic: 9, sep: 11, mtrr: 12, pge: 13, mca: 14, cmov: 15, pat: 16, pse36: 17, clflush: 19, mmx: 23, fxsr: 24, sse: 25, sse2: 26, ss: 27,
 } as const;
-const LEAF7_EBX = { fsgsbase: 0, tsc_adjust: 1, bmi1: 3, fdp_excptn_only: 6, smep: 7, bmi2: 8, erms: 9, invpcid: 10, zero_fcs_fds: 13, rdseed: 18, adx: 19, smap: 20, sha: 29 } as const;
+const LEAF7_EBX = { fsgsbase: 0, tsc_adjust: 1, bmi1: 3, fdp_excptn_only: 6, smep: 7, bmi2: 8, erms: 9, invpcid: 10, zero_fcs_fds: 13, rdseed: 18, adx: 19, smap: 20, clflushopt: 23, sha: 29 } as const;
 const LEAF7_ECX = { umip: 2, pku: 3, ospke: 4, rdpid: 22 } as const;
 const LEAF7_EDX = { spec_ctrl: 26, stibp: 27, arch_capabilities: 29, ssbd: 31 } as const;
 const EXTENDED1_ECX = { lahf_lm: 0, lzcnt: 5 } as const;

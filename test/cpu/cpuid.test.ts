@@ -50,6 +50,7 @@ const features: readonly (readonly [number, 'eax' | 'ebx' | 'ecx' | 'edx', numbe
   [7, 'ebx', 18, 'rdseed', ['0f c7 f8']],
   [7, 'ebx', 19, 'adx', ['66 0f 38 f6 c1', 'f3 0f 38 f6 c1']],
   [7, 'ebx', 20, 'smap', ['0f 01 ca', '0f 01 cb']],
+  [7, 'ebx', 23, 'clflushopt', ['66 0f ae 3e']],
   [7, 'ebx', 29, 'sha', ['0f 38 c8 c1', '0f 38 cd c1', '0f 3a cc c1 00']],
   [7, 'ecx', 3, 'pku', ['0f 01 ee', '0f 01 ef']],
   [7, 'ecx', 22, 'rdpid', ['f3 0f c7 f8']],

@@ -148,7 +148,7 @@ const setDirection = (on: boolean): Emit => (t) => {
 };
 const salc: Emit = (t) => t.setGpr(RAX, 1, () => t.c.sub(t.c.const(0), t.flags.cf()));
 const nothing: Emit = () => {};
-/** CLFLUSH faults as a load of a byte does. */
+/** CLFLUSH and CLFLUSHOPT fault as a load of a byte does. */
 const flush: Emit = (t) => void t.read(0);
 
 const hex = (n: number) => n.toString(16).toUpperCase();
@@ -194,4 +194,5 @@ export const controlRows: readonly Row[] = [
   row('NP 0F AE /6 r', 'MFENCE', '', '',         emit(nothing)),
   row('NP 0F AE /7 r', 'SFENCE', '', '',         emit(nothing)),
   row('NP 0F AE /7 m', 'CLFLUSH', 'Mb', '',      emit(flush)),
+  row('66 0F AE /7 m', 'CLFLUSHOPT', 'Mb', '',   emit(flush)),
 ];
