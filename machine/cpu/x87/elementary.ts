@@ -64,13 +64,26 @@ function arc(t: bigint, p: bigint, hyperbolic: boolean): bigint {
   }
   return sum;
 }
-const arctangent = (t: bigint, p: bigint): bigint => {
-  let small = t;
-  for (let i = 0; i < 3; i++) small = (small << p) / ((1n << p) + squareRoot((1n << 2n * p) + small * small));
-  return arc(small, p, false) << 3n;
-};
-
 const CONSTANT_BITS = 512n;
+/** atan(k / 32), as they are asked for. */
+const arcs: bigint[] = [0n];
+function arcOf(k: number, p: number): bigint {
+  let known = arcs[k];
+  if (known === undefined) {
+    let small = (BigInt(k) << CONSTANT_BITS) / 32n;
+    for (let i = 0; i < 3; i++) small = (small << CONSTANT_BITS) / ((1n << CONSTANT_BITS) + squareRoot((1n << 2n * CONSTANT_BITS) + small * small));
+    known = arcs[k] = arc(small, CONSTANT_BITS, false) << 3n;
+  }
+  return fixedOf(known, p - Number(CONSTANT_BITS));
+}
+/** Of 0 to 1: the arctangent of the nearest 32nd, and that of the small angle between. */
+function arctangent(t: bigint, p: number): bigint {
+  const k = t + (1n << BigInt(p - 6)) >> BigInt(p - 5);
+  if (k === 0n) return arc(t, BigInt(p), false);
+  const between = ((t << 5n) - (k << BigInt(p)) << BigInt(p)) / ((32n << BigInt(p)) + k * t);
+  return arcOf(Number(k), p) + (between < 0n ? -arc(-between, BigInt(p), false) : arc(between, BigInt(p), false));
+}
+
 let piBits: bigint | undefined, ln2Bits: bigint | undefined;
 function pi(p: number): bigint {
   piBits ??= 16n * arc((1n << CONSTANT_BITS) / 5n, CONSTANT_BITS, false) - 4n * arc((1n << CONSTANT_BITS) / 239n, CONSTANT_BITS, false);
@@ -127,7 +140,7 @@ export function atan2(y: Float80, x: Float80): Value {
   const swap = apart > 0 || apart === 0 && (y.mantissa << BigInt(bitLength(x.mantissa))) > (x.mantissa << BigInt(bitLength(y.mantissa)));
   const [small, large] = swap ? [x, y] : [y, x];
   const t = fixedOf((small.mantissa << 200n) / large.mantissa, p - 200 + scaleOf(small) - scaleOf(large));
-  let angle = arctangent(t, BigInt(p));
+  let angle = arctangent(t, p);
   // What is too small to see still makes the angle differ from its multiple of π/2.
   if (angle === 0n) angle = 1n;
   if (swap) angle = (pi(p) >> 1n) - angle;
