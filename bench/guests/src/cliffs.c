@@ -111,3 +111,41 @@ u32 k_own(u32 n)
             s = ((u32 (*)(u32, volatile u32 *))f[i])(s, data);
     return s;
 }
+
+/* The x87: 64-bit precision, its own stack. Sums with long double, a division and a rounding to an integer among them. */
+static u32 folded(long double v)
+{
+    union { long double v; u32 w[3]; } u;
+    u.v = v;
+    return u.w[0] ^ u.w[1] * 31 ^ (u.w[2] & 0xffff);
+}
+u32 k_longdouble(u32 n)
+{
+    static double v[1024], w[1024];
+    long double s = 0, x = 1.5L;
+    u32 whole = 0;
+    __asm__ volatile("fninit");
+    for (u32 i = 0; i < 1024; i++) v[i] = 1.0 / (i + 3), w[i] = i % 17 * 0.37 + 0.1;
+    for (u32 i = 0; i < n; i++) {
+        s += (long double)v[i & 1023] * w[i & 1023];
+        if (i & 7) continue;
+        x = x / 1.000137L + 0.25L;
+        whole += (int)x;
+    }
+    return folded(s) ^ folded(x) ^ whole;
+}
+/* A sine, an arctangent, a power and a logarithm for each of n angles. Processors differ in the last bit of these, so few bits count. */
+u32 k_angles(u32 n)
+{
+    u32 s = 0;
+    __asm__ volatile("fninit");
+    for (u32 i = 0; i < n; i++) {
+        long double x = (i % 1000 + 1) * 0.00057L, sine, angle, power, logarithm;
+        __asm__ volatile("fsin" : "=t"(sine) : "0"(x));
+        __asm__ volatile("fpatan" : "=t"(angle) : "0"(1.0L), "u"(x) : "st(1)");
+        __asm__ volatile("f2xm1" : "=t"(power) : "0"(x));
+        __asm__ volatile("fyl2x" : "=t"(logarithm) : "0"(x), "u"(1.0L) : "st(1)");
+        s += (u32)(int)((sine + angle + power + logarithm) * 65536);
+    }
+    return s;
+}
