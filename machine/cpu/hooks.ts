@@ -85,6 +85,8 @@ export interface EngineHooks {
   writeFlags(cpu: CpuState, flags: number): void;
   /** walk() for a data access, through the TLB. */
   translate(cpu: CpuState, linear: number, access: number): number;
+  /** The instruction at RIP; undefined where it cannot be fetched. */
+  instruction(cpu: CpuState): Insn | undefined;
   /** Drops translations of the current address space, or with `global` those of all PCIDs and global ones too. */
   flushTlb(cpu: CpuState, global: boolean): void;
   /** Drops those of one PCID but global ones. */
@@ -103,6 +105,7 @@ export const noEngine: EngineHooks = {
   readFlags: (cpu) => cpu.u32[STATE.rflags >>> 2]!,
   writeFlags: (cpu, flags) => { cpu.u32[STATE.rflags >>> 2] = flags; },
   translate: walk,
+  instruction: () => undefined,
   flushTlb: () => {},
   flushPcid: () => {},
   flushPage: () => {},

@@ -15,6 +15,7 @@ import {
 import { STOP_EXIT, STOP_FAULT, type StopReason } from '../engine/stop.ts';
 import { breakpointsArmed, instructionBreakpoint } from './debug.ts';
 import { type Event, enterHandler } from './idt.ts';
+import type { Insn } from './opcode-row.ts';
 import { enterSmm } from './smm.ts';
 import {
   ACTIVITY_ACTIVE, ACTIVITY_HLT, ACTIVITY_MWAIT, ACTIVITY_SHUTDOWN, type CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SHADOW, EVENT_SMI, EVENT_STEP, EVENT_TRAP,
@@ -26,6 +27,9 @@ import {
  * VMX has noted an exit, to be completed. `shutdown`: a triple fault on bare silicon. `none`: nothing was due.
  */
 export type Outcome = 'none' | 'done' | 'kernel' | 'exit' | 'shutdown';
+
+/** Last-branch records, of which there are none, and single steps at branches only. A debug exception clears both. */
+const DEBUGCTL_LBR = 1n, DEBUGCTL_BTF = 2n;
 
 const event: Event = { vector: 0, type: 0, error: NO_ERROR, rip: 0n, flags: 0, length: 0 };
 
@@ -67,7 +71,7 @@ function commit(cpu: CpuState, fault: Fault): void {
   if (fault.vector === DB_VECTOR) {
     cpu.u64[(STATE.dr >>> 3) + 6] = cpu.u64[(STATE.dr >>> 3) + 6]! & ~0xfn | BigInt(fault.dr6);
     cpu.u64[(STATE.dr >>> 3) + 7] = cpu.u64[(STATE.dr >>> 3) + 7]! & ~0x2000n;
-    cpu.u64[STATE.debugctl >>> 3] = cpu.u64[STATE.debugctl >>> 3]! & ~1n;
+    cpu.u64[STATE.debugctl >>> 3] = cpu.u64[STATE.debugctl >>> 3]! & ~(DEBUGCTL_LBR | DEBUGCTL_BTF);
   }
 }
 
@@ -205,6 +209,9 @@ export function stepOne(cpu: CpuState, execute: () => StopReason): Outcome {
   const held = cpu.pending & EVENT_TRAP ? cpu.debugHits : 0;
   cpu.debugHits = held;
   cpu.steppedInto = false;
+  const stepped = (before & X86_EFLAGS_TF) !== 0;
+  const insn = stepped && (cpu.u64[STATE.debugctl >>> 3]! & DEBUGCTL_BTF) !== 0n ? cpu.engine.instruction(cpu) : undefined;
+  const rip = cpu.rip;
   const stop = execute();
   if (stop === STOP_EXIT || stop === STOP_FAULT) {
     // The instruction will run again and hit its breakpoint then.
@@ -213,7 +220,13 @@ export function stepOne(cpu: CpuState, execute: () => StopReason): Outcome {
     return stop === STOP_EXIT ? 'exit' : deliverFault(cpu);
   }
   if (before & X86_EFLAGS_RF) cpu.u32[flags] = cpu.u32[flags]! & ~X86_EFLAGS_RF;
-  return afterSingle(cpu, (before & X86_EFLAGS_TF) !== 0 && !cpu.steppedInto, shadow);
+  return afterSingle(cpu, stepped && !cpu.steppedInto && (insn === undefined || hasBranched(cpu, insn, rip)), shadow);
+}
+
+/** Did the instruction go elsewhere than behind itself? A string instruction that is to be repeated stays where it is. */
+function hasBranched(cpu: CpuState, insn: Insn, rip: bigint): boolean {
+  const behind = rip + BigInt(insn.length);
+  return cpu.rip !== (insn.codeSize === 8 ? BigInt.asUintN(64, behind) : behind & 0xffff_ffffn) && !(cpu.rip === rip && insn.rep !== 0);
 }
 
 /**

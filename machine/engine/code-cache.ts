@@ -273,6 +273,15 @@ export class CodeCache {
     return { record, records: records + 1, start, end: offset, secondPage: second, valid: true, region: 0 };
   }
 
+  /** The instruction at a physical address, to be looked at only. */
+  decode(physical: number, mode: number, secondPage: () => number): Insn {
+    const { ram } = this;
+    const codeSize = codeSizeOf(mode), vex = hasVex(mode);
+    if (physical >= ram.size) return this.decoder.decode(ALL_ONES, 0, 16, codeSize)!;
+    const at = ram.base + physical, here = PAGE - physical % PAGE;
+    return this.decoder.decode(ram.mem.u8, at, at + here, codeSize, vex) ?? this.decodeCrossing(at, here, secondPage(), codeSize, vex);
+  }
+
   private decodeCrossing(at: number, here: number, second: number, codeSize: 2 | 4 | 8, vex: boolean): Insn {
     const { u8 } = this.ram.mem;
     const bytes = this.crossing;

@@ -9,7 +9,7 @@ import { DE_VECTOR, Fault, GP_VECTOR, AC_VECTOR, SS_VECTOR, PFERR_FETCH, PFERR_U
 import { breakpointsArmed, noteAccess } from '../cpu/debug.ts';
 import { type EngineHooks, QUICK_ALL, VM_EXIT } from '../cpu/hooks.ts';
 import { linearAddress, readPhysical, writePhysical } from '../cpu/memory.ts';
-import type { Exec } from '../cpu/opcode-row.ts';
+import type { Exec, Insn } from '../cpu/opcode-row.ts';
 import { opcodeTable } from '../cpu/opcode-table.ts';
 import { callSimd } from '../cpu/simd-call.ts';
 import { CS, type CpuState, MODE_64, MODE_ALIGN, MODE_SIZE, MODE_USER, SEGMENT_SIZE, SS, STATE, updateMode } from '../cpu/state.ts';
@@ -127,6 +127,15 @@ export class Engine implements EngineHooks {
   flushTlb(cpu: CpuState, global = true): void { this.tlb.flush(cpu, global); }
   flushPcid(cpu: CpuState, pcid: number): void { this.tlb.flushPcid(cpu, pcid); }
   translate(cpu: CpuState, linear: number, access: number): number { return this.tlb.translate(cpu, linear, (access & PFERR_WRITE) !== 0, (access & PFERR_USER) !== 0); }
+  instruction(cpu: CpuState): Insn | undefined {
+    const mode = cpu.u32[MODE]!, long = (mode & MODE_SIZE) === MODE_64;
+    const linear = long ? Number(BigInt.asIntN(64, cpu.rip)) : (Number(cpu.rip) + cpu.u32[CS_BASE]!) >>> 0;
+    const access = PFERR_FETCH | (mode & MODE_USER ? PFERR_USER : 0);
+    const next = (Math.floor(linear / 4096) + 1) * 4096;
+    try {
+      return this.code.decode(this.tlb.fetch(cpu, linear, access), mode, () => Math.floor(this.tlb.fetch(cpu, long ? next : next >>> 0, access) / 4096));
+    } catch { return undefined; }
+  }
   flushPage(cpu: CpuState, linear: number): void { this.tlb.flushPage(cpu, linear); }
   modeChanged(cpu: CpuState): void { this.tlb.select(cpu); }
   stopSoon(cpu: CpuState): void { stopSoon(cpu); }

@@ -105,3 +105,18 @@ test('the shadow of MOV SS keeps an instruction breakpoint out, and its instruct
   assert.deepEqual([r.trappedAt, r.dr6 & 0xf], [undefined, 0]);
   assert.equal(run([NOP, NOP], arm(CODE + 1, 0, 0)).trappedAt, 1);
 });
+
+test('with DEBUGCTL.BTF a single step ends at the next branch that is taken, and BTF is cleared', () => {
+  const branches = (cpu: CpuState): void => {
+    cpu.state.rflags |= 0x100;
+    cpu.state.debugctl = 2n;
+    cpu.gpr[1] = 3n;
+    cpu.gpr[7] = BigInt(DATA);
+  };
+  const REP_STOSB = [0xf3, 0xaa], JNE_NOT_TAKEN = [0x31, 0xc0, 0x75, 0x02], JMP = [0xeb, 0x02];
+  const r = run([NOP, ...REP_STOSB, ...JNE_NOT_TAKEN, ...JMP, NOP, NOP, NOP], branches);
+  assert.deepEqual([r.trappedAt, r.dr6 & 0x400f], [11, 0x4000]);
+  assert.equal(r.cpu.state.debugctl, 0n);
+  assert.equal(run([NOP, ...JMP], (cpu) => { branches(cpu); cpu.state.debugctl = 0n; }).trappedAt, 1, 'without BTF behind any instruction');
+  assert.equal(run([NOP, NOP], branches).trappedAt, undefined);
+});
