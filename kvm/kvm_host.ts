@@ -154,6 +154,11 @@ export class kvm_vcpu_arch {
   pending_ioapic_eoi = -1;
   /** A port access user space is performing. */
   readonly pio = { count: 0, in: false, port: 0, size: 0, linear_rip: 0 };
+  /**
+   * The last run ended with an OUT, nothing unusual is on in this vCPU, and no other request has come since: run_again.
+   * Where the instruction is was not noted.
+   */
+  again = false;
   /** Continues the instruction when user space has answered. */
   complete_userspace_io: ((vcpu: kvm_vcpu) => number) | undefined = undefined;
   readonly emulate_ctxt: x86_emulate_ctxt;

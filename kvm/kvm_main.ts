@@ -20,7 +20,7 @@ import { kvm_io_bus } from './io-bus.ts';
 import { KVM_API_VERSION, KVM_MAX_VCPU_IDS, type kvm_vcpu, kvm, kvm_state, kvm_x86, set_kvm_x86_ops, type kvm_x86_ops } from './kvm_host.ts';
 import { kvm_dirty_ring_alloc, kvm_dirty_ring_free, kvm_page_in_dirty_ring } from './dirty_ring.ts';
 import { kvm_mmu_free, kvm_unmap_hva_range } from './mmu/slots.ts';
-import { kvm_arch_vcpu_ioctl_run, vcpu_load, vcpu_put } from './run.ts';
+import { forget_again, kvm_arch_vcpu_ioctl_run, vcpu_load, vcpu_put } from './run.ts';
 import { kvm_arch_vcpu_create, kvm_arch_vcpu_destroy } from './vcpu-create.ts';
 import { kvm_arch_destroy_vm, kvm_arch_init_vm, kvm_arch_vcpu_postcreate } from './x86.ts';
 import { kvm_dev_ioctls, kvm_vcpu_ioctls, kvm_vm_ioctls } from './ioctls-table.ts';
@@ -190,6 +190,7 @@ function locked(vcpu: kvm_vcpu, cmd: number, arg: Word): Answer {
   const row = kvm_vcpu_ioctls.get(cmd);
   if (row === undefined) return -EINVAL;
   vcpu_load(vcpu);
+  if (vcpu.arch.again) forget_again(vcpu);
   vcpu.arch.registers_changed = true;
   const r = row.call(vcpu, arg);
   vcpu_put(vcpu);

@@ -95,6 +95,7 @@ export const complete_emulated_pio = (vcpu: kvm_vcpu): number => x86_emulate_ins
 const scratch = new Uint8Array(4);
 
 /** OUT 0x7e: BIOSes expect to be past the instruction already when user space sees it. */
+export const PORT_7E = 0x7e;
 const QUIRK_OUT_7E_INC_RIP = 1n << 3n;
 
 export function kvm_fast_pio(vcpu: kvm_vcpu, size: number, port: number, isIn: boolean): number {
@@ -109,20 +110,26 @@ function fast_out(vcpu: kvm_vcpu, size: number, port: number): number {
     for (let i = 0; i < size; i++) scratch[i] = value >>> (8 * i);
     if (in_kernel(vcpu, size, port, scratch, 1, false)) return kvm_skip_emulated_instruction(vcpu);
   }
-  kvm.mem.u32[data_page(vcpu) >>> 2] = size === 4 ? value : (kvm.mem.u32[data_page(vcpu) >>> 2]! & (-1 << (8 * size))) | (value & ((1 << (8 * size)) - 1));
-  exit_io(vcpu, size, port, 1, false);
-  arch.pio.count = 0;
-  if (port === 0x7e && (kvm.arch.disabled_quirks & QUIRK_OUT_7E_INC_RIP) === 0n) {
+  out_to_user(vcpu, size, port);
+  if (port === PORT_7E && (kvm.arch.disabled_quirks & QUIRK_OUT_7E_INC_RIP) === 0n) {
     kvm_skip_emulated_instruction(vcpu);
     arch.complete_userspace_io = complete_fast_pio_out_port_0x7e;
-  } else {
-    arch.pio.linear_rip = kvm_x86.linear_rip(vcpu);
-    arch.complete_userspace_io = complete_fast_pio_out;
-  }
+  } else arch.pio.linear_rip = kvm_x86.linear_rip(vcpu);
   return 0;
 }
+
+/** The value goes to user space. The caller remembers where the instruction is: arch.pio.linear_rip. */
+export function out_to_user(vcpu: kvm_vcpu, size: number, port: number): void {
+  const { arch, kvm: { mem } } = vcpu;
+  const value = arch.regs32[0]!;
+  const at = data_page(vcpu) >>> 2;
+  mem.u32[at] = size === 4 ? value : (mem.u32[at]! & (-1 << (8 * size))) | (value & ((1 << (8 * size)) - 1));
+  exit_io(vcpu, size, port, 1, false);
+  arch.pio.count = 0;
+  arch.complete_userspace_io = complete_fast_pio_out;
+}
 const complete_fast_pio_out_port_0x7e = (): number => 1;
-const complete_fast_pio_out = (vcpu: kvm_vcpu): number =>
+export const complete_fast_pio_out = (vcpu: kvm_vcpu): number =>
   kvm_x86.linear_rip(vcpu) !== vcpu.arch.pio.linear_rip ? 1 : kvm_skip_emulated_instruction(vcpu);
 
 function fast_in(vcpu: kvm_vcpu, size: number, port: number): number {

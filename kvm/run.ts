@@ -30,7 +30,8 @@ import { apic_sync_pv_eoi_from_guest, apic_sync_pv_eoi_to_guest } from './pv-eoi
 import { kvm_gen_kvmclock_update, kvm_guest_time_update, kvm_update_masterclock } from './pvclock.ts';
 import { kvm_exit_tpr_access, kvm_lapic_sync_from_vapic, kvm_lapic_sync_to_vapic } from './vapic.ts';
 import { kvm_steal_time_set_preempted, record_steal_time } from './steal-time.ts';
-import { kvm_entry, kvm_exit, kvm_fpu, kvm_userspace_exit, trace_kvm_entry, trace_kvm_exit } from './trace.ts';
+import { complete_fast_pio_out } from './pio.ts';
+import { kvm_entry, kvm_exit, kvm_fpu, kvm_pio, kvm_userspace_exit, trace_kvm_entry, trace_kvm_exit } from './trace.ts';
 import { process_smi } from './smm.ts';
 import { __get_regs, __get_sregs, __set_regs, __set_sregs } from './regs.ts';
 
@@ -335,26 +336,86 @@ function after_run(vcpu: kvm_vcpu): void {
   }
   run_words[CR8] = cr8_of(vcpu);
   run_words[CR8 + 1] = 0;
+  const ready = pic_in_kernel(vcpu.kvm) || ready_for_interrupt_injection(vcpu) ? 1 : 0;
+  answer(vcpu, (run_words[ANSWERS]! & 0xffff_0000) | (arch.smm ? KVM_RUN_X86_SMM << 16 : 0), ready);
+  arch.again = is_plain(vcpu);
+}
+
+/** apic_base, the flags given, if_flag and ready_for_interrupt_injection. */
+function answer(vcpu: kvm_vcpu, flags: number, ready: number): void {
+  const { run_words, arch } = vcpu;
   run_words[APIC_BASE] = arch.apic_base_words[0]!;
   run_words[APIC_BASE + 1] = arch.apic_base_words[1]!;
-  const if_flag = (kvm_x86.get_rflags(vcpu) & 0x200) !== 0 ? 0x100 : 0;
-  const ready = pic_in_kernel(vcpu.kvm) || ready_for_interrupt_injection(vcpu) ? 1 : 0;
-  const smm = arch.smm ? KVM_RUN_X86_SMM << 16 : 0;
-  run_words[ANSWERS] = (run_words[ANSWERS]! & 0xffff_0000) | smm | if_flag | ready;
+  run_words[ANSWERS] = flags | ((kvm_x86.get_rflags(vcpu) & 0x200) !== 0 ? 0x100 : 0) | ready;
+}
+
+// ---------------------------------------------------------------- the short way
+
+/** A vCPU that was last stopped by an OUT, and has no more to it than the simplest user of KVM needs. */
+function is_plain(vcpu: kvm_vcpu): boolean {
+  const { arch, kvm } = vcpu;
+  const { pv, exception } = arch;
+  return arch.complete_userspace_io === complete_fast_pio_out && vcpu.guest_debug === 0 && !arch.switch_db_regs && !arch.smm && arch.apic === undefined && kvm.arch.irqchip === undefined
+    && !pv.watches_load && !pv.eoi_pending && !pv.tsc_always_catchup && !vcpu.sigset_active && vcpu.dirty_ring === undefined && kvm_vcpu_running(vcpu)
+    && !exception.injected && !exception.pending && !arch.interrupt.injected && !arch.nmi_injected && arch.nmi_queued === 0 && kvm_x86.is_plain(vcpu);
+}
+
+/** From here on the loop goes the whole way again. The vCPU is loaded. */
+export function forget_again(vcpu: kvm_vcpu): void {
+  vcpu.arch.again = false;
+  vcpu.arch.pio.linear_rip = kvm_x86.linear_rip(vcpu);
+}
+
+/** Whether there is nothing to do before the entry but to step over the OUT. */
+function may_run_again(vcpu: kvm_vcpu): boolean {
+  const { run_words: words, arch } = vcpu;
+  const task = current();
+  return vcpu.requests === 0 && ((words[0]! & (REQUEST_INTERRUPT_WINDOW | IMMEDIATE_EXIT)) | words[VALID_REGS]! | words[VALID_REGS + 1]! | words[DIRTY_REGS]! | words[DIRTY_REGS + 1]! | words[CR8 + 1]!) === 0
+    && words[CR8] === arch.cr8 && !task.need_resched && !task.sigpending
+    && (kvm_entry.enabled | kvm_exit.enabled | kvm_pio.enabled | kvm_fpu.enabled | kvm_userspace_exit.enabled) === 0 && kvm_x86.is_there(vcpu);
+}
+
+function run_again(vcpu: kvm_vcpu): number | MaySleep<number> {
+  const { arch } = vcpu;
+  arch.again = false;
+  vcpu.loaded = true;
+  kvm_x86.load_guest_msrs(vcpu, false);
+  arch.complete_userspace_io = undefined;
+  arch.at_instruction_boundary = false;
+  kvm_x86.skip_emulated_instruction(vcpu);
+  if (!kvm_x86.run_again(vcpu)) return go_on(vcpu, in_guest(vcpu));
+  arch.again = true;
+  kvm_x86.save_guest_msrs(vcpu);
+  answer(vcpu, 0, kvm_x86.interrupt_allowed(vcpu) ? 1 : 0);
+  vcpu.loaded = false;
+  return 0;
+}
+
+/** The rest of a run whose last turn came to `r`. */
+function go_on(vcpu: kvm_vcpu, last: number): number | MaySleep<number> {
+  let r = last === 1 ? after(vcpu) : last;
+  if (r === 1) r = run_fast(vcpu);
+  return r > 0 ? run_on(vcpu, r) : finish(vcpu, r);
 }
 
 /** KVM_RUN. 0: kvm_run says why the guest stopped. */
 export function kvm_arch_vcpu_ioctl_run(vcpu: kvm_vcpu): number | MaySleep<number> {
+  if (vcpu.arch.again && may_run_again(vcpu)) return run_again(vcpu);
   if (vcpu.sigset_active || vcpu.arch.mp_state === KVM_MP_STATE_UNINITIALIZED) return run_whole(vcpu);
-  vcpu_load(vcpu);
-  vcpu.run_words[ANSWERS]! &= 0xffff;
-  load_guest_state(vcpu);
+  begin(vcpu);
   let r = before_run(vcpu);
   if (r === 1) {
     r = run_fast(vcpu);
     if (r > 0) return run_on(vcpu, r);
   }
   return finish(vcpu, r);
+}
+
+function begin(vcpu: kvm_vcpu): void {
+  vcpu_load(vcpu);
+  if (vcpu.arch.again) forget_again(vcpu);
+  vcpu.run_words[ANSWERS]! &= 0xffff;
+  load_guest_state(vcpu);
 }
 
 function finish(vcpu: kvm_vcpu, r: number): number {
@@ -383,9 +444,7 @@ function* run_whole(vcpu: kvm_vcpu): MaySleep<number> {
   const task = current();
   vcpu.owner = task;
   const saved = vcpu.sigset_active ? set_user_sigmask(vcpu.sigset) : undefined;
-  vcpu_load(vcpu);
-  vcpu.run_words[ANSWERS]! &= 0xffff;
-  load_guest_state(vcpu);
+  begin(vcpu);
   preempt_notifier_register(task, vcpu.preempt_notifier);
   let r: number;
   if (vcpu.arch.mp_state === KVM_MP_STATE_UNINITIALIZED) r = yield* wait_for_init(vcpu);

@@ -91,6 +91,10 @@ export interface kvm_x86_ops {
   patch_hypercall(code: Uint8Array): void;
   /** Puts general registers and FPU into the processor. false: they were there. */
   load_guest_registers(vcpu: kvm_vcpu): boolean;
+  /** The shortest way from one OUT to the next, in three parts: vmx/again.ts. */
+  is_plain(vcpu: kvm_vcpu): boolean;
+  is_there(vcpu: kvm_vcpu): boolean;
+  run_again(vcpu: kvm_vcpu): boolean;
   load_guest_msrs(vcpu: kvm_vcpu, changed: boolean): void;
   save_guest_msrs(vcpu: kvm_vcpu): void;
   apic_init_signal_blocked(vcpu: kvm_vcpu): boolean;

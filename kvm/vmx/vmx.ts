@@ -21,6 +21,7 @@ import { GUESTDBG_SINGLESTEP, kvm_clear_exception_queue, kvm_clear_interrupt_que
 import { kvm_arch_vcpu_memslots_id } from '../memslots.ts';
 import { kvm_tdp_root } from '../mmu/tdp-tables.ts';
 import { kvm_mmu_load } from '../mmu/shadow-root.ts';
+import { vmx_is_plain, vmx_is_there, vmx_run_again } from './again.ts';
 import { vmx_capabilities } from './capabilities.ts';
 import { init_rmode_identity_map, kvm_inject_realmode_interrupt, rmode_get_rflags, rmode_set_rflags, vmx_emulation_required, vmx_set_tss_addr } from './rmode.ts';
 import { vmx_handle_exit } from './exits.ts';
@@ -441,6 +442,7 @@ export const vmx_x86_ops: kvm_x86_ops = {
   },
   patch_hypercall: (code) => { code[0] = 0x0f; code[1] = 0x01; code[2] = 0xc1; },
   load_guest_registers,
+  is_plain: vmx_is_plain, is_there: vmx_is_there, run_again: vmx_run_again,
   load_guest_msrs: vmx_load_guest_msrs, save_guest_msrs: vmx_save_guest_msrs,
   apic_init_signal_blocked: () => false,
   enter_smm: (vcpu) => vcpu.vmx.hw.write32(F.GUEST_ACTIVITY_STATE, 0),
