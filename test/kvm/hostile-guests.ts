@@ -67,12 +67,19 @@ function checkShadow(vm: kvm, counted: { leaves: number }): void {
   }
 }
 
-/** Runs so many hostile guests, one after the other, beside a guest that computes, and tells of those that got beyond their memory. */
-export function hostileGuests(guests: number, seed: number, parameters = 'ept=1'): readonly string[] {
+/**
+ * Runs so many hostile guests, one after the other, beside a guest that computes, and tells of those that got beyond their memory.
+ * `threshold`: of HotTier, if not the usual, which code that runs so shortly does not reach.
+ */
+export function hostileGuests(guests: number, seed: number, parameters = 'ept=1', threshold?: number): readonly string[] {
   const neighbour = benchGuests('tiny').find((guest) => guest.name === 'sha256.32')!;
   const counted = { leaves: 0 };
   const h: Hostility = { seed, guests, check: () => { for (const vm of kvm_state().vm_list) if (vm.mm === current().mm) (parameters === 'ept=0' ? checkShadow : checkTables)(vm, counted); }, leaks: [], exits: new Map(), runs: 0, interrupted: 0, done: false };
-  const { system, port } = boot({ init: ['-c', `rmmod kvm_intel; modprobe kvm_intel ${parameters}; qemu-lite -nographic -kernel ${neighbour.path} < /dev/null & hostile; wait $!`], programs: [hostileProgram(h)], cpus: 1, files: guestFiles('tiny', [neighbour]) });
+  const { system, port } = boot({ init: ['-c', `rmmod kvm_intel; modprobe kvm_intel ${parameters}; qemu-lite -nographic -kernel ${neighbour.path} < /dev/null & hostile; wait $!`], programs: [hostileProgram(h)], cpus: 1, files: guestFiles('tiny', [neighbour]), prepare: ({ machine: m }) => {
+    if (threshold === undefined) return;
+    m.startEngine();
+    m.engine.code.hot.threshold = threshold;
+  } });
   const state = system.machine.run(3600 * system.cyclesPerMs * 1000);
   assert.equal(state, 'off', port.output);
   assert.ok(h.done, port.output);
