@@ -10,7 +10,7 @@
  */
 import { type Of, array, s32, struct, u32, u64, u8 } from '../../abi/struct.ts';
 
-export const RECENT_SLOTS = 32, RECENT_BYTES = 16;
+export const RECENT_SLOTS = 32, RECENT_BYTES = 16, LARGE_REGIONS = 512;
 
 export const engine_state = struct('engine_state', {
   flags_res: u64,
@@ -41,8 +41,6 @@ export const engine_state = struct('engine_state', {
   /** Number of the present VPID's global translations; what the last walk in WebAssembly found (walker.ts). */
   globals: u32,
   leaf: u32,
-  /** All that walks have found so far, or-ed: bit 4 is in the shifts of large pages only. */
-  leaves: u32,
   /** The cycle the run in progress began at, and the QUICK_ bits of what regions may do by themselves in it (cpu/hooks.ts). */
   began: u64,
   quick: u32,
@@ -69,6 +67,8 @@ export const engine_state = struct('engine_state', {
   simd: array(u64, 12),
   /** The pages that regions reached last; see tlb.ts. */
   recent: array(u64, RECENT_SLOTS * RECENT_BYTES / 8),
+  /** By bits 29:21 of linear addresses: walks have found large pages there. */
+  large: array(u8, LARGE_REGIONS),
   /** How often regions were left, by EXIT_ numbers (counters.ts), and TLB misses walked in WebAssembly. */
   region_exits: array(u64, 4),
   fills: u64,

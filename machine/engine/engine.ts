@@ -60,12 +60,14 @@ export class Engine implements EngineHooks {
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1024 });
     const imports: WebAssembly.ModuleImports = { memory: ram.memory, table, ...this.hostImports() };
     this.code = new CodeCache(ram, codeBytes);
-    const layout = { pages, ramBase: ram.base, ramSize: ram.size, codePages: this.code.codePages.byteOffset };
+    const frames = this.code.codePages.length;
+    const writers = new Uint16Array(ram.memory.buffer, ram.reserve(2 * frames, 2), frames);
+    const layout = { pages, ramBase: ram.base, ramSize: ram.size, codePages: this.code.codePages.byteOffset, writers: writers.byteOffset };
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(runtimeModule(layout)), { e: imports });
     Object.assign(imports, exports);
     this.runCode = exports['run'] as (cpu: number) => void;
     this.code.handlers = new Handlers(table, pages, imports, opcodeTable[0]!);
-    this.tlb = new Tlb(ram, this.code.codePages, costs);
+    this.tlb = new Tlb(ram, this.code.codePages, writers, costs);
     this.transfers = new Transfers(ram, this.tlb);
     this.code.onTranslated = (page) => { this.tlb.codeAppeared(page); ram.onTranslated(page * 4096); };
     this.code.onReset = () => this.tlb.clearAllJumps();

@@ -1,7 +1,7 @@
 /**
  * The translation look-aside buffer, which emitted code searches inline: the architectural TLB of these processors.
  *
- * Per processor four arrays (read and write, supervisor and user) of 1024 entries, direct-mapped by the low ten bits of
+ * Per processor four arrays (read and write, supervisor and user) of 4096 entries, direct-mapped by the low twelve bits of
  * the page number. An entry is 16 bytes: u64 tag, u32 addend (host address - linear address, modulo 2^32), u32
  * physical page number. A tag is the linear page address with, in its low bits, the number of the address space it
  * belongs to (bits 1 to 11, never 0: one for each VPID and PCID) and bit 0 set when emitted code must not use the entry though it is valid: devices,
@@ -23,10 +23,10 @@ import { found, walk } from '../cpu/paging.ts';
 import { type CpuState, MODE_ALIGN, MODE_USER, STATE } from '../cpu/state.ts';
 import type { Ram } from '../ram.ts';
 import { charge } from './stop.ts';
-import { RECENT_BYTES, RECENT_SLOTS } from './engine-state.ts';
+import { LARGE_REGIONS, RECENT_BYTES, RECENT_SLOTS } from './engine-state.ts';
 import { ENGINE } from './layout.ts';
 
-export const TLB_ENTRIES = 1024;
+export const TLB_ENTRIES = 4096;
 /** Index mask for a linear address shifted right by 8: entry number times 16. */
 export const TLB_MASK = (TLB_ENTRIES - 1) << 4;
 export const ARRAY_BYTES = TLB_ENTRIES * 16;
@@ -41,8 +41,8 @@ const RECENT_USED = ENGINE.recent_used >>> 2;
 const JUMP_TAG = ENGINE.jump_tag >>> 2, JUMP_CACHE = ENGINE.jump_cache >>> 2;
 const MODE = STATE.mode >>> 2, IN_GUEST = STATE.in_guest >>> 2, VPID = STATE.vpid >>> 2, EPTP = STATE.ept_pointer >>> 2;
 const CR3 = STATE.cr3 >>> 2, CR4 = STATE.cr4 >>> 2, CR4_PCIDE = 1 << 17, PCIDS = 4096;
-const SLOTS = ENGINE.tlb_slots >>> 2, GLOBALS = ENGINE.globals >>> 2, LEAVES = ENGINE.leaves >>> 2, LARGE = 16;
-/** LARGE in each byte of a word. */
+const SLOTS = ENGINE.tlb_slots >>> 2, GLOBALS = ENGINE.globals >>> 2;
+/** Bit 4, which the shifts of large pages only have, in each byte of a word. */
 const LARGE_ANYWHERE = 0x1010_1010;
 /** Sizes of pages as the walk tells them; without paging there are none. */
 const SHIFTS: Readonly<Record<number, number>> = { 0x1000: 12, 0x20_0000: 21, 0x40_0000: 22, 0x4000_0000: 30 };
@@ -73,7 +73,7 @@ const MAX_GLOBALS = 255;
 export const RECENT_PAGE = 0, RECENT_ADDEND = 8, RECENT_LENGTH = 12;
 /** Stands in place of a page where there is none: no page, nor address with its offset's low four bits kept, is equal to it. */
 export const RECENT_NONE = 0x800;
-export const SLOTS_MANY = 255;
+export const SLOTS_MANY = 255, WRITERS_MANY = 0xffff;
 /** The first two slots are the stack's; of each two the second is for writes. */
 export const STACK_SLOT = 0;
 /** The last two: of operands that have none of their own. */
@@ -94,13 +94,16 @@ export class Tlb {
   private readonly empty: number;
   /** Whether a physical page holds translated code; one byte a page. */
   private readonly codePages: Uint8Array;
+  /** Of each physical page, the number from 1 of the entry that it has been written through, or WRITERS_MANY. */
+  private readonly writers: Uint16Array;
 
-  constructor(ram: Ram, codePages: Uint8Array, costs: TlbCosts) {
+  constructor(ram: Ram, codePages: Uint8Array, writers: Uint16Array, costs: TlbCosts) {
     this.ram = ram;
     this.u8 = ram.mem.u8;
     this.u32 = ram.mem.u32;
     this.costs = costs;
     this.codePages = codePages;
+    this.writers = writers;
     this.empty = ram.reserve(ARRAY_BYTES);
   }
 
@@ -230,7 +233,8 @@ export class Tlb {
   /** INVLPG, and INVPCID and INVVPID of one address: whatever address space the page is in, and all of a large page. */
   flushPage(cpu: CpuState, linear: number): void {
     const a = this.arrays[cpu.id]!;
-    if (cpu.u32[LEAVES]! & LARGE) this.flushLarge(a, linear);
+    const region = (linear >>> 0) >>> 21 & LARGE_REGIONS - 1, large = cpu.base + ENGINE.large;
+    if (this.u8[large + region]! | this.u8[large + (region ^ 1)]!) this.flushLarge(a, linear);
     for (let i = 0; i < 4; i++) this.u32[(a.at + i * ARRAY_BYTES + this.index(linear)) >>> 2] = 0;
     this.forgetRecent(cpu);
     this.clearJumps(cpu);
@@ -282,9 +286,15 @@ export class Tlb {
       page = Math.floor(physical / 4096);
       const shift = SHIFTS[found.pageSize] ?? 12;
       u8[further + SHIFT_OF] = shift;
-      w[LEAVES] = w[LEAVES]! | shift;
+      const large = cpu.base + ENGINE.large;
+      if (shift === 30) u8.fill(1, large, large + LARGE_REGIONS);
+      else if (shift > 12) u8[large + (low >>> 21 & LARGE_REGIONS - 1)] = 1;
       // What ring 0 may touch of ring 3's pages changes with RFLAGS.AC and PKRU, so those are never shared.
       u8[further + GLOBALS_OF] = found.global && !found.user ? w[GLOBALS]! : 0;
+    }
+    if (write && page < this.writers.length) {
+      const number = (this.index(linear) >>> 4) + 1, known = this.writers[page]!;
+      this.writers[page] = known === 0 || known === number ? number : WRITERS_MANY;
     }
     const slow = page * 4096 >= this.ram.size || (write && this.codePages[page] !== 0);
     this.forgetRecent(cpu);
@@ -332,11 +342,14 @@ export class Tlb {
   /** From now on writes to this page go through the slow path: it holds translated code. */
   codeAppeared(page: number): void {
     for (const cpu of this.processors) if (cpu) this.forgetRecent(cpu);
+    const writer = this.writers[page]!;
+    if (writer === 0) return;
+    const [first, entries] = writer === WRITERS_MANY ? [0, TLB_ENTRIES] : [writer - 1, 1];
     for (const a of this.arrays) {
       if (!a) continue;
       for (let array = 1; array < 4; array += 2) {
-        const from = (a.at + array * ARRAY_BYTES) >>> 2;
-        for (let at = from; at < from + ARRAY_BYTES / 4; at += 4) if (this.u32[at + 3] === page) this.u32[at] = this.u32[at]! | 1;
+        const from = (a.at + array * ARRAY_BYTES + first * 16) >>> 2;
+        for (let at = from; at < from + 4 * entries; at += 4) if (this.u32[at + 3] === page) this.u32[at] = this.u32[at]! | 1;
       }
     }
   }

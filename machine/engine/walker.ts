@@ -10,8 +10,8 @@ import { MODE_64, MODE_SIZE, MODE_USER, STATE } from '../cpu/state.ts';
 import { MEMORY_TYPES } from '../vmx/ept.ts';
 import { ENGINE } from './layout.ts';
 import { ACCESS_SLOT_SHIFT, ACCESS_WRITE } from './record.ts';
-import { RECENT_BYTES, RECENT_SLOTS } from './engine-state.ts';
-import { GLOBALS_OF, RECENT_ADDEND, RECENT_LENGTH, RECENT_NONE, RECENT_PAGE, SHIFT_OF, SLOTS_MANY, TLB_MASK } from './tlb.ts';
+import { LARGE_REGIONS, RECENT_BYTES, RECENT_SLOTS } from './engine-state.ts';
+import { GLOBALS_OF, RECENT_ADDEND, RECENT_LENGTH, RECENT_NONE, RECENT_PAGE, SHIFT_OF, SLOTS_MANY, TLB_MASK, WRITERS_MANY } from './tlb.ts';
 import { type Code, type Func, type I32, type I64, type L32, type L64, type WasmModule, i32, i64 } from './wasm-emitter.ts';
 
 const P = 1, W = 2, U = 4, A = 0x20, D = 0x40, PS = 0x80, G = 0x100;
@@ -24,7 +24,7 @@ const RESERVED = (1n << 52n) - (1n << BigInt(MAXPHYADDR));
 const NX = 1n << 63n, PAE_RESERVED = 0x7ff0n << 48n;
 
 /** Where things are in the linear memory. */
-export interface MemoryLayout { readonly pages: number; readonly ramBase: number; readonly ramSize: number; readonly codePages: number }
+export interface MemoryLayout { readonly pages: number; readonly ramBase: number; readonly ramSize: number; readonly codePages: number; readonly writers: number }
 
 /** (cpu, linear, access, spare) -> host address, 0 when it is not the plain case or would cost more than `spare` cycles. */
 export const FILL = [[i32, i64, i32, i32], [i32]] as const;
@@ -284,6 +284,13 @@ function fill(c: Code, layout: MemoryLayout, guest: Func, ept: Func): void {
   giveUpIf(c.geu(c.get(physical), c.const(layout.ramSize)));
   const page = c.keep32(c.wrap(c.shru(c.get(physical), c.const(12))));
   giveUpIf(c.and32(c.get(write), c.load32_8u(c.get(page), layout.codePages)));
+  c.if(c.get(write), () => {
+    const at = c.keep32(c.shl32(c.get(page), c.const32(1)));
+    const number = c.keep32(c.add32(c.and32(c.wrap(c.shru(c.get(linear), c.const(12))), c.const32(TLB_MASK >>> 4)), c.const32(1)));
+    const known = c.keep32(c.load32_16u(c.get(at), layout.writers));
+    c.storeSized(2, c.get(at), c.extendu(c.select(c.get(number), c.const32(WRITERS_MANY),
+      c.or32(c.eqz32(c.get(known)), c.eq32(c.get(known), c.get(number))))), layout.writers);
+  });
   c.store64(c.get(cpu), c.add(c.load64(c.get(cpu), ENGINE.fills), c.const(1)), ENGINE.fills);
   // What stood there is no longer to be found among the recent pages.
   const slot = c.keep32(c.load32_8u(c.get(slots)));
@@ -296,7 +303,11 @@ function fill(c: Code, layout: MemoryLayout, guest: Func, ept: Func): void {
     c.store32_8(c.get(slots), c.const32(0));
   });
   const leaf = c.keep32(c.load32(c.get(cpu), ENGINE.leaf));
-  c.if(c.ne32(c.get(leaf), c.const32(12)), () => c.store32(c.get(cpu), c.or32(c.load32(c.get(cpu), ENGINE.leaves), c.get(leaf)), ENGINE.leaves));
+  const shift = c.keep32(c.and32(c.get(leaf), c.const32(0xff)));
+  c.if(c.ne32(c.get(shift), c.const32(12)), () => {
+    c.store32_8(c.add32(c.get(cpu), c.and32(c.wrap(c.shru(c.get(linear), c.const(21))), c.const32(LARGE_REGIONS - 1))), c.const32(1), ENGINE.large);
+    c.if(c.eq32(c.get(shift), c.const32(30)), () => c.memoryFill(c.add32(c.get(cpu), c.const32(ENGINE.large)), c.const32(1), c.const32(LARGE_REGIONS)));
+  });
   c.store32_8(c.get(slots), c.get(leaf), SHIFT_OF);
   c.store32_8(c.get(slots), c.select(c.get(globals), c.const32(0), c.gtu32(c.get(leaf), c.const32(LEAF_GLOBAL - 1))), GLOBALS_OF);
   c.store64(c.get(entry), c.get(tag));

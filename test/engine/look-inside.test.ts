@@ -27,12 +27,12 @@ test('the WebAssembly of every region of the benchmark guests can be read, and e
 });
 
 test('the counters of the engine say what happened', () => {
-  const m = new BareMachine(16 << 20, { pageWalk: 30, nestedPageWalk: 0 });
+  const m = new BareMachine(40 << 20, { pageWalk: 30, nestedPageWalk: 0 });
   m.longMode(0x1000);
   m.engine.code.hot.threshold = 1;
   const read = () => Object.fromEntries(engineCounters(m.engine, [m.cpu])) as Record<string, number>;
-  // mov rcx,[rbx]; add ebx,0x1000; and ebx,0x7fffff; jmp back: each of 2048 pages anew, the TLB has room for 1024.
-  m.poke(0x1000, '48 8b 0b 81 c3 00 10 00 00 81 e3 ff ff 7f 00 eb ef');
+  // mov rcx,[rbx]; add ebx,0x1000; and ebx,0x1ffffff; jmp back: each of 8192 pages anew, the TLB has room for 4096.
+  m.poke(0x1000, '48 8b 0b 81 c3 00 10 00 00 81 e3 ff ff ff 01 eb ef');
   m.cpu.gpr[3] = 0n;
   m.run(4000 * 34);
   const loop = read();

@@ -5,10 +5,11 @@ import { BareMachine } from '../../bench/bare-machine.ts';
 import { RAX, RBX, RCX, RDI, RSI, RSP } from '../../machine/cpu/state.ts';
 import { readFlags } from '../../machine/engine/flags.ts';
 import { STOP_LIMIT } from '../../machine/engine/stop.ts';
+import { TLB_ENTRIES } from '../../machine/engine/tlb.ts';
 
 const CODE = 0x1000, PT = 0x10_0000, DATA = 0x40_0000, FRAMES = 0x80_0000;
 /** Another page for the same entry of the TLB. */
-const RIVAL = DATA + 1024 * 4096;
+const RIVAL = DATA + TLB_ENTRIES * 4096;
 
 const PROGRAM = [
   '48 8b 07',          // again: mov rax,[rdi]

@@ -158,3 +158,11 @@ test('INVLPG drops every part of a large page', () => {
   m.engine.flushPage(m.cpu, DATA + 0x20_0000);
   assert.equal(again(m), 0);
 });
+
+test('a page that becomes code is guarded through translations that were written through before', () => {
+  const m = machine('8a 0f c6 07 c3 ff d3 c7 07 ff c0 c3 90 ff d3 eb fe', 0x20_0000, 0x67);       // mov cl,[rdi]; mov byte [rdi],ret; call rbx; mov dword [rdi],{inc eax; ret; nop}; call rbx; jmp $
+  m.cpu.gpr[RBX] = 0x20_0000n;
+  m.cpu.gpr[RAX] = 0n;
+  m.engine.run(m.cpu, 1000);
+  assert.equal(m.cpu.gpr[RAX], 1n);
+});
