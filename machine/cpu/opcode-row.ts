@@ -27,7 +27,6 @@
  */
 import type { VmExit } from './hooks.ts';
 import type { CpuState } from './state.ts';
-import type { HotTranslation } from '../engine/hot-translation.ts';
 import type { Translation } from '../engine/translation.ts';
 
 /**
@@ -83,16 +82,11 @@ export type Emit = (t: Translation) => void;
  */
 export type Exec = (cpu: CpuState, insn: Insn) => undefined | VmExit | void;
 
-/**
- * The usual case of an exec row as a region does it without leaving. `t.unless(…)` says what is not usual; behind the last
- * of them nothing may fault.
- */
-export type Quick = (t: HotTranslation) => void;
-
-/** Both: emitted code for the ordinary case, which calls Translation.execute() in all others. */
-export type Meaning = { readonly emit: Emit } | { readonly exec: Exec; readonly quick?: Quick } | { readonly emit: Emit; readonly exec: Exec };
+/** Both: emitted code for the ordinary case, which calls Translation.execute() or unless() in all others. */
+export type Meaning = { readonly emit: Emit } | { readonly exec: Exec } | { readonly emit: Emit; readonly exec: Exec };
 export const emit = (f: Emit): Meaning => ({ emit: f });
-export const exec = (f: Exec, quick?: Quick): Meaning => (quick ? { exec: f, quick } : { exec: f });
+export const exec = (f: Exec): Meaning => ({ exec: f });
+export const either = (ordinary: Emit, f: Exec): Meaning => ({ emit: ordinary, exec: f });
 
 export interface Row {
   readonly opcode: string;

@@ -10,11 +10,11 @@ import { fxrstor, fxsave, ldmxcsr, stmxcsr, xrstor, xsave, xsavec, xsaveopt } fr
 import { inByteDx, inByteImm, inWideDx, inWideImm, outByteDx, outByteImm, outWideDx, outWideImm } from './io.ts';
 import { bound, int1, int3, intN, into, iret, ud } from './iret.ts';
 import { rdmsr, wrmsr } from './msrs.ts';
-import { type Row, exec, row } from './opcode-row.ts';
+import { type Row, either, exec, row } from './opcode-row.ts';
 import {
   clac, cli, hlt, invd, invlpg, invpcid, monitor, mwait, pause, popf, pushf, rdpid, rdpmc, rdrand, rdseed, rdtsc, rdtscp, stac, sti, vmx, wbinvd,
 } from './privileged.ts';
-import { quickCli, quickMovFromSreg, quickPause, quickPushf, quickRdtsc, quickRdtscp } from './quick.ts';
+import { quickCli, quickMovFromSreg, quickPause, quickPushf, quickRdtsc, quickRdtscp, quickSti } from './quick.ts';
 import { rsm } from './smm.ts';
 import { CS, DS, ES, FS, GS, SS } from './state.ts';
 import { rdfsbase, rdgsbase, swapgs, syscall, sysenter, sysexit, sysret, wrfsbase, wrgsbase } from './syscalls.ts';
@@ -43,16 +43,16 @@ export const systemTable: readonly Row[] = [
   row('0F 35',          'SYSEXIT',  '',       '',          exec(sysexit)),
 
   // Flags, halting
-  row('9C',             'PUSHF',    '',       'd64 straight r:oditszapc', exec(pushf, quickPushf)),
+  row('9C',             'PUSHF',    '',       'd64 straight r:oditszapc', either(quickPushf, pushf)),
   row('9D',             'POPF',     '',       'd64 w:oditszapc', exec(popf)),
-  row('FA',             'CLI',      '',       'straight w:i', exec(cli, quickCli)),
-  row('FB',             'STI',      '',       'straight w:i', exec(sti)),
+  row('FA',             'CLI',      '',       'straight w:i', either(quickCli, cli)),
+  row('FB',             'STI',      '',       'straight w:i', either(quickSti, sti)),
   row('F4',             'HLT',      '',       '',          exec(hlt)),
   row('NP 0F 01 CA',    'CLAC',     '',       '',          exec(clac)),
   row('NP 0F 01 CB',    'STAC',     '',       '',          exec(stac)),
 
   // Segment registers
-  row('8C',             'MOV',      'Ev Sw',  'straight',  exec(movFromSreg, quickMovFromSreg)),
+  row('8C',             'MOV',      'Ev Sw',  'straight',  either(quickMovFromSreg, movFromSreg)),
   row('8E',             'MOV',      'Sw Ew',  '',          exec(movToSreg)),
   row('06',             'PUSH',     'ES',     'i64 straight', exec(pushSreg(ES))),
   row('0E',             'PUSH',     'CS',     'i64 straight', exec(pushSreg(CS))),
@@ -114,14 +114,14 @@ export const systemTable: readonly Row[] = [
   row('66 0F38 82 m',   'INVPCID',  'Gy M',   'f64',       exec(invpcid)),
   row('0F 08',          'INVD',     '',       'straight',  exec(invd)),
   row('0F 09',          'WBINVD',   '',       'straight',  exec(wbinvd)),
-  row('F3 90',          'PAUSE',    '',       'straight',  exec(pause, quickPause)),
+  row('F3 90',          'PAUSE',    '',       'straight',  either(quickPause, pause)),
   row('NP 0F 01 C8',    'MONITOR',  '',       'straight',  exec(monitor)),
   row('NP 0F 01 C9',    'MWAIT',    '',       'straight',  exec(mwait)),
 
   // What the processor tells of itself
   row('0F A2',          'CPUID',    '',       'straight',  exec(cpuid)),
-  row('0F 31',          'RDTSC',    '',       'straight',  exec(rdtsc, quickRdtsc)),
-  row('0F 01 F9',       'RDTSCP',   '',       'straight',  exec(rdtscp, quickRdtscp)),
+  row('0F 31',          'RDTSC',    '',       'straight',  either(quickRdtsc, rdtsc)),
+  row('0F 01 F9',       'RDTSCP',   '',       'straight',  either(quickRdtscp, rdtscp)),
   row('0F 33',          'RDPMC',    '',       'straight',  exec(rdpmc)),
   row('F3 0F C7 /7 r',  'RDPID',    'Rq',     'f64 straight', exec(rdpid)),
   row('0F C7 /6 r',     'RDRAND',   'Rv',     'straight w:oszapc', exec(rdrand)),

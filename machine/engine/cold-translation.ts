@@ -34,9 +34,18 @@ export class ColdTranslation extends Translation {
   }
   xmm(field: RegisterField): I32 { return this.registerAt(FIELD[field]); }
 
-  stackRegister(): I32 {
+  stackRegister(): I32 { return this.numberOf(REC_RM); }
+  selectorRegister(): I32 { return this.numberOf(REC_REG); }
+  /** The low three bits of the number of a register that a field names by its place. */
+  private numberOf(field: number): I32 {
     const { c } = this;
-    return c.and32(c.shru32(c.sub32(c.load32_16u(c.get(this.record), REC_RM), c.const32(STATE.gpr)), c.const32(3)), c.const32(7));
+    return c.and32(c.shru32(c.sub32(c.load32_16u(c.get(this.record), field), c.const32(STATE.gpr)), c.const32(3)), c.const32(7));
+  }
+  remaining(): I32 { return this.state32(STATE.budget); }
+  charge(cycles: L32): void {
+    const { c, cpu } = this;
+    c.store32(c.get(cpu), c.sub32(this.state32(STATE.budget), c.get(cycles)), STATE.budget);
+    c.store32(c.get(cpu), c.add32(this.state32(ENGINE.charged), c.get(cycles)), ENGINE.charged);
   }
   immediate(): I64 { return this.c.load64(this.c.get(this.record), REC_IMM); }
   immediate2(): I64 { return this.c.extendu(this.c.load32_8u(this.c.get(this.record), REC_AUX)); }

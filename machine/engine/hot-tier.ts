@@ -10,8 +10,8 @@ import { HEAT_COUNT, HEAT_FIRST, HEAT_HANDLER, HEAT_MODE, HEAT_PAGE, RECORD_SIZE
 import { emitRegion } from './region.ts';
 import { type Fetch, type RegionPlan, planRegion } from './region-plan.ts';
 
-/** Making a region takes as long as the cold tier needs for some 50,000 instructions; a kernel that boots does best with few of them. */
-const THRESHOLD = 10_000;
+/** With V8's compilers a region takes as long as the cold tier needs for some 200,000 instructions; a kernel that boots does best with few of them. */
+const THRESHOLD = 25_000;
 /** A region takes in what has been entered this fraction of the threshold's times: the rest is not worth compiling. */
 const WORTH = 32;
 /** Pages with regions that are written to wait longer each time, up to so many doublings. */

@@ -64,8 +64,8 @@ export interface Frame {
   readonly invariants: ReadonlyMap<string, L32>;
   /** Cycles that may be charged here without coming short on any way on. */
   spare(): I32;
-  /** Cycles the run has used, `count` instructions of the block included. */
-  elapsed(count: number): I32;
+  /** Cycles the run has left behind `count` instructions of the block. */
+  remaining(count: number): I32;
   charge(cycles: L32): void;
   /** A TLB miss was charged. */
   paid(): void;
@@ -143,8 +143,7 @@ export class HotTranslation extends Translation {
     if (size === 8) clean.delete(n);
     else if (c.nesting === nesting) clean.add(n);
   }
-  /** The register that a field names. */
-  number(field: RegisterField): number {
+  private number(field: RegisterField): number {
     const { insn } = this;
     return field === 'reg' ? insn.reg : field === 'rm' ? insn.rm : insn.vvvv;
   }
@@ -175,6 +174,7 @@ export class HotTranslation extends Translation {
   nextRip(): I64 { return this.rip(this.at.end); }
   currentRip(): I64 { return this.rip(this.at.start); }
   stackRegister(): I32 { return this.c.const32(this.insn.rm & 7); }
+  selectorRegister(): I32 { return this.c.const32(this.insn.reg & 7); }
   private rip(offset: number): I64 {
     const { c } = this;
     return this.truncate(this.shape.codeSize === 8 ? 8 : 4, c.add(c.get(this.frame.ripPage), c.const(offset)));
@@ -342,14 +342,7 @@ export class HotTranslation extends Translation {
 
   // ---- control
   leave(): void { this.frame.leave(this.before, this.at.start); }
-  /** Leaves the instruction to its exec row unless the condition holds. */
-  unless(condition: I32): void {
-    const { c } = this;
-    c.if(c.eqz32(condition), () => this.leave());
-  }
-  /** Cycles the run has used, this instruction's included. */
-  elapsed(): I64 { return this.c.extends(this.frame.elapsed(this.before + 1)); }
-  /** Charges cycles beyond that, if the run has so many left: the last of what can keep the instruction from being done here. */
+  remaining(): I32 { return this.frame.remaining(this.before + 1); }
   charge(cycles: L32): void {
     const { c, frame } = this;
     this.unless(c.les32(c.get(cycles), frame.spare()));

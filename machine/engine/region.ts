@@ -247,9 +247,7 @@ class RegionEmitter implements Frame {
       flags.begin(i.use, b.live[k]!);
       const before = this.values.copy();
       const { meaning } = i.insn.row;
-      const t = new HotTranslation(this, i, k);
-      if ('emit' in meaning) meaning.emit(t);
-      else meaning.quick!(t);
+      if ('emit' in meaning) meaning.emit(new HotTranslation(this, i, k));
       this.values.follow(i, before);
       for (const [key, s] of this.spans) if (s.last <= k) this.spans.delete(key);
       c.reclaim((l) => HotFlags.holds(flags.state, l) || this.isAwaited(l) || this.isHost(l));
@@ -292,9 +290,9 @@ class RegionEmitter implements Frame {
     return this.registers[n]!;
   }
   spare(): I32 { const { c } = this; return c.sub32(c.get(this.budget), c.const32(this.current.need)); }
-  elapsed(count: number): I32 {
-    const { c, cpu, budget } = this;
-    return c.sub32(c.load32(c.get(cpu), ENGINE.granted), c.sub32(c.add32(c.get(budget), c.get(this.rest)), c.const32(count)));
+  remaining(count: number): I32 {
+    const { c } = this;
+    return c.sub32(c.add32(c.get(this.budget), c.get(this.rest)), c.const32(count));
   }
   charge(cycles: L32): void {
     const { c, cpu, budget } = this;

@@ -84,8 +84,18 @@ export abstract class Translation {
   abstract currentRip(): I64;
   /** Number of the register of the x87 stack that the r/m field names. */
   abstract stackRegister(): I32;
+  /** That of the segment register that the reg field names. */
+  abstract selectorRegister(): I32;
   /** Leaves the instruction to the row's exec function; it has changed nothing. */
   abstract execute(): void;
+  /** Does so unless the condition holds. */
+  unless(condition: I32): void { this.c.if(this.c.eqz32(condition), () => this.execute()); }
+  /** Cycles the run has left behind this instruction. */
+  abstract remaining(): I32;
+  /** Cycles it has used, this instruction's included. */
+  elapsed(): I64 { return this.c.extends(this.c.sub32(this.state32(ENGINE.granted), this.remaining())); }
+  /** Charges cycles beyond that: the last of what can make an instruction execute(). */
+  abstract charge(cycles: L32): void;
   /** What the emitted function returns to go on after this instruction. */
   abstract next(): I32;
   /** The record, for calls into the runtime. */
