@@ -382,7 +382,7 @@ export class kvm {
 }
 
 /** All VMs of a kernel, and how many there were. */
-export const kvm_state = kernelVariable(() => ({ vm_list: new Set<kvm>(), usage_count: 0, next_asid: 1 }));
+export const kvm_state = kernelVariable(() => ({ vm_list: new Set<kvm>(), usage_count: 0, vpids: new Set<number>() }));
 
 export const kvm_make_request = (req: number, vcpu: kvm_vcpu): void => { vcpu.requests |= req; };
 export const kvm_test_request = (req: number, vcpu: kvm_vcpu): boolean => (vcpu.requests & req) !== 0;

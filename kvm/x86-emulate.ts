@@ -6,7 +6,7 @@
  * An access that user space must perform is cut into fragments of at most 8 bytes an exit. A write leaves when the
  * instruction is otherwise done; a read is answered first and the instruction executed again.
  */
-import { KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_MMIO, KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES } from '../abi/kvm/index.ts';
+import { KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_MMIO, KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES, kvm_run } from '../abi/kvm/index.ts';
 import { PAGE_SIZE, machine, module_param, this_processor } from '../kernel/exports.ts';
 import {
   EMULATION_FAILED, EMULATION_OK, EMULATION_RESTART, PF_VECTOR, TF, UD_VECTOR, X86EMUL_CMPXCHG_FAILED, X86EMUL_CONTINUE, X86EMUL_IO_NEEDED, X86EMUL_MODE_PROT16, X86EMUL_MODE_PROT32,
@@ -45,7 +45,8 @@ export const EMULTYPE_TRAP_UD_FORCED = 16;
 function fetch_code(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: bigint, bytes: number): number {
   const gpa = gva_to_gpa(vcpu, linear, access_of_cpl(vcpu) | PFERR_FETCH_MASK, ctxt.exception);
   if (gpa === UNMAPPED_GVA) return X86EMUL_PROPAGATE_FAULT;
-  return kvm_vcpu_read_guest(vcpu, gpa, ctxt.fetched.subarray(ctxt.fetch_end, ctxt.fetch_end + bytes)) < 0 ? X86EMUL_IO_NEEDED : X86EMUL_CONTINUE;
+  const part = ctxt.fetch_end === 0 && bytes === ctxt.longest.length ? ctxt.longest : ctxt.fetched.subarray(ctxt.fetch_end, ctxt.fetch_end + bytes);
+  return kvm_vcpu_read_guest(vcpu, gpa, part) < 0 ? X86EMUL_IO_NEEDED : X86EMUL_CONTINUE;
 }
 
 const is_mmio_gpa = (gpa: number): boolean => gpa - (gpa % PAGE_SIZE) === APIC_DEFAULT_PHYS_BASE;
@@ -54,29 +55,30 @@ const is_mmio_gpa = (gpa: number): boolean => gpa - (gpa % PAGE_SIZE) === APIC_D
 function one_page(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: bigint, data: Uint8Array, at: number, bytes: number, write: boolean): number {
   const gpa = gva_to_gpa(vcpu, linear, access_of_cpl(vcpu) | (write ? PFERR_WRITE_MASK : 0), ctxt.exception);
   if (gpa === UNMAPPED_GVA) return X86EMUL_PROPAGATE_FAULT;
-  const part = data.subarray(at, at + bytes);
-  if (!is_mmio_gpa(gpa) && (write ? kvm_vcpu_write_guest(vcpu, gpa, part) : kvm_vcpu_read_guest(vcpu, gpa, part)) === 0) {
-    if (write) kvm_page_track_write(vcpu, gpa, bytes);
-    return X86EMUL_CONTINUE;
+  if (!is_mmio_gpa(gpa) && kvm_vcpu_gfn_to_memslot(vcpu, gfn_of(gpa)) !== undefined) {
+    const part = data.subarray(at, at + bytes);
+    if ((write ? kvm_vcpu_write_guest(vcpu, gpa, part) : kvm_vcpu_read_guest(vcpu, gpa, part)) === 0) {
+      if (write) kvm_page_track_write(vcpu, gpa, bytes);
+      return X86EMUL_CONTINUE;
+    }
   }
 
   // No memory: devices inside KVM take what they can, the rest is user space's.
   let done = 0;
-  const bus = vcpu.kvm.mmio_bus;
-  while (done < bytes) {
-    const n = Math.min(8, bytes - done);
-    const piece = part.subarray(done, done + n);
-    const r = bus.empty && vcpu.arch.apic === undefined ? -1
-      : write ? mmio_write(vcpu, gpa + done, n, piece) : mmio_read(vcpu, gpa + done, n, piece);
-    if (r < 0) break;
-    done += n;
+  if (!vcpu.kvm.mmio_bus.empty || vcpu.arch.apic !== undefined) {
+    while (done < bytes) {
+      const n = Math.min(8, bytes - done);
+      const piece = data.subarray(at + done, at + done + n);
+      if ((write ? mmio_write(vcpu, gpa + done, n, piece) : mmio_read(vcpu, gpa + done, n, piece)) < 0) break;
+      done += n;
+    }
   }
   if (done === bytes) return X86EMUL_CONTINUE;
   const fragment = (vcpu.mmio_fragments[vcpu.mmio_nr_fragments] ??= { gpa: 0, at: 0, len: 0 });
   fragment.gpa = gpa + done;
   fragment.at = at + done;
   fragment.len = bytes - done;
-  if (write) vcpu.mmio_data.set(part.subarray(done), at + done);
+  if (write) for (let i = at + done; i < at + bytes; i++) vcpu.mmio_data[i] = data[i]!;
   vcpu.mmio_nr_fragments++;
   return X86EMUL_CONTINUE;
 }
@@ -87,7 +89,7 @@ const mmio_read = (vcpu: kvm_vcpu, gpa: number, n: number, data: Uint8Array): nu
 
 function emulator_read_write(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: bigint, data: Uint8Array, at: number, bytes: number, write: boolean): number {
   if (!write && vcpu.mmio_read_completed) {
-    data.set(vcpu.mmio_data.subarray(0, bytes), at);
+    for (let i = 0; i < bytes; i++) data[at + i] = vcpu.mmio_data[i]!;
     vcpu.mmio_read_completed = false;
     return X86EMUL_CONTINUE;
   }
@@ -102,7 +104,7 @@ function emulator_read_write(vcpu: kvm_vcpu, ctxt: x86_emulate_ctxt, linear: big
   }
   if (rc !== X86EMUL_CONTINUE) return rc;
   if (vcpu.mmio_nr_fragments === 0) {
-    if (!write) data.set(buffer.subarray(0, bytes), at);
+    if (!write) for (let i = 0; i < bytes; i++) data[at + i] = buffer[i]!;
     return X86EMUL_CONTINUE;
   }
   vcpu.mmio_needed = true;
@@ -118,26 +120,33 @@ function trace_mmio(type: number, gpa: number, len: number, data: Uint8Array, at
   kvm_mmio.trace({ type, len, gpa: BigInt(gpa), val });
 }
 
+/** kvm_run.mmio in words: the address, eight bytes of data, the length, and in a byte the direction. */
+const MMIO = kvm_run.offset.mmio >>> 2, MMIO_DATA = MMIO + 2, MMIO_LEN = MMIO + 4, MMIO_IS_WRITE = MMIO + 5;
+
 /** Describes the current fragment in kvm_run. A write's data beyond its length stay what they were. */
 function exit_mmio(vcpu: kvm_vcpu): void {
-  const { run } = vcpu;
+  const { run_words: words, mmio_data: data } = vcpu;
   const fragment = vcpu.mmio_fragments[vcpu.mmio_cur_fragment]!;
   const n = Math.min(8, fragment.len);
-  run.exit_reason = KVM_EXIT_MMIO;
-  const { mmio } = run;
-  mmio.phys_addr = BigInt(fragment.gpa);
-  if (vcpu.mmio_is_write) for (let i = 0; i < n; i++) mmio.data.set(i, vcpu.mmio_data[fragment.at + i]!);
-  mmio.len = n;
-  mmio.is_write = vcpu.mmio_is_write ? 1 : 0;
+  vcpu.run.exit_reason = KVM_EXIT_MMIO;
+  words[MMIO] = fragment.gpa;
+  words[MMIO + 1] = fragment.gpa / 0x1_0000_0000;
+  if (vcpu.mmio_is_write) {
+    for (let i = 0; i < n; i++) {
+      const at = MMIO_DATA + (i >> 2), shift = (i & 3) * 8;
+      words[at] = (words[at]! & ~(0xff << shift)) | (data[fragment.at + i]! << shift);
+    }
+  }
+  words[MMIO_LEN] = n;
+  words[MMIO_IS_WRITE] = (words[MMIO_IS_WRITE]! & ~0xff) | (vcpu.mmio_is_write ? 1 : 0);
   if (kvm_mmio.enabled) trace_mmio(vcpu.mmio_is_write ? KVM_TRACE_MMIO_WRITE : KVM_TRACE_MMIO_READ_UNSATISFIED, fragment.gpa, n, vcpu.mmio_data, fragment.at);
 }
 
 /** User space has performed one part of the access. */
 function complete_emulated_mmio(vcpu: kvm_vcpu): number {
-  const { mmio } = vcpu.run;
   const fragment = vcpu.mmio_fragments[vcpu.mmio_cur_fragment]!;
   const n = Math.min(8, fragment.len);
-  if (!vcpu.mmio_is_write) for (let i = 0; i < n; i++) vcpu.mmio_data[fragment.at + i] = mmio.data.get(i);
+  if (!vcpu.mmio_is_write) for (let i = 0; i < n; i++) vcpu.mmio_data[fragment.at + i] = vcpu.run_words[MMIO_DATA + (i >> 2)]! >>> ((i & 3) * 8);
   if (kvm_mmio.enabled && !vcpu.mmio_is_write) trace_mmio(KVM_TRACE_MMIO_READ, fragment.gpa, n, vcpu.mmio_data, fragment.at);
   if (fragment.len <= 8) vcpu.mmio_cur_fragment++;
   else {

@@ -158,6 +158,8 @@ export class x86_emulate_ctxt {
   msr = 0n;
   // Decoding.
   readonly fetched = new Uint8Array(16);
+  /** All that an instruction may have of it. */
+  readonly longest = this.fetched.subarray(0, 15);
   fetch_ptr = 0;
   fetch_end = 0;
   _eip = 0n;

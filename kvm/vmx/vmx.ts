@@ -65,22 +65,24 @@ function vcpu_create(vcpu: kvm_vcpu): number {
   }
   const { kvm } = vcpu;
   kvm.mem.u32[(kvm.ram_base + physical(vmcs)) >>> 2] = C.VMCS_REVISION_ID;
-  vcpu.vmx = new vcpu_vmx(vmcs, bitmap, alloc_vpid());
+  vcpu.vmx = new vcpu_vmx(vmcs, bitmap, allocate_vpid());
   vmx_update_msr_bitmap(vcpu);
   return 0;
 }
 
-/** VPIDs go round; 0 is the host's. A reused one is flushed when its vCPU is first loaded. */
-function alloc_vpid(): number {
-  const s = kvm_state();
-  const vpid = s.next_asid;
-  s.next_asid = vpid >= 0xffff ? 1 : vpid + 1;
+/** The lowest that is free; 0 is the host's, and there are more than vCPUs could be. A reused one is flushed when its vCPU is first loaded. */
+function allocate_vpid(): number {
+  const { vpids } = kvm_state();
+  let vpid = 1;
+  while (vpids.has(vpid)) vpid++;
+  vpids.add(vpid);
   return vpid;
 }
 
 function vcpu_free(vcpu: kvm_vcpu): void {
   const { vmx } = vcpu;
   loaded_vmcs_clear(vmx);
+  kvm_state().vpids.delete(vmx.vpid);
   put_page(vmx.vmcs_pfn);
   put_page(vmx.msr_bitmap_pfn);
 }

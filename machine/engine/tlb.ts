@@ -226,7 +226,15 @@ export class Tlb {
   }
   flushGuests(cpu: CpuState): void {
     const a = this.arrays[cpu.id]!;
-    for (const vpid of a.spaces.keys()) if (vpid !== 0) this.dropSpace(a, vpid);
+    a.lastKey = -1;
+    for (const key of a.contexts.keys()) if (key >= PCIDS) a.contexts.delete(key);
+    for (const vpid of a.spaces.keys()) if (vpid !== 0) a.spaces.delete(vpid);
+    this.select(cpu);
+  }
+  /** Drops those made with the tables that an EPT pointer, given in halves, leads to: INVEPT of one context. */
+  flushTables(cpu: CpuState, low: number, high: number): void {
+    const a = this.arrays[cpu.id]!;
+    for (const [vpid, space] of a.spaces) if (vpid !== 0 && space.eptHigh === high && ((space.eptLow ^ low) & ~0xfff) === 0) this.dropSpace(a, vpid);
     this.select(cpu);
   }
 

@@ -290,7 +290,9 @@ export class Vmx {
     if (type === VMX_EPT_EXTENT_CONTEXT ? !isEptPointer(Number(pointer)) : type !== VMX_EPT_EXTENT_GLOBAL) return this.fail(VMXERR_INVALID_OPERAND_TO_INVEPT_INVVPID);
     this.processor.charge(this.costs.invept);
     this.tlbFlushed = true;
-    this.processor.machine.engine.tlb.flushGuests(this.cpu);
+    const { tlb } = this.processor.machine.engine;
+    if (type === VMX_EPT_EXTENT_CONTEXT) tlb.flushTables(this.cpu, Number(pointer & 0xffff_ffffn), Number(pointer >> 32n));
+    else tlb.flushGuests(this.cpu);
     return 'ok';
   }
 
