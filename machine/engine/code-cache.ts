@@ -114,14 +114,14 @@ export class CodeCache {
     this.ahead.length = 0;
     const block = this.translate(physical, mode, secondPage, MAX_INSTRUCTIONS);
     this.remember(key, physical, mode, block);
-    if (block.secondPage < 0 && physical < this.ram.size) this.translateAhead(physical - physical % PAGE, mode);
+    if (this.handlers.waiting && block.secondPage < 0 && physical < this.ram.size) this.translateAhead(physical - physical % PAGE, mode);
     this.handlers.compile();
     return block;
   }
 
   /**
-   * Translates what direct jumps lead to in the same page, so that the handlers of many blocks are compiled as one
-   * module. Nothing here may walk page tables: a block that needs the next page waits until it is run.
+   * Translates what direct jumps lead to in the same page when handlers must be compiled anyway, so that those of many blocks
+   * become one module. Nothing here may walk page tables: a block that needs the next page waits until it is run.
    */
   private translateAhead(page: number, mode: number): void {
     for (let i = 0, done = 0; i < this.ahead.length && done < MAX_AHEAD; i++) {

@@ -76,6 +76,8 @@ export class Handlers {
     this.pending.push(index);
   }
 
+  /** There is something to compile. */
+  get waiting(): boolean { return this.module !== undefined; }
   compile(): void {
     if (!this.module) return;
     const bytes = this.module.finish();

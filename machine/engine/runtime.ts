@@ -72,27 +72,24 @@ export type Runtime = { readonly [K in keyof typeof HOST_IMPORTS | keyof typeof 
   x87(name: string): Func;
 };
 
-/** Lets a module call the runtime; it imports a function when that is first asked for. */
-export function importRuntime(module: WasmModule): Runtime {
-  const imported = new Map<string, Func>();
-  const runtime = {
-    x87(name: string): Func {
-      let f = imported.get(name);
-      if (!f) imported.set(name, f = module.importFunction(name, ...X87_FUNCTIONS[name]!));
-      return f;
-    },
-  };
-  for (const [name, [params, results]] of Object.entries({ ...HOST_IMPORTS, ...WASM_IMPORTS })) {
-    Object.defineProperty(runtime, name, {
-      get: () => {
-        let f = imported.get(name);
-        if (!f) imported.set(name, f = module.importFunction(name, params, results));
-        return f;
-      },
-    });
+/** A module's imports of the runtime: a function is imported when it is first asked for. */
+class ImportedRuntime {
+  private readonly module: WasmModule;
+  private readonly imported = new Map<string, Func>();
+  constructor(module: WasmModule) { this.module = module; }
+  import(name: string, params: readonly ValueType[], results: readonly ValueType[]): Func {
+    let f = this.imported.get(name);
+    if (!f) this.imported.set(name, f = this.module.importFunction(name, params, results));
+    return f;
   }
-  return runtime as Runtime;
+  x87(name: string): Func { return this.import(name, ...X87_FUNCTIONS[name]!); }
 }
+for (const [name, [params, results]] of Object.entries({ ...HOST_IMPORTS, ...WASM_IMPORTS })) {
+  Object.defineProperty(ImportedRuntime.prototype, name, { get(this: ImportedRuntime) { return this.import(name, params, results); } });
+}
+
+/** Lets a module call the runtime. */
+export const importRuntime = (module: WasmModule): Runtime => new ImportedRuntime(module) as unknown as Runtime;
 
 export const HANDLER_PARAMS: readonly ValueType[] = [i32, i32];
 export const HANDLER_RESULTS: readonly ValueType[] = [i32];
