@@ -51,6 +51,8 @@ const MACHINES: readonly Machine[] = [
 ];
 
 const EXIT_PASS = 1, EXIT_SKIP = 77;
+/** Seconds. kvm-unit-tests' own. */
+const USUAL_LIMIT = 90;
 
 /** How a machine that gives up says so, with status 1 too. */
 const GAVE_UP = /^(?:qemu-lite: |vitrine: |KVM: |KVM internal error|error: |watchdog: |qemu-system-x86_64: (?!warning)|qemu: ).*/m;
@@ -70,7 +72,7 @@ export function unitTests(argv: readonly string[]): number {
   const options = commandLine(argv, 'unit-tests', '$0 --images DIR [NAME...]   runs kvm-unit-tests, built in DIR, under qemu-lite and QEMU TCG, and counts')
     .option('images', { type: 'string', demandOption: true, requiresArg: true, describe: 'where kvm-unit-tests were configured and built' })
     .option('on', { choices: ['qemu-lite', 'tcg'] as const, describe: 'runs them there only' })
-    .option('limit', { type: 'number', default: 90, describe: 'seconds a test may take' })
+    .option('limit', { type: 'number', describe: 'seconds a test may take, if not what unittests.cfg gives it, 90 at least' })
     .option('logs', { type: 'string', requiresArg: true, describe: 'keeps what each test printed in this directory' })
     .strictOptions()
     .parseSync();
@@ -89,12 +91,13 @@ export function unitTests(argv: readonly string[]): number {
   const totals = machines.map(() => ({ pass: 0, fail: 0, skip: 0, passed: 0, failed: 0 }));
   for (const test of tests) {
     const kernel = join(images, 'x86', test.values.get('file') ?? '');
+    const limit = options.limit ?? Math.max(USUAL_LIMIT, Number(test.values.get('timeout') ?? 0));
     machines.forEach(({ name, argv: command }, i) => {
       const [program = '', ...rest] = command(test, kernel);
-      const ran = spawnSync(program, rest, { encoding: 'latin1', timeout: options.limit * 1000, stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 64 << 20 });
+      const ran = spawnSync(program, rest, { encoding: 'latin1', timeout: limit * 1000, stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 64 << 20 });
       if (ran.error !== undefined && ran.status === null && ran.signal === null) throw new Error(`${program}: ${ran.error.message}`);
       const output = `${ran.stdout.replace(/\r/g, '')}\n${ran.stderr}`;
-      const run = judge(ran.status, output, options.limit);
+      const run = judge(ran.status, output, limit);
       const total = totals[i]!;
       total[run.verdict]++;
       total.passed += run.passed;

@@ -278,6 +278,7 @@ export function alloc_emulate_ctxt(of: () => kvm_vcpu): x86_emulate_ctxt {
     },
     read_xmm: (reg) => [fpu().getBigUint64(xmm_offset(reg), true), fpu().getBigUint64(xmm_offset(reg) + 8, true)],
     write_xmm: (reg, low, high) => { fpu().setBigUint64(xmm_offset(reg), low, true); fpu().setBigUint64(xmm_offset(reg) + 8, high, true); },
+    fpu_image: () => this_processor().cpu.fpu,
     fpu_control: () => ({ fcw: fpu().getUint16(0, true), fsw: fpu().getUint16(2, true) }),
     fix_hypercall: (ctxt) => fix_hypercall(of(), ctxt),
     is_smm: () => of().arch.smm,

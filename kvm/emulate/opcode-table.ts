@@ -15,6 +15,7 @@ import {
   Mmx, None, One, Op3264, OpReg, Priv, Prot, Reg, SI, Sreg, SrcWrite, Sse, Stack, String, op,
 } from './opcode.ts';
 import { em_call_far, em_int, em_int3, em_into, em_iret, em_jmp_far, em_lseg, em_mov_to_sreg, em_pop_sreg, em_ret_far } from './far.ts';
+import { em_fxrstor, em_fxsave } from './fxsave.ts';
 import { em_aad, em_aam, em_das, em_enter, em_fninit, em_salc, em_xlat } from './misc.ts';
 import {
   em_clts, em_cpuid, em_cr_read, em_cr_write, em_dr_read, em_dr_write, em_hlt, em_invlpg, em_lgdt, em_lidt, em_lldt, em_lmsw, em_ltr, em_rdmsr, em_rdpmc, em_rdtsc, em_sgdt, em_sidt, em_sldt,
@@ -275,7 +276,7 @@ export const twobyte_table = table([
   [0xab, op('bts',   em_bts, Mem, Reg, Lock | BitOp)],
   [0xac, op('shrd',  em_shrd, Mem, Reg, 0, ImmUByte)],
   [0xad, op('shrd',  em_shrd, Mem, Reg, 0, CL)],
-  [0xae, { pick: 'group7', rows: [U, U, U, U, U, U, U, op('clflush', em_nop, None, Mem, NoAccess)], registers: Object.fromEntries(Array.from({ length: 24 }, (_, i) => [0x28 + i, op('fence', em_nop, None, None, ModRM)])) }],
+  [0xae, { pick: 'group7', rows: [op('fxsave', em_fxsave, None, Mem, NoAccess), op('fxrstor', em_fxrstor, None, Mem, NoAccess), U, U, U, U, U, op('clflush', em_nop, None, Mem, NoAccess)], registers: Object.fromEntries(Array.from({ length: 24 }, (_, i) => [0x28 + i, op('fence', em_nop, None, None, ModRM)])) }],
   [0xaf, op('imul',  em_imul_reg, Reg, Mem)],
   [0xb0, op('cmpxchg', em_cmpxchg, Mem, Reg, ByteOp | Lock | SrcWrite)],
   [0xb1, op('cmpxchg', em_cmpxchg, Mem, Reg, Lock | SrcWrite)],

@@ -122,6 +122,8 @@ export interface x86_emulate_ops {
   /** As every MMX instruction both set TOP to 0 and mark all registers as used. */
   read_mm(reg: number): bigint;
   write_mm(reg: number, value: bigint): void;
+  /** The live FXSAVE image of the guest's registers. */
+  fpu_image(): Uint8Array;
   fpu_control(): { fcw: number; fsw: number };
   fix_hypercall(ctxt: x86_emulate_ctxt): number;
   is_smm(): boolean;

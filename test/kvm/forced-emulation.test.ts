@@ -83,6 +83,8 @@ const forms: readonly Form[] = [
   plain('pusha', 'RP', 0x60), plain('popa', 'RP', 0x61), plain('pushf', 'RPL', 0x9c),
   ['popf', 'RPL', (r) => ({ code: [0x9d], regs: {}, patch: [[STACK, le(r(0x10000) & ~0x4100, 8)]] })],
   plain('cli', 'RPL', 0xfa), plain('sti', 'RPL', 0xfb), plain('lahf', 'RPL', 0x9f), plain('fninit', 'RPL', 0xdb, 0xe3), plain('mfence', 'L', 0x0f, 0xae, 0xf0),
+  onMemory('fxsave', 'RP', [0x0f, 0xae], 0),
+  ['fxrstor', 'RP', (r, mode) => ({ code: [0x0f, 0xae, ...memory(mode, 1)], regs: {}, patch: [[DATA + 0x118, le(r(0x10000) & 0xffff, 4)], ...(r(4) === 0 ? [[DATA + 0x11a, [1]] as [number, number[]]] : [])] })],
   onMemory('movbe', 'PL', [0x0f, 0x38, 0xf0], 1), onMemory('cmpxchg8b', 'PL', [0x0f, 0xc7], 1), onMemory('xadd', 'RPL', [0x0f, 0xc1], 2), onMemory('lea', 'RPL', [0x8d], 1), onMemory('clflush', 'L', [0x0f, 0xae], 7),
 ];
 
@@ -108,6 +110,7 @@ test(`behind the prefix KVM's emulator does what the processor does without it: 
       yield* setMode(g, mode);
       if (mode !== 'real16') g.put64(0x500 + 0x48, 0x0000820006000067n | (2n << 40n));     // an LDT
       const sregs = yield* g.sregs();
+      sregs.cr4 |= 0x200n;                                                                      // OSFXSR
       const image = new Uint8Array(MEMORY).fill(HLT);
       image.set(loadBytes(m.mem + 0x500, GDT_BYTES), 0x500);
       for (let i = 0; i < DATA_BYTES; i++) image[DATA + i] = r(256);
@@ -134,7 +137,9 @@ test(`behind the prefix KVM's emulator does what the processor does without it: 
         for (const seg of [after.ds, after.es, after.fs, after.gs, after.ss, after.ldt]) if (seg.unusable !== 0) Object.assign(seg, { type: 0, dpl: 0, db: 0, s: 0, l: 0, g: 0, avl: 0, limit: 0, base: 0n });
         const hex = (b: Uint8Array) => Buffer.from(b).toString('hex');
         const whole = loadBytes(m.mem, MEMORY);
-        return [`${result} ${m.run.exit_reason}`, hex(bytes(regs)), hex(bytes(after)), hex(whole)];
+        const fpu = yield* make(K.kvm_fpu);
+        yield* rawIoctl(m.vcpu, K.KVM_GET_FPU.nr, fpu);
+        return [`${result} ${m.run.exit_reason}`, hex(bytes(regs)), hex(bytes(after)), hex(whole), hex(bytes(fpu))];
       };
       // Pages are mapped by what touches them first, the handlers' among them.
       yield* outcome({ code: [0x0f, 0x0b], regs: {} }, { rflags: 2n }, AT);
@@ -157,7 +162,7 @@ test(`behind the prefix KVM's emulator does what the processor does without it: 
         const part = native.findIndex((x, j) => x !== emulated[j]);
         const at = [...native[part]!].findIndex((c, j) => c !== emulated[part]![j]) >> 1;
         const cut = (s: string) => (part === 0 ? s : s.slice(2 * at, 2 * at + 32));
-        wrong.push(`${mode} ${name} ${Buffer.from(t.code).toString('hex')} ax ${(t.regs['rax'] ?? values['rax'])!.toString(16)} patch ${JSON.stringify(t.patch ?? [])}: ${['exit', 'regs', 'sregs', 'memory'][part]} at ${at.toString(16)}: processor ${cut(native[part]!)} emulator ${cut(emulated[part]!)} (${native[0]}, ${emulated[0]})`);
+        wrong.push(`${mode} ${name} ${Buffer.from(t.code).toString('hex')} ax ${(t.regs['rax'] ?? values['rax'])!.toString(16)} patch ${JSON.stringify(t.patch ?? [])}: ${['exit', 'regs', 'sregs', 'memory', 'fpu'][part]} at ${at.toString(16)}: processor ${cut(native[part]!)} emulator ${cut(emulated[part]!)} (${native[0]}, ${emulated[0]})`);
       }
       yield* rm(m);
     }
