@@ -54,6 +54,8 @@ export interface Frame {
   isShort(n: number): boolean;
   /** More than that is touched. */
   lengthen(n: number): void;
+  /** An XMM register. */
+  vector(n: number, written: boolean): LV;
   /** A segment register, which nothing in a region changes: its base, and the last offset that may be accessed, -1 for none. */
   segment(seg: number, write: boolean): { readonly base: L32; readonly last: L64 };
   /** Translation.unusualMxcsr(), which nothing in a region changes. */
@@ -160,7 +162,7 @@ export class HotTranslation extends Translation {
     if (high < 0) { this.setGpr(n, size, v); return; }
     this.setGpr64(high, () => c.or(c.and(this.gpr64(high), c.const(-0xff01)), c.shl(c.and(v(), c.const(0xff)), c.const(8))));
   }
-  xmm(field: RegisterField): I32 { return this.c.add32(this.c.get(this.cpu), this.c.const32(STATE['fpu.xmm']! + 16 * this.number(field))); }
+  xmm(): I32 { throw new TypeError(`${this.shape.row.mnemonic} asks for the address of a register`); }
 
   // ---- what is known
   immediate(): I64 { return this.c.const(BigInt.asIntN(64, this.insn.imm)); }
@@ -361,12 +363,17 @@ export class HotTranslation extends Translation {
   }
   override noteOrdinary(i: number, kind: string): void { if (!this.isMemory(i)) this.frame.ordinary.set(this.number(this.field(i)), kind); }
   override writeV(i: number, v: LV, unaligned = false): void {
-    super.writeV(i, v, unaligned);
-    if (!this.isMemory(i)) this.frame.ordinary.delete(this.number(this.field(i)));
+    if (this.isMemory(i)) super.writeV(i, v, unaligned);
+    else this.writeImplicitV(this.number(this.field(i)), v);
   }
+  override readV(i: number, unaligned = false): LV {
+    return this.isMemory(i) ? super.readV(i, unaligned) : this.implicitV(this.number(this.field(i)));
+  }
+  override implicitV(n: number): LV { return this.c.keepV(this.c.get(this.frame.vector(n, false))); }
   override writeImplicitV(n: number, v: LV): void {
-    super.writeImplicitV(n, v);
-    this.frame.ordinary.delete(n);
+    const { c, frame } = this;
+    c.set(frame.vector(n, true), c.get(v));
+    frame.ordinary.delete(n);
   }
   jump(): void { this.frame.edge(this.before + 1, this.at.end + Number(this.insn.imm)); }
   jumpTo(rip: L64): void { this.frame.exitTo(this.before + 1, rip); }

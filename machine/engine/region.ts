@@ -20,7 +20,7 @@ import { type Block, type Item, type Loop, type RegionPlan, isLoop, replaces } f
 import { HANDLER_PARAMS, HANDLER_RESULTS, importRuntime } from './runtime.ts';
 import { type Reaches, Values, planSpans } from './spans.ts';
 import { SCRATCH_SLOT } from './tlb.ts';
-import { type Code, type I32, type L32, type L64, type Local, WasmModule, i32, i64 } from './wasm-emitter.ts';
+import { type Code, type I32, type L32, type L64, type LV, type Local, WasmModule, i32, i64, v128 } from './wasm-emitter.ts';
 
 const FUEL = 200_000;
 
@@ -132,12 +132,14 @@ class RegionEmitter implements Frame {
       if (this.usesMxcsr) c.set(this.unusual, c.ne32(c.and32(c.load32(c.get(cpu), STATE['fpu.mxcsr']!), c.const32(0x7fa0)), c.const32(0x1fa0)));
       this.loadSegments();
       this.loadRegisters(original);
+      for (const [n, l] of this.vectors) c.set(l, c.loadV(c.get(cpu), STATE['fpu.xmm']! + 16 * n));
     });
     for (const m of this.plan.marks) m.at += c.length - before;
     for (const n of this.written) {
       const l = this.registers[n]!;
       c.storeSized(this.isShort(n) ? 2 : 8, c.get(cpu), wide ? c.get(l as L64) : c.extendu(c.get(l as L32)), STATE.gpr + 8 * n);
     }
+    for (const n of this.vectorsWritten) c.storeV(c.get(cpu), c.get(this.vectors.get(n)!), STATE['fpu.xmm']! + 16 * n);
     this.flags.storeAll();
     const counter = c.keep32(c.add32(c.get(cpu), c.shl32(c.get(this.why), c.const32(3))));
     c.store64(c.get(counter), c.add(c.load64(c.get(counter), ENGINE.region_exits), c.const(1)), ENGINE.region_exits);
@@ -167,7 +169,7 @@ class RegionEmitter implements Frame {
 
   /** Tests XMM registers that a loop reads as numbers and does not write, before it begins. */
   private testInvariants(loop: Loop): Map<string, L32> {
-    const { c, cpu } = this;
+    const { c } = this;
     const blocks = this.plan.order.slice(loop.header.index, loop.last + 1);
     const insns = blocks.flatMap((b) => b.insns).filter(({ insn }) => insn.row.attributes.has('sse'));
     const written = new Set(insns.flatMap((i) => xmmWritten(i)));
@@ -177,7 +179,7 @@ class RegionEmitter implements Frame {
       if (kind === undefined || insn.mod !== 3 || written.has(insn.rm) || tested.has(`${kind}${insn.rm}`)) continue;
       const l = c.local(i32);
       c.keepForever(l);
-      c.set(l, holdsDenormal(c, kind, c.loadV(c.get(cpu), STATE['fpu.xmm']! + 16 * insn.rm)));
+      c.set(l, holdsDenormal(c, kind, c.get(this.vector(insn.rm, false))));
       tested.set(`${kind}${insn.rm}`, l);
     }
     return tested;
@@ -288,6 +290,14 @@ class RegionEmitter implements Frame {
       this.values.forget(n);
     }
     return this.registers[n]!;
+  }
+  private readonly vectors = new Map<number, LV>();
+  private readonly vectorsWritten = new Set<number>();
+  vector(n: number, written: boolean): LV {
+    let l = this.vectors.get(n);
+    if (!l) this.vectors.set(n, l = this.c.ownLocal(v128));
+    if (written) this.vectorsWritten.add(n);
+    return l;
   }
   spare(): I32 { const { c } = this; return c.sub32(c.get(this.budget), c.const32(this.current.need)); }
   remaining(count: number): I32 {

@@ -63,7 +63,7 @@ test('the worked example inside a region', () => {
   const frame = {
     c, cpu, runtime, flags, ripPage: rax, wide: true, clean: new Set<number>(), nesting: 0, values: new Values(), reaches: new Map<string, never>(), spans: new Map<string, never>(), register: (n: number) => n === 0 ? rax : rbx,
     edge: unused, leave: unused, exitTo: unused, returns: unused, spare: unused, paid: unused, remaining: unused, charge: unused, pointer: unused, segment: unused, isShort: unused, lengthen: unused,
-    unusualMxcsr: unused, ordinary: new Map<number, string>(), invariants: new Map<string, L32>(),
+    unusualMxcsr: unused, vector: unused, ordinary: new Map<number, string>(), invariants: new Map<string, L32>(),
   };
   flags.begin(use, true);
   meaning.emit(new HotTranslation(frame, { insn, shape, start: 0, end: 2, use, leaves: false }, 0));
