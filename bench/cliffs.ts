@@ -17,7 +17,8 @@ export const cliffTable = (folder: string): Cliff[] =>
     return { row: { set: 'cliffs', kernel: kernel!, width: 64, count: Number(count), checksum: checksum!, instructions: 1e8 }, what: what! };
   });
 
-const CODE = 0x20_0000, QUANTUM = 10_000, ROUNDS = 200;
+/** Rounds before those that are measured: all loops have regions by then, and V8 has compiled them. */
+const CODE = 0x20_0000, QUANTUM = 10_000, WARM = 100, ROUNDS = 200;
 
 /** Million instructions a second of that many processors in turn, each in a loop of its own code: arithmetic, a call, a load and a store. */
 export function timeMany(processors: number): number {
@@ -42,7 +43,7 @@ export function timeMany(processors: number): number {
     cpu.gpr[7] = BigInt(at + 0x4000);
   });
   const round = () => { for (const cpu of cpus) m.engine.run(cpu, QUANTUM); };
-  for (let i = 0; i < 3; i++) round();
+  for (let i = 0; i < WARM; i++) round();
   const rounds = Math.ceil(ROUNDS * 64 / processors);
   const before = process.cpuUsage();
   for (let i = 0; i < rounds; i++) round();
