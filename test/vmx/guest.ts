@@ -4,6 +4,7 @@
  */
 import * as C from '../../machine/vmx/controls.ts';
 import * as F from '../../machine/vmx/fields.ts';
+import { INTR_INFO_DELIVER_CODE_MASK, INTR_INFO_VALID_MASK } from '../../machine/vmx/entry-checks.ts';
 import { Machine } from '../../machine/machine.ts';
 import type { Processor } from '../../machine/processor.ts';
 import type { Vmx } from '../../machine/vmx/vmx.ts';
@@ -162,3 +163,20 @@ function writeGuest(v: Vmx, mode: keyof typeof MODE, ram: Uint8Array): void {
   v.write64(F.GUEST_RFLAGS, 2n);
   v.write64(F.GUEST_DR7, 0x400n);
 }
+
+export const HLT = 0xf4;
+export const NOP = 0x90;
+export const or = (v: Vmx, field: number, bits: number) => v.write32(field, v.read32(field) | bits);
+export const clear = (v: Vmx, field: number, bits: number) => v.write32(field, v.read32(field) & ~bits);
+export const cpuBased = (bits: number) => (v: Vmx) => or(v, F.CPU_BASED_VM_EXEC_CONTROL, bits);
+export const inject = (g: Guest, vector: number, type: number, error?: number) => {
+  g.vmx.write32(F.VM_ENTRY_INTR_INFO_FIELD, (INTR_INFO_VALID_MASK | (type << 8) | vector | (error === undefined ? 0 : INTR_INFO_DELIVER_CODE_MASK)) >>> 0);
+  if (error !== undefined) g.vmx.write32(F.VM_ENTRY_EXCEPTION_ERROR_CODE, error);
+};
+export const rip = (g: Guest) => g.read(F.GUEST_RIP) - CODE;
+export const qualification = (g: Guest) => g.read(F.EXIT_QUALIFICATION);
+/** Steps over the instruction that made the guest exit. */
+export const skip = (g: Guest) => g.vmx.writeNumber(F.GUEST_RIP, g.read(F.GUEST_RIP) + g.read(F.VM_EXIT_INSTRUCTION_LEN));
+export const host = (g: Guest, page: number) => g.machine.ram.mem.u8.subarray(g.machine.ram.base + page, g.machine.ram.base + page + 4096);
+/** A real-mode interrupt vector. */
+export const setVector = (g: Guest, vector: number, offset: number) => new DataView(g.ram.buffer, g.ram.byteOffset).setUint32(vector * 4, offset, true);
