@@ -10,6 +10,7 @@ import { HEAT_COUNT, HEAT_HANDLER, RECORD_SIZE } from './record.ts';
 import { type Runtime, HANDLER_PARAMS, HANDLER_RESULTS, importRuntime } from './runtime.ts';
 import { type Shape, shapeKey } from './shape.ts';
 import { type L64, WasmModule, i64 } from './wasm-emitter.ts';
+import { x87Module } from './x87-emitter.ts';
 
 /** Handlers that belong to no row. */
 export const HANDLER_STALE = 1;      // the code was overwritten: look it up again
@@ -70,7 +71,7 @@ export class Handlers {
   private add(index: number, shape: Shape, body: (t: ColdTranslation) => void): void {
     if (!this.module) {
       this.module = new WasmModule(this.memoryPages);
-      this.runtime = importRuntime(this.module);
+      this.runtime = importRuntime(this.module, () => this.addX87());
     }
     this.module.function(`h${index}`, HANDLER_PARAMS, HANDLER_RESULTS, (c) => body(new ColdTranslation(c, shape, this.runtime)));
     this.pending.push(index);
@@ -78,6 +79,14 @@ export class Handlers {
 
   /** There is something to compile. */
   get waiting(): boolean { return this.module !== undefined; }
+  /** The x87's functions, when the first handler asks for one: most guests never do. */
+  addX87(): void {
+    if (this.hasX87) return;
+    this.hasX87 = true;
+    Object.assign(this.imports, new WebAssembly.Instance(x87Module(this.memoryPages), { e: this.imports }).exports);
+  }
+  private hasX87 = false;
+
   compile(): void {
     if (!this.module) return;
     const bytes = this.module.finish();

@@ -72,7 +72,7 @@ export class HotTier {
     u32[(record + REC_HANDLER) >>> 2] = original;
     const plan = planRegion(u16[(record + REC_START) >>> 1]!, code.fetch, (offset) => this.isWarm(code.block(offset)));
     if (!plan) return undefined;
-    const bytes = emitRegion(plan, original, wide, handlers.memoryPages);
+    const bytes = emitRegion(plan, original, wide, handlers.memoryPages, () => handlers.addX87());
     const region = handlers.place(bytes);
     this.bytes += bytes.length;
     this.onRegion?.(this.key(record).page, plan, bytes);

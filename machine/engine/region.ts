@@ -34,12 +34,12 @@ const xmmWritten = ({ insn }: HotInsn): number[] => {
 
 
 /** Emits a planned region as a function of its own module. `original` is the handler the region takes the place of. */
-export function emitRegion(plan: RegionPlan, original: number, wide: boolean, memoryPages: number): Uint8Array<ArrayBuffer> {
+export function emitRegion(plan: RegionPlan, original: number, wide: boolean, memoryPages: number, needsX87: () => void): Uint8Array<ArrayBuffer> {
   const long = new Set<number>();
   for (;;) {
     const known = long.size;
     const module = new WasmModule(memoryPages);
-    const runtime = importRuntime(module);
+    const runtime = importRuntime(module, needsX87);
     module.function('region', HANDLER_PARAMS, HANDLER_RESULTS, (c) => new RegionEmitter(c, plan, runtime, wide, long).emit(original));
     if (long.size === known) return module.finish();
     plan.marks.length = 0;

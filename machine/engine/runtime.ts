@@ -1,6 +1,6 @@
 /**
  * The functions emitted code can call, and the module that holds those of them that are WebAssembly themselves: the
- * inner loop, jumps through the jump cache, segment checks, wide multiplication, x87 arithmetic (x87-emitter.ts).
+ * inner loop, jumps through the jump cache, segment checks, wide multiplication.
  */
 import { CS, MODE_64, MODE_LONG, MODE_PROTECTED, MODE_SIZE, SEGMENT_SIZE, SEG_UNUSABLE, STATE, TYPE_CODE, TYPE_EXPAND_DOWN, TYPE_WRITABLE } from '../cpu/state.ts';
 import { LAZY_DEFERRED, LAZY_SIZE_SHIFT, LAZY_SUB } from './hot-flags.ts';
@@ -10,7 +10,7 @@ import { ACCESS_WRITE, REC_HANDLER, REC_START } from './record.ts';
 import { JUMP_ENTRIES, JUMP_ENTRY_SHIFT } from './tlb.ts';
 import { FILL, LOOK, LOOK_SPAN, type MemoryLayout, fillFunctions } from './walker.ts';
 import { type Code, type Func, type I32, type I64, type L32, type L64, type ValueType, WasmModule, i32, i64 } from './wasm-emitter.ts';
-import { X87_FUNCTIONS, defineX87 } from './x87-emitter.ts';
+import { X87_FUNCTIONS } from './x87-emitter.ts';
 
 /** What TypeScript provides. Host addresses and records are i32; 0 means that the instruction must leave. */
 const HOST_IMPORTS = {
@@ -68,28 +68,35 @@ const WASM_IMPORTS = {
 } as const satisfies Record<string, readonly [readonly ValueType[], readonly ValueType[]]>;
 
 export type Runtime = { readonly [K in keyof typeof HOST_IMPORTS | keyof typeof WASM_IMPORTS]: Func } & {
-  /** One of X87_FUNCTIONS. */
+  /** One of X87_FUNCTIONS, which have a module of their own. */
   x87(name: string): Func;
 };
 
-/** A module's imports of the runtime: a function is imported when it is first asked for. */
+/** A module's imports of the runtime: a function is imported when it is first asked for. `needsX87` is told when one of the x87's is. */
 class ImportedRuntime {
   private readonly module: WasmModule;
   private readonly imported = new Map<string, Func>();
-  constructor(module: WasmModule) { this.module = module; }
+  private readonly needsX87: () => void;
+  constructor(module: WasmModule, needsX87: () => void) {
+    this.module = module;
+    this.needsX87 = needsX87;
+  }
   import(name: string, params: readonly ValueType[], results: readonly ValueType[]): Func {
     let f = this.imported.get(name);
     if (!f) this.imported.set(name, f = this.module.importFunction(name, params, results));
     return f;
   }
-  x87(name: string): Func { return this.import(name, ...X87_FUNCTIONS[name]!); }
+  x87(name: string): Func {
+    this.needsX87();
+    return this.import(name, ...X87_FUNCTIONS[name]!);
+  }
 }
 for (const [name, [params, results]] of Object.entries({ ...HOST_IMPORTS, ...WASM_IMPORTS })) {
   Object.defineProperty(ImportedRuntime.prototype, name, { get(this: ImportedRuntime) { return this.import(name, params, results); } });
 }
 
 /** Lets a module call the runtime. */
-export const importRuntime = (module: WasmModule): Runtime => new ImportedRuntime(module) as unknown as Runtime;
+export const importRuntime = (module: WasmModule, needsX87: () => void): Runtime => new ImportedRuntime(module, needsX87) as unknown as Runtime;
 
 export const HANDLER_PARAMS: readonly ValueType[] = [i32, i32];
 export const HANDLER_RESULTS: readonly ValueType[] = [i32];
@@ -151,7 +158,6 @@ export function runtimeModule(layout: MemoryLayout): Uint8Array<ArrayBuffer> {
   module.function('return32', WASM_IMPORTS.return32[0], WASM_IMPORTS.return32[1], (c) => emitReturn(c, false));
   module.function('return64', WASM_IMPORTS.return64[0], WASM_IMPORTS.return64[1], (c) => emitReturn(c, true));
   module.function('materialize', WASM_IMPORTS.materialize[0], WASM_IMPORTS.materialize[1], (c) => materializeFlags(c));
-  defineX87(module);
   module.function('mulHigh', WASM_IMPORTS.mulHigh[0], WASM_IMPORTS.mulHigh[1], (c) => mulHigh(c));
   return module.finish();
 }

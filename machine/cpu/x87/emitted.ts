@@ -2,7 +2,8 @@
  * What x87 rows emit: a call of the function that does the ordinary case (engine/x87-emitter.ts), then FIP. Where that refuses, and
  * for operands that are not plain memory the TLB knows, the row's exec function runs instead, so nothing here faults.
  */
-import { HOW_POP, HOW_TO_ST, HOW_TRUNCATE } from '../../engine/x87-emitter.ts';
+import { HOW_POP, HOW_TRUNCATE } from '../../engine/x87-code.ts';
+import { HOW_TO_ST } from '../../engine/x87-emitter.ts';
 import type { Translation } from '../../engine/translation.ts';
 import type { I32, I64, L32 } from '../../engine/wasm-emitter.ts';
 import type { Emit } from '../opcode-row.ts';
