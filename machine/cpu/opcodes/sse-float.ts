@@ -14,6 +14,7 @@ import {
   DOUBLE, type LaneOperation, type Precision, SINGLE, add, begin, compare, direction, divide, finish, fromInteger, integerOf, maximum, minimum, multiply, roundToIntegral, squareRoot, subtract,
 } from '../soft-float.ts';
 import { STATE } from '../state.ts';
+import { type Transformable, maybeRounded } from './exact.ts';
 import { DENORMAL, type Kind, LOWEST, SPAN, denormalLanes as denormalBits, isDouble, isScalar, strangeLanes as strangeBits } from './ordinary.ts';
 import { lanes } from './sse-moves.ts';
 
@@ -66,6 +67,16 @@ function before(t: Translation, known: readonly (boolean | L32)[], mxcsr = true)
   return v;
 }
 
+/** Whether MXCSR keeps a plain result from standing: not if PE alone is missing in it and nothing was rounded. */
+function unsettled(t: Translation, k: Kind, op: Transformable | undefined, a: LV, b: LV, r: LV): L32 {
+  const { c } = t;
+  const is = c.keep32(t.unusualMxcsr());
+  if (op) {
+    c.if(c.get(is), () => c.if(c.eq32(c.and32(t.state32(MXCSR), c.const32(0x7fa0)), c.const32(0x1f80)), () => c.set(is, maybeRounded(c, k, op, a, b, r))));
+  }
+  return is;
+}
+
 /** Calls the function of an instruction whose plain result is r; r becomes what is right. */
 function decide(t: Translation, n: number, a: LV, b: LV, r: LV): void {
   t.rarely(() => {
@@ -80,6 +91,7 @@ function decide(t: Translation, n: number, a: LV, b: LV, r: LV): void {
 const arithmetic = (opcodes: Opcodes, operation: LaneOperation, zeros: 'any' | 'either' | 'first' | 'none') => (k: Kind): Emit => {
   const n = arithmeticFunction(operation, precisionOf(k), laneCount(k));
   const unary = operation === squareRoot;
+  const op = operation === add ? 'add' : operation === subtract ? 'sub' : operation === multiply ? 'mul' : undefined;
   return (t) => {
     const { c } = t;
     const b = t.readV(1), a = t.readV(0);
@@ -96,7 +108,9 @@ const arithmetic = (opcodes: Opcodes, operation: LaneOperation, zeros: 'any' | '
         const isZero = (v: LV) => c.opV(of(EQ, k), c.get(v), both(0n, c));
         const zero = c.keepV(isZero(r));
         if (zeros !== 'any') c.set(zero, c.opV(V_AND, c.get(zero), zeros === 'first' ? isZero(a) : c.opV(V_OR, isZero(a), isZero(b))));
-        c.if(c.or32(c.opV32(ANY_TRUE, c.opV(V_OR, c.get(denormal), c.opV(V_ANDNOT, c.get(strange), c.get(zero)))), before(t, known)), () => decide(t, n, a, b, r));
+        const doubtful = unsettled(t, k, op, a, b, r);
+        c.if(c.or32(c.opV32(ANY_TRUE, c.opV(V_OR, c.get(denormal), c.opV(V_ANDNOT, c.get(strange), c.get(zero)))), c.or32(before(t, known, false), c.get(doubtful))),
+          () => decide(t, n, a, b, r));
       });
       t.writeV(0, r);
       t.noteOrdinary(0, k);
@@ -116,7 +130,8 @@ const arithmetic = (opcodes: Opcodes, operation: LaneOperation, zeros: 'any' | '
       if (zeros === 'none') { call(); return; }
       const isZero = (v: Scalar) => c.testF(isDouble(k) ? 0x61 : 0x5b, c.get(v as Local<F64>), isDouble(k) ? c.constF64(0) : c.constF32(0));
       const zero = () => zeros === 'any' ? c.eqz32(c.and32(t.state32(MXCSR), c.const32(0x6000))) : zeros === 'first' ? isZero(x) : c.or32(isZero(x), isZero(y));
-      c.if(c.or32(c.get(denormal), c.eqz32(c.and32(isZero(z), zero()))), call);
+      const doubtful = unsettled(t, k, op, a, b, r);
+      c.if(c.or32(c.get(denormal), c.eqz32(c.or32(c.and32(isZero(z), zero()), c.eqz32(c.or32(strangeScalar(t, k, z), c.get(doubtful)))))), call);
     });
     t.writeV(0, r);
     t.noteOrdinary(0, k);
