@@ -7,7 +7,6 @@
  * here (call gates, returns to an outer level) is X86EMUL_UNHANDLEABLE, as in Linux.
  */
 import { emulate_exception, is_canonical } from './memory.ts';
-import { mask } from './registers.ts';
 import {
   GP_VECTOR, NP_VECTOR, SS_VECTOR, TS_VECTOR, VCPU_SREG_CS, VCPU_SREG_GS, VCPU_SREG_LDTR, VCPU_SREG_SS, VCPU_SREG_TR, X86EMUL_CONTINUE, X86EMUL_MODE_PROT16, X86EMUL_MODE_PROT32,
   X86EMUL_MODE_PROT64, X86EMUL_MODE_REAL, X86EMUL_MODE_VM86, X86EMUL_UNHANDLEABLE, VM, type emulated_segment, type x86_emulate_ctxt,
@@ -155,6 +154,3 @@ function set(ctxt: x86_emulate_ctxt, seg: number, d: emulated_segment): number {
   ctxt.ops.set_segment(seg, d);
   return X86EMUL_CONTINUE;
 }
-
-/** What of RSP or RIP a value of this many bytes replaces. */
-export const low_part = (value: bigint, bytes: number): bigint => value & mask(bytes);

@@ -212,13 +212,3 @@ export function toFormat(a: Float80, f: Format, direction: number): { bits: bigi
   const fraction = length > f.fraction + 1 ? r.mantissa >> BigInt(length - f.fraction - 1) : r.mantissa << BigInt(f.fraction + 1 - length);
   return { bits: assemble(a.sign, exponent + f.bias, fraction & (1n << BigInt(f.fraction)) - 1n), flags: r.flags, up: r.up };
 }
-
-const scratch = new DataView(new ArrayBuffer(8));
-export function toNumber(a: Float80): number {
-  scratch.setBigUint64(0, toFormat(a, FLOAT64, 0).bits);
-  return scratch.getFloat64(0);
-}
-export function fromNumber(n: number): Float80 {
-  scratch.setFloat64(0, n);
-  return fromFormat(scratch.getBigUint64(0), FLOAT64);
-}
