@@ -6,7 +6,7 @@ import { GP_VECTOR, UD_VECTOR, raise } from './exceptions.ts';
 import { explicit, isCanonical, probeWrite, readLinear, writeLinear } from './memory.ts';
 import { VM_EXIT, type VmExit } from './hooks.ts';
 import type { Insn } from './opcode-row.ts';
-import { moveStack, operandAddress, peekStack, push, readGpr, readOperand, writeGpr, writeOperand } from './operands.ts';
+import { moveStack, operandAddress, peekStack, readGpr, readOperand, writeGpr, writeOperand } from './operands.ts';
 import {
   type Descriptor, TYPE_CALL16, TYPE_CALL32, TYPE_LDT, TYPE_TASK, TYPE_TSS16, TYPE_TSS16_BUSY, TYPE_TSS32, TYPE_TSS32_BUSY, descriptorDpl, descriptorLimit,
   descriptorType, findDescriptor, isConforming, isSystem, loadLdt, loadSegment, loadTaskRegister,
@@ -101,9 +101,6 @@ export function movFromSreg(cpu: CpuState, insn: Insn): void {
   if (seg > GS) raise(cpu, UD_VECTOR);
   writeOperand(cpu, insn, insn.mod === 3 ? insn.opSize : 2, BigInt(cpu.selector(seg)));
 }
-/** A 32-bit push of a selector writes its 16 bits and leaves what lies above them. */
-export const pushSreg = (seg: number) => (cpu: CpuState, insn: Insn): void =>
-  push(cpu, insn.opSize, BigInt(cpu.selector(seg)), insn.opSize === 4 ? 2 : insn.opSize);
 export const popSreg = (seg: number) => (cpu: CpuState, insn: Insn): void => {
   // Only the selector is read, whatever the operand's size.
   const selector = Number(peekStack(cpu, 2));

@@ -27,6 +27,7 @@
  */
 import type { VmExit } from './hooks.ts';
 import type { CpuState } from './state.ts';
+import type { HotTranslation } from '../engine/hot-translation.ts';
 import type { Translation } from '../engine/translation.ts';
 
 /**
@@ -82,10 +83,16 @@ export type Emit = (t: Translation) => void;
  */
 export type Exec = (cpu: CpuState, insn: Insn) => undefined | VmExit | void;
 
+/**
+ * What a region of 16-bit code does instead of an exec row where real and virtual-8086 mode need no more; it leaves the region in front of the
+ * instruction in all other cases. Not for the cold tier: such a row may change the mode that the rest of a block depends on.
+ */
+export type EmitReal = (t: HotTranslation) => void;
+
 /** Both: emitted code for the ordinary case, which calls Translation.execute() or unless() in all others. */
-export type Meaning = { readonly emit: Emit } | { readonly exec: Exec } | { readonly emit: Emit; readonly exec: Exec };
+export type Meaning = { readonly emit: Emit } | { readonly exec: Exec; readonly real?: EmitReal } | { readonly emit: Emit; readonly exec: Exec };
 export const emit = (f: Emit): Meaning => ({ emit: f });
-export const exec = (f: Exec): Meaning => ({ exec: f });
+export const exec = (f: Exec, real?: EmitReal): Meaning => (real ? { exec: f, real } : { exec: f });
 export const either = (ordinary: Emit, f: Exec): Meaning => ({ emit: ordinary, exec: f });
 
 export interface Row {

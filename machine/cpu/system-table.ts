@@ -3,17 +3,18 @@ import { clts, lmsw, movFromCr, movToCr, rdpkru, smsw, wrpkru, xgetbv, xsetbv } 
 import { cpuid } from './cpuid.ts';
 import { movFromDr, movToDr } from './debug.ts';
 import {
-  arpl, lar, lds, les, lfs, lgdt, lgs, lidt, lldt, lsl, lss, ltr, movFromSreg, movToSreg, popSreg, pushSreg, sgdt, sidt, sldt, str, verr, verw,
+  arpl, lar, lds, les, lfs, lgdt, lgs, lidt, lldt, lsl, lss, ltr, movFromSreg, movToSreg, popSreg, sgdt, sidt, sldt, str, verr, verw,
 } from './descriptor-instructions.ts';
 import { callFarDirect, callFarIndirect, jmpFarDirect, jmpFarIndirect, retFar } from './far-transfers.ts';
 import { fxrstor, fxsave, ldmxcsr, stmxcsr, xrstor, xsave, xsavec, xsaveopt } from './fpu-state.ts';
 import { inByteDx, inByteImm, inWideDx, inWideImm, outByteDx, outByteImm, outWideDx, outWideImm } from './io.ts';
 import { bound, int1, int3, intN, into, iret, ud } from './iret.ts';
 import { rdmsr, wrmsr } from './msrs.ts';
-import { type Row, either, exec, row } from './opcode-row.ts';
+import { type Row, either, emit, exec, row } from './opcode-row.ts';
 import {
   clac, cli, hlt, invd, invlpg, invpcid, monitor, mwait, pause, popf, pushf, rdpid, rdpmc, rdrand, rdseed, rdtsc, rdtscp, stac, sti, vmx, wbinvd,
 } from './privileged.ts';
+import { movToRealSreg, popRealSreg, pushSreg, realFarPointer } from './quick-segments.ts';
 import { quickCli, quickMovFromSreg, quickPause, quickPushf, quickRdtsc, quickRdtscp, quickSti } from './quick.ts';
 import { rsm } from './smm.ts';
 import { CS, DS, ES, FS, GS, SS } from './state.ts';
@@ -53,23 +54,23 @@ export const systemTable: readonly Row[] = [
 
   // Segment registers
   row('8C',             'MOV',      'Ev Sw',  'straight',  either(quickMovFromSreg, movFromSreg)),
-  row('8E',             'MOV',      'Sw Ew',  '',          exec(movToSreg)),
-  row('06',             'PUSH',     'ES',     'i64 straight', exec(pushSreg(ES))),
-  row('0E',             'PUSH',     'CS',     'i64 straight', exec(pushSreg(CS))),
-  row('16',             'PUSH',     'SS',     'i64 straight', exec(pushSreg(SS))),
-  row('1E',             'PUSH',     'DS',     'i64 straight', exec(pushSreg(DS))),
-  row('0F A0',          'PUSH',     'FS',     'd64 straight', exec(pushSreg(FS))),
-  row('0F A8',          'PUSH',     'GS',     'd64 straight', exec(pushSreg(GS))),
-  row('07',             'POP',      'ES',     'i64',       exec(popSreg(ES))),
+  row('8E',             'MOV',      'Sw Ew',  '',          exec(movToSreg, movToRealSreg)),
+  row('06',             'PUSH',     'ES',     'i64',       emit(pushSreg(ES))),
+  row('0E',             'PUSH',     'CS',     'i64',       emit(pushSreg(CS))),
+  row('16',             'PUSH',     'SS',     'i64',       emit(pushSreg(SS))),
+  row('1E',             'PUSH',     'DS',     'i64',       emit(pushSreg(DS))),
+  row('0F A0',          'PUSH',     'FS',     'd64',       emit(pushSreg(FS))),
+  row('0F A8',          'PUSH',     'GS',     'd64',       emit(pushSreg(GS))),
+  row('07',             'POP',      'ES',     'i64',       exec(popSreg(ES), popRealSreg(ES))),
   row('17',             'POP',      'SS',     'i64',       exec(popSreg(SS))),
-  row('1F',             'POP',      'DS',     'i64',       exec(popSreg(DS))),
-  row('0F A1',          'POP',      'FS',     'd64',       exec(popSreg(FS))),
-  row('0F A9',          'POP',      'GS',     'd64',       exec(popSreg(GS))),
-  row('C4 m',           'LES',      'Gv Mp',  'i64',       exec(les)),
-  row('C5 m',           'LDS',      'Gv Mp',  'i64',       exec(lds)),
+  row('1F',             'POP',      'DS',     'i64',       exec(popSreg(DS), popRealSreg(DS))),
+  row('0F A1',          'POP',      'FS',     'd64',       exec(popSreg(FS), popRealSreg(FS))),
+  row('0F A9',          'POP',      'GS',     'd64',       exec(popSreg(GS), popRealSreg(GS))),
+  row('C4 m',           'LES',      'Gv Mp',  'i64',       exec(les, realFarPointer(ES))),
+  row('C5 m',           'LDS',      'Gv Mp',  'i64',       exec(lds, realFarPointer(DS))),
   row('0F B2 m',        'LSS',      'Gv Mp',  '',          exec(lss)),
-  row('0F B4 m',        'LFS',      'Gv Mp',  '',          exec(lfs)),
-  row('0F B5 m',        'LGS',      'Gv Mp',  '',          exec(lgs)),
+  row('0F B4 m',        'LFS',      'Gv Mp',  '',          exec(lfs, realFarPointer(FS))),
+  row('0F B5 m',        'LGS',      'Gv Mp',  '',          exec(lgs, realFarPointer(GS))),
   row('F3 0F AE /0 r',  'RDFSBASE', 'Ry',     'o64 straight', exec(rdfsbase)),
   row('F3 0F AE /1 r',  'RDGSBASE', 'Ry',     'o64 straight', exec(rdgsbase)),
   row('F3 0F AE /2 r',  'WRFSBASE', 'Ry',     'o64 straight', exec(wrfsbase)),

@@ -56,8 +56,10 @@ export interface Frame {
   lengthen(n: number): void;
   /** An XMM register. */
   vector(n: number, written: boolean): LV;
-  /** A segment register, which nothing in a region changes: its base, and the last offset that may be accessed, -1 for none. */
-  segment(seg: number, write: boolean): { readonly base: L32; readonly last: L64 };
+  /** Base of a segment register. */
+  segmentBase(seg: number): L32;
+  /** The last offset in it that may be accessed, -1 for none: nothing in a region changes that. */
+  segmentEnd(seg: number, write: boolean): L64;
   /** Translation.unusualMxcsr(), which nothing in a region changes. */
   unusualMxcsr(): I32;
   /** XMM registers that a check in this block has shown to hold no denormals, as numbers of which kind. */
@@ -218,9 +220,16 @@ export class HotTranslation extends Translation {
   // ---- memory
   protected override checked(offset: L64, seg: number | undefined, size: number, write: boolean): L64 {
     const { c } = this;
-    const { base, last } = this.frame.segment(seg ?? this.insn.seg, write);
-    c.if(c.gts(size === 1 ? c.get(offset) : c.add(c.get(offset), c.const(size - 1)), c.get(last)), () => this.leave());
-    return c.keep64(c.extendu(c.add32(c.wrap(c.get(offset)), c.get(base))));
+    const n = seg ?? this.insn.seg;
+    c.if(c.gts(size === 1 ? c.get(offset) : c.add(c.get(offset), c.const(size - 1)), c.get(this.frame.segmentEnd(n, write))), () => this.leave());
+    return c.keep64(c.extendu(c.add32(c.wrap(c.get(offset)), c.get(this.frame.segmentBase(n)))));
+  }
+  get selectorNumber(): number { return this.insn.reg & 7; }
+  setSegmentBase(seg: number, base: I64): void {
+    const { c } = this;
+    const l = this.frame.segmentBase(seg);
+    c.set(l, c.wrap(base));
+    c.store64(c.get(this.cpu), c.extendu(c.get(l)), STATE.seg + seg * SEGMENT_SIZE);
   }
   /** The ModRM operand's address and the stack's, as far as they are known. */
   private operand: Placed | undefined;

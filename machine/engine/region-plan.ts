@@ -56,7 +56,8 @@ function hotInsn(offset: number, fetch: Fetch): HotInsn | undefined {
   if (!f) return undefined;
   const { insn, shape } = f;
   const { row } = insn;
-  if (!('emit' in row.meaning) || insn.rep !== 0 && row.attributes.has('rep') || LEFT_TO_COLD.has(row.mnemonic)) return undefined;
+  if (!('emit' in row.meaning) && !row.meaning.real || insn.rep !== 0 && row.attributes.has('rep') || LEFT_TO_COLD.has(row.mnemonic)) return undefined;
+  if (!('emit' in row.meaning) && shape.codeSize !== 2) return undefined;
   if (offset + insn.length > PAGE) return undefined;
   const mask = shape.opSize === 8 ? 63 : 31;
   const text = row.operands[1];

@@ -218,12 +218,13 @@ class RegionEmitter implements Frame {
 
   /** Base, and the last offset for reads and writes, of segment registers in use. */
   private readonly segments = new Map<number, { readonly base: L32; readonly last: [L64 | undefined, L64 | undefined] }>();
-  segment(seg: number, write: boolean): { readonly base: L32; readonly last: L64 } {
-    const { c } = this;
+  private segment(seg: number): { readonly base: L32; readonly last: [L64 | undefined, L64 | undefined] } {
     let s = this.segments.get(seg);
-    if (!s) this.segments.set(seg, s = { base: c.ownLocal(i32), last: [undefined, undefined] });
-    return { base: s.base, last: s.last[write ? 1 : 0] ??= c.ownLocal(i64) };
+    if (!s) this.segments.set(seg, s = { base: this.c.ownLocal(i32), last: [undefined, undefined] });
+    return s;
   }
+  segmentBase(seg: number): L32 { return this.segment(seg).base; }
+  segmentEnd(seg: number, write: boolean): L64 { return this.segment(seg).last[write ? 1 : 0] ??= this.c.ownLocal(i64); }
   private loadSegments(): void {
     const { c, cpu } = this;
     for (const [seg, { base, last }] of this.segments) {
@@ -249,7 +250,9 @@ class RegionEmitter implements Frame {
       flags.begin(i.use, b.live[k]!);
       const before = this.values.copy();
       const { meaning } = i.insn.row;
-      if ('emit' in meaning) meaning.emit(new HotTranslation(this, i, k));
+      const t = new HotTranslation(this, i, k);
+      if ('emit' in meaning) meaning.emit(t);
+      else meaning.real?.(t);
       this.values.follow(i, before);
       for (const [key, s] of this.spans) if (s.last <= k) this.spans.delete(key);
       c.reclaim((l) => HotFlags.holds(flags.state, l) || this.isAwaited(l) || this.isHost(l));

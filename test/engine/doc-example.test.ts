@@ -62,7 +62,7 @@ test('the worked example inside a region', () => {
   const use = flagUse('ADD', '', 'oszapc', '', undefined);
   const frame = {
     c, cpu, runtime, flags, ripPage: rax, wide: true, clean: new Set<number>(), nesting: 0, values: new Values(), reaches: new Map<string, never>(), spans: new Map<string, never>(), register: (n: number) => n === 0 ? rax : rbx,
-    edge: unused, leave: unused, exitTo: unused, returns: unused, spare: unused, paid: unused, remaining: unused, charge: unused, pointer: unused, segment: unused, isShort: unused, lengthen: unused,
+    edge: unused, leave: unused, exitTo: unused, returns: unused, spare: unused, paid: unused, remaining: unused, charge: unused, pointer: unused, segmentBase: unused, segmentEnd: unused, isShort: unused, lengthen: unused,
     unusualMxcsr: unused, vector: unused, ordinary: new Map<number, string>(), invariants: new Map<string, L32>(),
   };
   flags.begin(use, true);

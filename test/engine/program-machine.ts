@@ -71,7 +71,7 @@ export function programMachine(name: string, seed: number, threshold: number): B
   const segments = [[CS, code], [DS, data], [ES, flat ? data : extra], [SS, stack], [FS, extra], [GS, alias]] as const;
 
   const top = flat ? FLAT_STACK : TOP, counter = ring === 3 ? FLAT_STACK + 0x800 : flat ? FLAT_STACK + 0x800 : COUNTER;
-  const { code: bytes, numbers } = program(seed, { width, origin, flat, ring0: ring === 0, reloads: kind !== 'vm86' });
+  const { code: bytes, numbers } = program(seed, { width, origin, flat, ring0: ring === 0, reloads: kind !== 'vm86', real: kind === 'real' || kind === 'vm86' });
   put(linear, bytes);
   const spot = (): number => linear + (numbers[random(Math.max(numbers.length, 1))] ?? 0);
 

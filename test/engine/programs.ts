@@ -15,6 +15,8 @@ export interface ProgramOptions {
   readonly ring0: boolean;
   /** Selector loads do not change what they find. */
   readonly reloads: boolean;
+  /** A selector is a base. */
+  readonly real: boolean;
 }
 
 export const le16 = (v: number): number[] => [v & 0xff, v >>> 8 & 0xff];
@@ -23,7 +25,7 @@ export const le32 = (v: number): number[] => [...le16(v), v >>> 16 & 0xff, v >>>
 export interface Program { readonly code: Uint8Array; /** Where in it bytes are that may be any number. */ readonly numbers: readonly number[] }
 
 /** rSP, rDI (base of data) and rCX (loop counter) keep their values but for the code that counts and pushes. */
-export function program(seed: number, { width, origin, flat, ring0, reloads }: ProgramOptions): Program {
+export function program(seed: number, { width, origin, flat, ring0, reloads, real }: ProgramOptions): Program {
   const random = generator(seed);
   const code: number[] = [];
   const labels: number[] = [], jumps: { at: number; label: number }[] = [];
@@ -91,6 +93,25 @@ export function program(seed: number, { width, origin, flat, ring0, reloads }: P
       default: if (ring0) code.push(0xfb, 0xf4); else code.push(0xfa);
     }
   };
+  /** ES and FS from each other, from anywhere in the data, and now and then from nowhere for one access. */
+  const selectors = (): void => {
+    const seg = pick([0, 4]);
+    const set = (to: number) => { code.push(0xb8, ...le16(to), 0x8e, 0xc0 | seg << 3); };
+    switch (random(real ? 5 : 2)) {
+      case 0: code.push(0x1e, ...pick([[0x07], [0x0f, 0xa1]])); return;                 // push ds; pop es or fs
+      case 1: code.push(0x8c, 0xd8, 0x8e, 0xc0 | seg << 3); return;                     // mov eax, ds; mov es or fs, eax
+      case 2: set(0x1800 + random(0x500)); return;
+      case 3: code.push(0x68, ...le16(0x1800 + random(0x500)), ...(seg === 0 ? [0x07] : [0x0f, 0xa1])); return;
+      default: {
+        const address = memory(reg(), true);
+        rex();
+        code.push(...(seg === 0 ? [0xc4] : [0x0f, 0xb4]));
+        address();
+        code.push(seg === 0 ? 0x26 : 0x64, 0x03, 0x84 | reg() << 3, random(256), random(256));      // add r, es:[si+disp]
+        set(0x1800 + random(0x500));
+      }
+    }
+  };
   const strings = (): void => {
     code.push(0x57, 0x56, 0x81, 0xe6, ...word(0x7ff));                                  // push rDI, rSI; and esi, 0x7ff
     if (flat) code.push(0x01, 0xfe);                                                    // add esi, edi
@@ -133,7 +154,7 @@ export function program(seed: number, { width, origin, flat, ring0, reloads }: P
     if (kind === 17) { const address = memory(reg(), true); rex(); code.push(0x8d); address(); return; }
     if (kind === 18) { if (random(20)) code.push(0x31, 0xd2, 0x80, 0xcb, 1); rex(); code.push(0xf7, modrm(6 + random(2), random(12) ? 3 : reg())); return; }   // div, which faults now and then
     if (kind === 19) { interrupts(); return; }
-    if (kind === 20) { if (random(2)) strings(); else wideImmediate(); return; }
+    if (kind === 20) { if (random(2)) strings(); else if (width === 64 || random(2)) wideImmediate(); else selectors(); return; }
     const address = memory(reg());
     rex();
     code.push(pick([0x8b, 0x89, 0x03, 0x01, 0x29, 0x33, 0x3b, 0x39, 0x87, 0x85, 0x8b, 0x89, 0x8a, 0x88, 0x13, 0x19]));
