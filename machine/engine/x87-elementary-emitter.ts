@@ -10,7 +10,7 @@ import { type Code, type Func, type I32, type I64, type L32, type L64, type Wasm
 import { BIAS, C1, C2, type Float, INTEGER, SIGN, ST, WORDS, type X87Code, highProduct, status } from './x87-code.ts';
 
 /** (cpu) → 1, or 0: not done. */
-export const ELEMENTARY = ['fsin', 'fcos', 'fsincos', 'f2xm1', 'fyl2x', 'fpatan'] as const;
+export const ELEMENTARY = ['fsin', 'fcos', 'fsincos', 'fptan', 'f2xm1', 'fyl2x', 'fyl2xp1', 'fpatan'] as const;
 /** The lower word of a result may be wrong by this much; that of a logarithm with an integer part by the second. */
 const SLOT = 16;
 const MARGIN = 1n << 12n, WIDE_MARGIN = 1n << 24n;
@@ -301,6 +301,25 @@ export function defineElementary(module: WasmModule, give: (name: string, body: 
     c.br(slow);
   });
 
+  give('fptan', (x, c) => {
+    const n = begin(x);
+    x.roomToPush();
+    const a = reduced(n);
+    const u = squared(n, a);
+    const sine = n.normalize(sineOf(n, a, u)), cosine = n.normalize(cosineOf(n, u));
+    // Their quotient, or in odd quadrants the other way about, negative.
+    const odd = c.keep32(c.and32(c.get(a.quadrant), c.const32(1)));
+    const over = n.either(() => c.get(odd), sine.number, cosine.number), under = n.either(() => c.get(odd), cosine.number, sine.number);
+    const exponent = c.keep32(c.sub32(c.add32(c.get(a.exponent), c.get(cosine.zeros)), c.get(sine.zeros)));
+    n.round(() => c.get(x.cpu), () => c.shl32(c.xor32(c.get(odd), c.xor32(c.get(a.turned), c.get(a.negative))), c.const32(15)),
+      () => c.add32(c.select(c.sub32(c.const32(0), c.get(exponent)), c.get(exponent), c.get(odd)), c.const32(1)), n.times(over, n.reciprocal(under)));
+    c.set(x.words, c.and32(c.load32(c.get(x.cpu), WORDS), c.const32(~status(C2))));
+    const c1 = c.keep32(c.and32(c.get(x.words), c.const32(status(C1))));
+    x.push(() => c.const32(BIAS), () => c.const(INTEGER));
+    x.setWords(c.or32(c.get(x.words), c.get(c1)));
+    x.done();
+  });
+
   // ---------------------------------------------------------------- powers and logarithms
   give('f2xm1', (x) => {
     const { c } = x;
@@ -327,6 +346,15 @@ export function defineElementary(module: WasmModule, give: (name: string, body: 
   const second = (x: X87Code) => (): I32 => x.c.add32(x.c.get(x.cpu), x.c.const32(SLOT));
   const popped = (x: X87Code): void => { x.pop(); x.done(); };
 
+  /** A logarithm, as a Q0.128 × 2^exponent of a sign, times y: into ST(1), and ST(0) is popped. */
+  const timesInto = (x: X87Code, n: Numbers, value: Wide, exponent: () => I32, negative: () => I32, y: Float): void => {
+    const { c } = x;
+    const logarithm = n.normalize(value);
+    n.round(second(x), () => c.xor32(sign(x, y), c.shl32(negative(), c.const32(15))),
+      () => c.add32(c.sub32(exponent(), c.get(logarithm.zeros)), c.sub32(x.exponent(y), c.const32(BIAS - 1))),
+      n.times(logarithm.number, n.wide(() => c.get(y.mantissa), () => c.const(0))), WIDE_MARGIN);
+    popped(x);
+  };
   give('fyl2x', (x, c) => {
     const { n, a, b: y } = two(x);
     x.leaveIf(sign(x, a));
@@ -358,11 +386,24 @@ export function defineElementary(module: WasmModule, give: (name: string, body: 
       c.set(exponent, c.const32(15));
       c.set(negative, c.get(below));
     });
-    const logarithm = n.normalize(total);
-    n.round(second(x), () => c.xor32(sign(x, y), c.shl32(c.get(negative), c.const32(15))),
-      () => c.add32(c.sub32(c.get(exponent), c.get(logarithm.zeros)), c.sub32(x.exponent(y), c.const32(BIAS - 1))),
-      n.times(logarithm.number, n.wide(() => c.get(y.mantissa), () => c.const(0))), WIDE_MARGIN);
-    popped(x);
+    timesInto(x, n, total, () => c.get(exponent), () => c.get(negative), y);
+  });
+  give('fyl2xp1', (x, c) => {
+    const { n, a, b: y } = two(x);
+    // |x| below 0.293, where z = |x| / (2 + x) is below 0.172.
+    const e = power(x, a);
+    x.unless(c.ltu32(c.sub32(c.get(e), c.const32(-60)), c.const32(59)));
+    x.leaveIf(c.and32(c.eq32(c.get(e), c.const32(-2)), c.geu(c.get(a.mantissa), c.const(0x9600n << 48n))));
+    const number = n.wide(() => c.get(a.mantissa), () => c.const(0));
+    const negative = c.keep32(c.ne32(sign(x, a), c.const32(0)));
+    // In Q2.126.
+    const moved = n.right(number, () => c.sub32(c.const32(1), c.get(e)));
+    const bottom = n.normalize(n.either(() => c.get(negative), n.sum(n.constant(ONE), moved), n.difference(n.constant(ONE), moved)));
+    const z = n.times(number, n.reciprocal(bottom.number));
+    const exponent = c.keep32(c.add32(c.get(e), c.get(bottom.zeros)));
+    const squares = n.right(n.times(z, z), () => c.shl32(c.sub32(c.const32(0), c.get(exponent)), c.const32(1)));
+    const part = n.times(n.times(z, n.polynomial(ARTANH, squares, 1)), n.constant(TWO_BY_LN2));
+    timesInto(x, n, part, () => c.add32(c.get(exponent), c.const32(3)), () => c.get(negative), y);
   });
 
   give('fpatan', (x, c) => {

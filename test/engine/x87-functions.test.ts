@@ -23,7 +23,7 @@ const strange: readonly ((sign: number) => Float80)[] = [
 const CONTROLS = [0x27f, 0x7f, 0xf7f, 0x77f, 0xb7f, 0x35f, 0x37e, 0x300];
 /** Operands: exponents from and to, and whether they may be negative. */
 const FUNCTIONS: readonly (readonly [string, number, number, boolean])[] = [
-  ['FSIN', -29, 20, true], ['FCOS', -29, 20, true], ['FSINCOS', -29, 20, true], ['F2XM1', -60, -1, true], ['FYL2X', -40, 40, false], ['FPATAN', -20, 20, true],
+  ['FSIN', -29, 20, true], ['FCOS', -29, 20, true], ['FSINCOS', -29, 20, true], ['F2XM1', -60, -1, true], ['FYL2X', -40, 40, false], ['FPATAN', -20, 20, true], ['FPTAN', -31, 20, true], ['FYL2XP1', -62, -2, true],
   ['FSQRT', -200, 200, false], ['FRNDINT', -3, 70, true],
 ];
 
