@@ -59,7 +59,7 @@ function hotInsn(offset: number, fetch: Fetch): HotInsn | undefined {
   if (!('emit' in row.meaning) && !row.meaning.real || insn.rep !== 0 && row.attributes.has('rep') || LEFT_TO_COLD.has(row.mnemonic)) return undefined;
   if (!('emit' in row.meaning) && shape.codeSize !== 2) return undefined;
   if (offset + insn.length > PAGE) return undefined;
-  const mask = shape.opSize === 8 ? 63 : 31;
+  const mask = shape.opSize === 8 && row.operands[0] !== 'Eb' ? 63 : 31;
   const text = row.operands[1];
   const count = text === '1' ? 1 : text === 'Ib' ? Number(insn.imm) & mask : undefined;
   const use = flagUse(row.mnemonic, row.reads, row.writes, row.undefined, count);
