@@ -11,6 +11,7 @@ import { stillWaits } from './cpu/privileged.ts';
 import { ACTIVITY_MWAIT, ACTIVITY_SHUTDOWN, CpuState, EVENT_INTERRUPT, EVENT_NMI, EVENT_SMI, EVENT_STOP, STATE, cpu_state } from './cpu/state.ts';
 import { ENGINE } from './engine/layout.ts';
 import { STOP_FAULT, type StopReason, elapsed, shorten } from './engine/stop.ts';
+import { holdDoubles } from '../lib/doubles.ts';
 import { LocalApic, type LapicHost } from './chips/lapic.ts';
 import { LAPIC_TIMER_PERIOD } from './board.ts';
 import { QUANTUM } from './costs.ts';
@@ -54,6 +55,8 @@ export class Processor implements LapicHost {
     this.cpu.costs = machine.costs;
     this.lapic = new LocalApic(id, this, machine.apicBus, LAPIC_TIMER_PERIOD);
     this.vmx = new Vmx(this);
+    holdDoubles<'clock' | 'limit'>(this, 'clock', 'limit');
+    holdDoubles(this.retired, 'user', 'guest');
     resetMsrs(this.cpu);
   }
 

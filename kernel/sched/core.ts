@@ -7,6 +7,7 @@
  * things are never interrupted from here: guest mode (PF_VCPU), which silicon leaves by a VM exit, and one stretch of
  * kernel code between two yields.
  */
+import { holdDoubles } from '../../lib/doubles.ts';
 import type { Processor } from '../../machine/processor.ts';
 import { type KernelContext, current, enter, kernelVariable, machine, set_current, this_processor } from '../current.ts';
 import { run_task } from '../entry.ts';
@@ -54,6 +55,8 @@ function makeRunqueue(p: Processor): rq {
     next_balance: 0, nr_balance_failed: 0, idle_time: 0, idle_since: 0,
     sched_count: 0, sched_goidle: 0, ttwu_count: 0, ttwu_local: 0, run_delay: 0, rq_cpu_time: 0,
   };
+  holdDoubles(rq, 'idle_time', 'idle_since', 'run_delay', 'rq_cpu_time');
+  holdDoubles(rq.cfs, 'min_vruntime');
   return rq;
 }
 

@@ -7,6 +7,7 @@
  * sleep becomes the task's kernel generator, which yields to let the processor loop (core.ts) look around: the loop
  * reschedules when the task's state is not TASK_RUNNING or need_resched is set, and otherwise resumes it.
  */
+import { holdDoubles } from '../../lib/doubles.ts';
 import type { Sys, UserThread } from '../../abi/process.ts';
 import type { files_struct, fs_struct } from '../fs/types.ts';
 import type { mm_struct } from '../mm/types.ts';
@@ -211,6 +212,8 @@ export class task_struct {
   gtime = 0;
   /** Clock of its processor up to which time is accounted. */
   vtime = 0;
+  /** In guest mode: since when, as far as it is not accounted yet. */
+  guest_since = 0;
   /** Cycles spent runnable but waiting, and since when it waits; slices run. /proc/<pid>/schedstat. */
   run_delay = 0;
   last_queued = 0;
@@ -271,5 +274,7 @@ export class task_struct {
     this.tgid = pid;
     this.comm = comm;
     this.cpus_mask = cpus_mask;
+    holdDoubles<'utime' | 'stime' | 'gtime' | 'vtime' | 'guest_since' | 'run_delay' | 'last_queued' | 'start_time'>(this, 'utime', 'stime', 'gtime', 'vtime', 'guest_since', 'run_delay', 'last_queued', 'start_time');
+    holdDoubles(this.se, 'vruntime', 'deadline', 'exec_start', 'sum_exec_runtime', 'prev_sum_exec_runtime', 'vlag', 'slice');
   }
 }

@@ -29,7 +29,7 @@ export function enter(vmx: Vmx): number {
   const { vmcs: v } = vmx;
   if (vmx.resident !== v.address || v.clean !== CLEAN_ALL || !isPlain(vmx)) return enterWithChecks(vmx);
   vmx.processor.charge(vmx.costs.vmEntry);
-  vmx.cpuBased = v.u32[v.word + V.cpuBased]!;
+  vmx.cpuBased = v.u32[v.word + V.cpuBased]! | 0;
   vmx.resident = -1;
   vmx.hostDue = false;
   resume(vmx);
@@ -47,7 +47,7 @@ function isPlain(vmx: Vmx): boolean {
   const unusual = C.CPU_BASED_NMI_WINDOW_EXITING | C.CPU_BASED_INTR_WINDOW_EXITING | C.CPU_BASED_TPR_SHADOW | C.CPU_BASED_MONITOR_TRAP_FLAG;
   const events = (u32[word + V.entryIntrInfo]! & INTR_INFO_VALID_MASK) | (u32[word + V.cpuBased]! & unusual)
     | u32[word + V.interruptibility]! | u32[word + V.activity]! | u32[word + V.pendingDebug]! | u32[word + V.pendingDebug + 1]!;
-  const high = u32[word + V.rip + 1]!;
+  const high = u32[word + V.rip + 1]! | 0;
   return events === 0 && !vmx.tlbFlushed && u32[word + V.rflags] === vmx.exitFlags && u32[word + V.rflags + 1] === 0
     && (high === 0 || (high === vmx.exitRipHigh && isCanonicalHigh(high)))
     && (vmx.pinBased & C.PIN_BASED_VMX_PREEMPTION_TIMER) === 0 && (vmx.secondary & ALWAYS_PLAIN) === ALWAYS_PLAIN;
@@ -87,10 +87,10 @@ function enterWithChecks(vmx: Vmx): number {
     return 0;
   }
   vmx.processor.charge(vmx.costs.vmEntry);
-  vmx.cpuBased = v.read32(F.CPU_BASED_VM_EXEC_CONTROL);
+  vmx.cpuBased = v.read32(F.CPU_BASED_VM_EXEC_CONTROL) | 0;
   if (!resident) {
-    vmx.pinBased = v.read32(F.PIN_BASED_VM_EXEC_CONTROL);
-    vmx.secondary = secondaryControls(v);
+    vmx.pinBased = v.read32(F.PIN_BASED_VM_EXEC_CONTROL) | 0;
+    vmx.secondary = secondaryControls(v) | 0;
     vmx.loadHostState();
     loadGuest(vmx);
   }

@@ -104,7 +104,7 @@ function saveExecution(vmx: Vmx, u32: Uint32Array, word: number): void {
   u32[word + V.rip] = w[W.rip]!;
   u32[word + V.rip + 1] = w[W.rip + 1]!;
   vmx.exitFlags = u32[word + V.rflags] = cpu.engine.readFlags(cpu);
-  vmx.exitRipHigh = w[W.rip + 1]!;
+  vmx.exitRipHigh = w[W.rip + 1]! | 0;
   const entry = u32[word + V.entryControls]!;
   u32[word + V.entryControls] = (w[W.efer]! & 0x400) !== 0 ? entry | C.VM_ENTRY_IA32E_MODE : entry & ~C.VM_ENTRY_IA32E_MODE;
   u32[word + V.interruptibility] = w[W.shadow]! | (w[W.nmiBlocked] !== 0 ? GUEST_INTR_STATE_NMI : 0);

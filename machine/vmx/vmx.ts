@@ -43,7 +43,7 @@ export class Vmx {
   /** Physical address of the VMXON region, -1 outside VMX operation. */
   private region = -1;
 
-  // ---- of the guest that runs
+  // ---- of the guest that runs; words are signed, which keeps them small integers for V8
   pinBased = 0;
   cpuBased = 0;
   secondary = 0;

@@ -11,6 +11,7 @@ import { PRIO_PROCESS } from '../../abi/sched.ts';
 import * as NR from '../../abi/syscalls.ts';
 import { Errno, check } from './errno.ts';
 import { eputs, fflush } from './stdio.ts';
+import { Sequence, rethrow } from './sequence.ts';
 import { Libc, libc, self } from './state.ts';
 import { SCRATCH, arm, cString, call, getScratch, loadBytes, loadString, putScratch, storeBytes, storeString } from './syscall.ts';
 import { free, malloc, view } from './malloc.ts';
@@ -35,33 +36,30 @@ export function* _exit(status: number): Sys<never> {
  * Runs a program or a child's body to its end and exits with what it returns. An error nobody caught is said in one
  * line and ends it with 1. After a bad memory access even that fails again, and the kernel's signal ends it.
  */
-function* runToExit(body: Sys<number | undefined | void>, name: string): Sys<never> {
-  let status: number;
-  try {
-    status = (yield* body) ?? 0;
-  } catch (e) {
-    const said = e instanceof Errno || e instanceof TypeError || e instanceof RangeError ? e.message : `uncaught ${e instanceof Error ? `${e.name}: ${e.message}` : String(e)}`;
-    yield* fflush();
-    yield* eputs(`${name}: ${said}`);
-    status = 1;
-  }
-  return yield* exit(status);
+const runToExit = (body: Sys<number | undefined | void>, name: string): Sys<never> => new Sequence(body, (status) => exit(status ?? 0), (e) => failed(name, e));
+
+function* failed(name: string, e: unknown): Sys<never> {
+  const said = e instanceof Errno || e instanceof TypeError || e instanceof RangeError ? e.message : `uncaught ${e instanceof Error ? `${e.name}: ${e.message}` : String(e)}`;
+  yield* fflush();
+  yield* eputs(`${name}: ${said}`);
+  return yield* exit(1);
 }
 
 /**
  * The entry point around a program's main, as crt1.o puts one around a C program's: fresh libc state, the
  * environment, and exit with the status that main returns.
  */
-export const _start = (main: ProgramMain): ProgramMain =>
-  function* start(argv: string[], envp: string[]): Sys<number> {
-    const state = new Libc();
-    self().libc = state;
-    for (const entry of envp) {
-      const equals = entry.indexOf('=');
-      if (equals > 0) state.environ.set(entry.slice(0, equals), entry.slice(equals + 1));
-    }
-    return yield* runToExit(main(argv, envp), argv[0] ?? 'program');
-  };
+export const _start = (main: ProgramMain): ProgramMain => (argv, envp) =>
+  runToExit(new Sequence(initialize(envp), () => main(argv, envp), rethrow), argv[0] ?? 'program');
+
+function* initialize(envp: readonly string[]): Sys {
+  const state = new Libc();
+  self().libc = state;
+  for (const entry of envp) {
+    const equals = entry.indexOf('=');
+    if (equals > 0) state.environ.set(entry.slice(0, equals), entry.slice(equals + 1));
+  }
+}
 
 /** Makes a child that runs `body` in a copy of this address space; gives its pid. */
 export function* fork(body: Body): Sys<number> {

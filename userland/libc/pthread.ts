@@ -12,6 +12,7 @@ import { Errno, check } from './errno.ts';
 import { eputs } from './stdio.ts';
 import { free, malloc } from './malloc.ts';
 import { type Body, setName } from './process.ts';
+import { Sequence, rethrow } from './sequence.ts';
 import { self } from './state.ts';
 import { arm } from './syscall.ts';
 
@@ -38,15 +39,20 @@ export function* futex_wake(address: number, count: number): Sys<number> {
   return check('futex', yield);
 }
 
-function* threadMain(body: Body, name: string | undefined, thread: { result: number | undefined | void }): Sys<never> {
-  try {
-    if (name !== undefined) yield* setName(name);
-    thread.result = yield* body();
-  } catch (e) {
-    if (!(e instanceof Errno) && !(e instanceof TypeError) && !(e instanceof RangeError)) throw e;
-    yield* eputs(`${name ?? 'thread'}: ${e.message}`);
-    thread.result = 1;
-  }
+type Thread = { result: number | undefined | void };
+
+const threadMain = (body: Body, name: string | undefined, thread: Thread): Sys<never> => new Sequence(
+  name === undefined ? body() : new Sequence(setName(name), body, rethrow),
+  (result) => ended(thread, result), (e) => failed(thread, name, e));
+
+function* failed(thread: Thread, name: string | undefined, e: unknown): Sys<never> {
+  if (!(e instanceof Errno) && !(e instanceof TypeError) && !(e instanceof RangeError)) throw e;
+  yield* eputs(`${name ?? 'thread'}: ${e.message}`);
+  return yield* ended(thread, 1);
+}
+
+function* ended(thread: Thread, result: Thread['result']): Sys<never> {
+  thread.result = result;
   for (;;) {
     arm(NR.__NR_exit, 0);
     yield;
