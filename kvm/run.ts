@@ -10,7 +10,7 @@
 import { EAGAIN, EINTR, EINVAL, EIO } from '../abi/errno.ts';
 import {
   KVM_EXIT_INTR, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_SHUTDOWN, KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED, KVM_RUN_X86_SMM,
-  KVM_SYNC_X86_EVENTS, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, KVM_SYNC_X86_VALID_FIELDS, kvm_run,
+  KVM_SYNC_X86_EVENTS, KVM_SYNC_X86_REGS, KVM_SYNC_X86_SREGS, KVM_SYNC_X86_VALID_FIELDS,
 } from '../abi/kvm/index.ts';
 import {
   type MaySleep, current, guest_enter, guest_exit, need_resched, preempt_notifier_register, preempt_notifier_unregister, schedule, set_user_sigmask, signal_pending, this_processor,
@@ -30,22 +30,15 @@ import { apic_sync_pv_eoi_from_guest, apic_sync_pv_eoi_to_guest } from './pv-eoi
 import { kvm_gen_kvmclock_update, kvm_guest_time_update, kvm_update_masterclock } from './pvclock.ts';
 import { kvm_exit_tpr_access, kvm_lapic_sync_from_vapic, kvm_lapic_sync_to_vapic } from './vapic.ts';
 import { kvm_steal_time_set_preempted, record_steal_time } from './steal-time.ts';
-import { complete_fast_pio_out } from './pio.ts';
-import { kvm_entry, kvm_exit, kvm_fpu, kvm_pio, kvm_userspace_exit, trace_kvm_entry, trace_kvm_exit } from './trace.ts';
+import { forget_again, is_plain, may_run_again, run_again } from './run-again.ts';
+import { ANSWERS, CR8, DIRTY_REGS, IMMEDIATE_EXIT, REQUEST_INTERRUPT_WINDOW, VALID_REGS, answer } from './run-words.ts';
+import { kvm_entry, kvm_exit, kvm_fpu, kvm_userspace_exit, trace_kvm_entry, trace_kvm_exit } from './trace.ts';
 import { process_smi } from './smm.ts';
 import { __get_regs, __get_sregs, __set_regs, __set_sregs } from './regs.ts';
 
 /** What a step of the loop comes to, beside 1 (on), 0 (to user space) and -errno. */
 const GUEST_RUNS = 2;          // the step's time is up inside the guest
 const HANDLER_SLEEPS = 3;      // an exit handler has to wait: vcpu.sleeper
-
-/** Words of kvm_run. The first has request_interrupt_window and immediate_exit, the one of the answers ready_for_interrupt_injection, if_flag and flags. */
-const REQUEST_INTERRUPT_WINDOW = 0xff, IMMEDIATE_EXIT = 0xff00;
-const ANSWERS = kvm_run.offset.ready_for_interrupt_injection >>> 2;
-const APIC_BASE = kvm_run.offset.apic_base >>> 2;
-const CR8 = kvm_run.offset.cr8 >>> 2;
-const VALID_REGS = kvm_run.offset.kvm_valid_regs >>> 2;
-const DIRTY_REGS = kvm_run.offset.kvm_dirty_regs >>> 2;
 
 /** The handler that sleeps, a vCPU at a time. */
 const sleepers = new WeakMap<kvm_vcpu, MaySleep<number>>();
@@ -341,57 +334,7 @@ function after_run(vcpu: kvm_vcpu): void {
   arch.again = is_plain(vcpu);
 }
 
-/** apic_base, the flags given, if_flag and ready_for_interrupt_injection. */
-function answer(vcpu: kvm_vcpu, flags: number, ready: number): void {
-  const { run_words, arch } = vcpu;
-  run_words[APIC_BASE] = arch.apic_base_words[0]!;
-  run_words[APIC_BASE + 1] = arch.apic_base_words[1]!;
-  run_words[ANSWERS] = flags | ((kvm_x86.get_rflags(vcpu) & 0x200) !== 0 ? 0x100 : 0) | ready;
-}
-
-// ---------------------------------------------------------------- the short way
-
-/** A vCPU that was last stopped by an OUT, and has no more to it than the simplest user of KVM needs. */
-function is_plain(vcpu: kvm_vcpu): boolean {
-  const { arch, kvm } = vcpu;
-  const { pv, exception } = arch;
-  return arch.complete_userspace_io === complete_fast_pio_out && vcpu.guest_debug === 0 && !arch.switch_db_regs && !arch.smm && arch.apic === undefined && kvm.arch.irqchip === undefined
-    && !pv.watches_load && !pv.eoi_pending && !pv.tsc_always_catchup && !vcpu.sigset_active && vcpu.dirty_ring === undefined && kvm_vcpu_running(vcpu)
-    && !exception.injected && !exception.pending && !arch.interrupt.injected && !arch.nmi_injected && arch.nmi_queued === 0 && kvm_x86.is_plain(vcpu);
-}
-
-/** From here on the loop goes the whole way again. The vCPU is loaded. */
-export function forget_again(vcpu: kvm_vcpu): void {
-  vcpu.arch.again = false;
-  vcpu.arch.pio.linear_rip = kvm_x86.linear_rip(vcpu);
-}
-
-/** Whether there is nothing to do before the entry but to step over the OUT. */
-function may_run_again(vcpu: kvm_vcpu): boolean {
-  const { run_words: words, arch } = vcpu;
-  const task = current();
-  return vcpu.requests === 0 && ((words[0]! & (REQUEST_INTERRUPT_WINDOW | IMMEDIATE_EXIT)) | words[VALID_REGS]! | words[VALID_REGS + 1]! | words[DIRTY_REGS]! | words[DIRTY_REGS + 1]! | words[CR8 + 1]!) === 0
-    && words[CR8] === arch.cr8 && !task.need_resched && !task.sigpending
-    && (kvm_entry.enabled | kvm_exit.enabled | kvm_pio.enabled | kvm_fpu.enabled | kvm_userspace_exit.enabled) === 0 && kvm_x86.is_there(vcpu);
-}
-
-function run_again(vcpu: kvm_vcpu): number | MaySleep<number> {
-  const { arch } = vcpu;
-  arch.again = false;
-  vcpu.loaded = true;
-  kvm_x86.load_guest_msrs(vcpu, false);
-  arch.complete_userspace_io = undefined;
-  arch.at_instruction_boundary = false;
-  kvm_x86.skip_emulated_instruction(vcpu);
-  if (!kvm_x86.run_again(vcpu)) return go_on(vcpu, in_guest(vcpu));
-  arch.again = true;
-  kvm_x86.save_guest_msrs(vcpu);
-  answer(vcpu, 0, kvm_x86.interrupt_allowed(vcpu) ? 1 : 0);
-  vcpu.loaded = false;
-  return 0;
-}
-
-/** The rest of a run whose last turn came to `r`. */
+/** The rest of a run whose last turn came to `last`. */
 function go_on(vcpu: kvm_vcpu, last: number): number | MaySleep<number> {
   let r = last === 1 ? after(vcpu) : last;
   if (r === 1) r = run_fast(vcpu);
@@ -400,7 +343,7 @@ function go_on(vcpu: kvm_vcpu, last: number): number | MaySleep<number> {
 
 /** KVM_RUN. 0: kvm_run says why the guest stopped. */
 export function kvm_arch_vcpu_ioctl_run(vcpu: kvm_vcpu): number | MaySleep<number> {
-  if (vcpu.arch.again && may_run_again(vcpu)) return run_again(vcpu);
+  if (vcpu.arch.again && may_run_again(vcpu)) return run_again(vcpu) ? 0 : go_on(vcpu, in_guest(vcpu));
   if (vcpu.sigset_active || vcpu.arch.mp_state === KVM_MP_STATE_UNINITIALIZED) return run_whole(vcpu);
   begin(vcpu);
   let r = before_run(vcpu);
