@@ -43,7 +43,7 @@ export interface Block {
   /** Physical page of the bytes past the end of the first page, or -1. */
   readonly secondPage: number;
   valid: boolean;
-  /** Handler of the region whose code this stands for, or 0. */
+  /** Number of the region whose code this stands for, or 0. */
   region: number;
 }
 

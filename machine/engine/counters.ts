@@ -23,6 +23,7 @@ export function engineCounters(engine: Engine, cpus: readonly CpuState[]): (read
     ['handler_modules', code.handlers.modules],
     ['handler_bytes', code.handlers.bytes],
     ['regions_made', code.hot.regions],
+    ['region_modules', code.handlers.regions.modules],
     ['region_bytes', code.hot.bytes],
     ['regions_dropped', code.hot.dropped],
     ['pages_invalidated', code.invalidated],

@@ -7,6 +7,7 @@ import { STATE } from '../cpu/state.ts';
 import { ColdTranslation } from './cold-translation.ts';
 import { ENGINE } from './layout.ts';
 import { HEAT_COUNT, HEAT_HANDLER, RECORD_SIZE } from './record.ts';
+import { RegionFunctions } from './region-functions.ts';
 import { type Runtime, HANDLER_PARAMS, HANDLER_RESULTS, importRuntime } from './runtime.ts';
 import { type Shape, shapeKey } from './shape.ts';
 import { type L64, WasmModule, i64 } from './wasm-emitter.ts';
@@ -101,19 +102,23 @@ export class Handlers {
   }
 
   /** Puts a region's module into the table: number of its handler. */
-  place(bytes: Uint8Array<ArrayBuffer>): number {
+  place(bytes: Uint8Array<ArrayBuffer>): number { return this.regions.use(bytes, () => this.instantiate(bytes)); }
+  private instantiate(bytes: Uint8Array<ArrayBuffer>): number {
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.imports });
     const index = this.vacant.pop() ?? this.next++;
     if (index >= this.table.length) this.table.grow(256);
     this.table.set(index, exports['region'] as () => number);
     return index;
   }
-  /** Takes a region out again: no record leads to it any more. */
+  /** Takes a region out again: no record of its page leads to it any more. */
   remove(index: number): void {
-    this.table.set(index, null);
-    this.vacant.push(index);
+    const unused = this.regions.release(index);
+    if (unused === undefined) return;
+    this.table.set(unused, null);
+    this.vacant.push(unused);
   }
   private readonly vacant: number[] = [];
+  readonly regions = new RegionFunctions();
 
   private special(row: Row): void {
     const shape = nothing(row);

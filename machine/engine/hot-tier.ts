@@ -36,6 +36,9 @@ export class HotTier {
   onRegion: ((page: number, plan: RegionPlan, module: Uint8Array<ArrayBuffer>) => void) | undefined;
   private readonly ram: Ram;
   private readonly rewritten = new Map<number, number>();
+  /** Handlers of the regions that are there, by the regions' own numbers: several may share one. */
+  private readonly placed = new Map<number, number>();
+  private last = 0;
 
   constructor(ram: Ram) { this.ram = ram; }
 
@@ -73,10 +76,12 @@ export class HotTier {
     const plan = planRegion(u16[(record + REC_START) >>> 1]!, code.fetch, (offset) => this.isWarm(code.block(offset)));
     if (!plan) return undefined;
     const bytes = emitRegion(plan, original, wide, handlers.memoryPages, () => handlers.addX87());
-    const region = handlers.place(bytes);
+    const handler = handlers.place(bytes);
+    const region = ++this.last;
+    this.placed.set(region, handler);
     this.bytes += bytes.length;
     this.onRegion?.(this.key(record).page, plan, bytes);
-    u32[(record + REC_HANDLER) >>> 2] = region;
+    u32[(record + REC_HANDLER) >>> 2] = handler;
     this.regions++;
     return { region, ranges: plan.ranges };
   }
@@ -85,7 +90,10 @@ export class HotTier {
   drop(page: number | undefined, blocks: readonly { readonly region: number }[], handlers: Handlers): void {
     const regions = new Set(blocks.map((b) => b.region));
     regions.delete(0);
-    for (const r of regions) handlers.remove(r);
+    for (const r of regions) {
+      handlers.remove(this.placed.get(r)!);
+      this.placed.delete(r);
+    }
     this.dropped += regions.size;
     if (page !== undefined && regions.size > 0) this.rewritten.set(page, Math.min((this.rewritten.get(page) ?? 0) + 1, MAX_DOUBLINGS));
   }
