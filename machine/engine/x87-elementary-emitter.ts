@@ -2,18 +2,17 @@
  * Sine, cosine, tangent, arctangent, power and logarithm of the x87 in WebAssembly, correctly rounded like cpu/x87/elementary.ts: 128 bits in
  * two words, an error far below what the last of 64 bits can tell, and 0 (the exec row runs) where the rest of the bits does not
  * decide the rounding after all, or an operand is not an ordinary one. SDM Vol. 1, 8.3.8 and 8.3.10.
- *
- * `wide` numbers are fixed: Q0.128 below 1, Q1.127 below 2. What may be small has its leading bits at the top and an exponent beside.
  */
 import { ENGINE } from './layout.ts';
-import { type Code, type Func, type I32, type I64, type L32, type L64, type WasmModule, i32, i64 } from './wasm-emitter.ts';
+import { type Code, type Func, type I32, type L32, type L64, type WasmModule, i32, i64 } from './wasm-emitter.ts';
 import { BIAS, C1, C2, type Float, INTEGER, SIGN, ST, WORDS, type X87Code, highProduct, status } from './x87-code.ts';
+import { Numbers, ONE, type Wide, defineWide } from './x87-wide.ts';
 
 /** (cpu) → 1, or 0: not done. */
 export const ELEMENTARY = ['fsin', 'fcos', 'fsincos', 'fptan', 'f2xm1', 'fyl2x', 'fyl2xp1', 'fpatan'] as const;
-/** The lower word of a result may be wrong by this much; that of a logarithm with an integer part by the second. */
 const SLOT = 16;
-const MARGIN = 1n << 12n, WIDE_MARGIN = 1n << 24n;
+/** The lower word of a sum of a table's entry or an integer and a small part may be wrong by this much. */
+const WIDE_MARGIN = 1n << 24n;
 /** Below 2^-30 the exec rows know what silicon does. */
 const SMALLEST = -30, LARGEST = 20;
 
@@ -38,66 +37,13 @@ const ARCS: readonly bigint[] = [
   0xb36b_31c9_1f04_3691_5901_4174_4462_f93an, 0xb805_3e2b_c231_9e73_cb2d_a552_10a4_443dn, 0xbc7b_5dea_e98a_f280_d411_3006_e80f_b290n,
   0xc0ce_85b8_ac52_6640_89dd_62c4_6e92_fa25n, 0xc4ff_affa_bf8f_bd54_8cb4_3d10_bc9e_0221n, 0xc90f_daa2_2168_c234_c4c6_628b_80dc_1cd1n,
 ];
-const ONE = 1n << 127n;
 const factorial = (n: number): bigint => (n < 2 ? 1n : BigInt(n) * factorial(n - 1));
 const series = (terms: number, divisor: (k: number) => bigint): bigint[] => Array.from({ length: terms }, (_, k) => (2n * ONE / divisor(k) + 1n) / 2n);
 const SINE = series(16, (k) => factorial(2 * k + 1)), COSINE = series(17, (k) => factorial(2 * k)), POWER = series(31, (k) => factorial(k + 1));
 const ARTANH = series(26, (k) => BigInt(2 * k + 1)), ARC = series(11, (k) => BigInt(2 * k + 1));
 
-interface Wide { readonly high: L64; readonly low: L64 }
-const none = undefined as never;
-
 export function defineElementary(module: WasmModule, give: (name: string, body: (x: X87Code, c: Code) => void) => void, finish: Func): void {
-  // ---------------------------------------------------------------- numbers of two words
-  /** High half of the product, but for a few units. */
-  const product = module.function(undefined, [i64, i64, i64, i64], [i64, i64], (c) => {
-    const ah = c.param(0, i64), al = c.param(1, i64), bh = c.param(2, i64), bl = c.param(3, i64);
-    const low = c.keep64(c.mul(c.get(ah), c.get(bh)));
-    const high = c.keep64(highProduct(c, ah, bh));
-    for (const [one, other] of [[ah, bl], [al, bh]] as const) {
-      const part = c.keep64(highProduct(c, one, other));
-      c.set(low, c.add(c.get(low), c.get(part)));
-      c.set(high, c.add(c.get(high), c.extendu(c.ltu(c.get(low), c.get(part)))));
-    }
-    c.get(high);
-    c.get(low);
-  });
-  const shiftedRight = module.function(undefined, [i64, i64, i32], [i64, i64], (c) => {
-    const high = c.param(0, i64), low = c.param(1, i64), n = c.keep64(c.extendu(c.get(c.param(2, i32))));
-    c.if(c.geu(c.get(n), c.const(128)), () => {
-      c.set(high, c.const(0));
-      c.set(low, c.const(0));
-    });
-    c.if(c.geu(c.get(n), c.const(64)), () => {
-      c.set(low, c.get(high));
-      c.set(high, c.const(0));
-    });
-    c.set(n, c.and(c.get(n), c.const(63)));
-    c.if(c.ne(c.get(n), c.const(0)), () => {
-      c.set(low, c.or(c.shru(c.get(low), c.get(n)), c.shl(c.get(high), c.sub(c.const(0), c.get(n)))));
-      c.set(high, c.shru(c.get(high), c.get(n)));
-    });
-    c.get(high);
-    c.get(low);
-  });
-  /** Leading bit at the top, and how far it was from there; not of 0. */
-  const normalized = module.function(undefined, [i64, i64], [i64, i64, i32], (c) => {
-    const high = c.param(0, i64), low = c.param(1, i64), zeros = c.local(i64), moved = c.local(i64);
-    c.if(c.eqz(c.get(high)), () => {
-      c.set(high, c.get(low));
-      c.set(low, c.const(0));
-      c.set(moved, c.const(64));
-    });
-    c.set(zeros, c.clz(c.get(high)));
-    c.if(c.ne(c.get(zeros), c.const(0)), () => {
-      c.set(high, c.or(c.shl(c.get(high), c.get(zeros)), c.shru(c.get(low), c.sub(c.const(0), c.get(zeros)))));
-      c.set(low, c.shl(c.get(low), c.get(zeros)));
-    });
-    c.get(high);
-    c.get(low);
-    c.wrap(c.add(c.get(zeros), c.get(moved)));
-  });
-
+  const functions = defineWide(module, finish);
   /** ARCS[k]. */
   const arcOf = module.function(undefined, [i32], [i64, i64], (c) => {
     const k = c.param(0, i32), high = c.local(i64), low = c.local(i64);
@@ -114,87 +60,6 @@ export function defineElementary(module: WasmModule, give: (name: string, body: 
     c.get(high);
     c.get(low);
   });
-
-  /** What the parts below are written with. */
-  class Numbers {
-    readonly x: X87Code;
-    constructor(x: X87Code) { this.x = x; }
-    wide(high: () => I64, low: () => I64): Wide { const { c } = this.x; return { high: c.keep64(high()), low: c.keep64(low()) }; }
-    constant(v: bigint): Wide { const { c } = this.x; return this.wide(() => c.const(v >> 64n), () => c.const(v & 0xffff_ffff_ffff_ffffn)); }
-    private take(f: Func, ...args: (I64 | I32)[]): Wide {
-      const { c } = this.x;
-      c.call(f, ...args);
-      const low = c.keep64(none), high = c.keep64(none);
-      return { high, low };
-    }
-    times(a: Wide, b: Wide): Wide { const { c } = this.x; return this.take(product, c.get(a.high), c.get(a.low), c.get(b.high), c.get(b.low)); }
-    right(a: Wide, by: () => I32): Wide { const { c } = this.x; return this.take(shiftedRight, c.get(a.high), c.get(a.low), by()); }
-    normalize(a: Wide): { readonly number: Wide; readonly zeros: L32 } {
-      const { c } = this.x;
-      c.call(normalized, c.get(a.high), c.get(a.low));
-      const zeros = c.keep32(none), low = c.keep64(none), high = c.keep64(none);
-      return { number: { high, low }, zeros };
-    }
-    sum(a: Wide, b: Wide): Wide {
-      const { c } = this.x;
-      const low = c.keep64(c.add(c.get(a.low), c.get(b.low)));
-      return { low, high: c.keep64(c.add(c.add(c.get(a.high), c.get(b.high)), c.extendu(c.ltu(c.get(low), c.get(a.low))))) };
-    }
-    difference(a: Wide, b: Wide): Wide {
-      const { c } = this.x;
-      return { low: c.keep64(c.sub(c.get(a.low), c.get(b.low))), high: c.keep64(c.sub(c.sub(c.get(a.high), c.get(b.high)), c.extendu(c.ltu(c.get(a.low), c.get(b.low))))) };
-    }
-    arc(k: L64): Wide { const { c } = this.x; return this.take(arcOf, c.wrap(c.get(k))); }
-    /** a, or b if the condition holds. */
-    either(condition: () => I32, a: Wide, b: Wide): Wide {
-      const { c } = this.x;
-      return this.wide(() => c.select(c.get(b.high), c.get(a.high), condition()), () => c.select(c.get(b.low), c.get(a.low), condition()));
-    }
-    /** first + second u + third u² …, every other one negative if `turn` is -1, or as the local says. */
-    polynomial(coefficients: readonly bigint[], u: Wide, turn: 1 | -1 | L32): Wide {
-      const { c } = this.x;
-      const s = this.constant(coefficients.at(-1)!);
-      for (let k = coefficients.length - 2; k >= 0; k--) {
-        c.call(product, c.get(u.high), c.get(u.low), c.get(s.high), c.get(s.low));
-        c.set(s.low, none);
-        c.set(s.high, none);
-        const high = coefficients[k]! >> 64n, low = BigInt.asUintN(64, coefficients[k]!);
-        const add = () => {
-          c.set(s.low, c.add(c.get(s.low), c.const(low)));
-          c.set(s.high, c.add(c.add(c.get(s.high), c.const(high)), c.extendu(c.ltu(c.get(s.low), c.const(low)))));
-        };
-        const subtract = () => {
-          c.set(s.high, c.sub(c.sub(c.const(high), c.get(s.high)), c.extendu(c.gtu(c.get(s.low), c.const(low)))));
-          c.set(s.low, c.sub(c.const(low), c.get(s.low)));
-        };
-        if (turn === 1) add(); else if (turn === -1) subtract(); else c.if(c.get(turn), subtract, add);
-      }
-      return s;
-    }
-    /** 1/d for a Q0.128 that begins with a 1 and is more than 1/2, as Q1.127: Newton's steps from below. */
-    reciprocal(d: Wide): Wide {
-      const { c } = this.x;
-      const r = this.wide(() => c.saturate64(7, c.opF64(0xa3, c.constF64(2 ** 127 * (1 - 2 ** -49)), c.opF64(0xba, c.get(d.high)))), () => c.const(0));
-      for (let i = 0; i < 2; i++) {
-        const short = this.difference(this.constant(ONE), this.times(d, r));
-        const step = this.times(r, this.wide(() => c.or(c.shl(c.get(short.high), c.const(1)), c.shru(c.get(short.low), c.const(63))), () => c.shl(c.get(short.low), c.const(1))));
-        const next = this.sum(r, step);
-        c.set(r.low, c.get(next.low));
-        c.set(r.high, c.get(next.high));
-      }
-      return r;
-    }
-    /**
-     * Rounds a Q0.128 × 2^exponent into a slot. Precision control does not count.
-     */
-    round(to: () => I32, sign: () => I32, exponent: () => I32, number: Wide, margin = MARGIN): void {
-      const { x } = this;
-      const { c } = x;
-      const { number: n, zeros } = this.normalize(number);
-      x.leaveIf(c.ltu(c.and(c.add(c.get(n.low), c.const(margin)), c.const(0x7fff_ffff_ffff_ffffn)), c.const(2n * margin)));
-      x.unless(c.call32(finish, c.get(x.cpu), to(), sign(), c.add32(c.sub32(exponent(), c.get(zeros)), c.const32(BIAS - 1)), c.get(n.high), c.get(n.low)));
-    }
-  }
   const sign = (x: X87Code, f: Float): I32 => { const { c } = x; return c.and32(c.get(f.head), c.const32(SIGN)); };
   const power = (x: X87Code, f: Float): L32 => { const { c } = x; return c.keep32(c.sub32(x.exponent(f), c.const32(BIAS))); };
 
@@ -265,7 +130,7 @@ export function defineElementary(module: WasmModule, give: (name: string, body: 
   const begin = (x: X87Code): Numbers => {
     x.begin(true);
     x.full();
-    return new Numbers(x);
+    return new Numbers(x, functions);
   };
   const noC2 = (x: X87Code): void => { const { c } = x; c.store32(c.get(x.cpu), c.and32(c.load32(c.get(x.cpu), WORDS), c.const32(~status(C2))), WORDS); };
   for (const [name, cosine] of [['fsin', false], ['fcos', true]] as const) {
@@ -341,7 +206,7 @@ export function defineElementary(module: WasmModule, give: (name: string, body: 
     x.full(one);
     const a = x.read(), b = x.read(one);
     for (const f of [a, b]) x.unless(x.isNormal(f));
-    return { n: new Numbers(x), a, b };
+    return { n: new Numbers(x, functions), a, b };
   };
   const second = (x: X87Code) => (): I32 => x.c.add32(x.c.get(x.cpu), x.c.const32(SLOT));
   const popped = (x: X87Code): void => { x.pop(); x.done(); };
@@ -444,7 +309,7 @@ export function defineElementary(module: WasmModule, give: (name: string, body: 
     c.set(exponent, c.add32(c.get(exponent), c.const32(1)));
     c.if(c.ne(c.get(k), c.const(0)), () => {
       const part = n.right(rest, () => c.sub32(c.const32(0), c.get(exponent)));
-      const known = n.arc(k);
+      const known = n.take(arcOf, c.wrap(c.get(k)));
       const r = n.either(() => c.get(negative), n.sum(known, part), n.difference(known, part));
       c.set(rest.high, c.get(r.high));
       c.set(rest.low, c.get(r.low));
