@@ -14,6 +14,8 @@ import { operandSize, parseOperand } from './operand.ts';
 /** Register numbers of what displacements without a base count from. */
 const NO_BASE = RIP_BASE + 1;
 const MAX_SPAN = 512;
+/** Operands from which on one look is cheaper: it costs as much as two others, and a register. */
+const MIN_OPERANDS = 4;
 
 /** The values of registers, each an unknown plus a constant. */
 export class Values {
@@ -115,7 +117,7 @@ export function planSpans(insns: readonly HotInsn[], written: (i: HotInsn, into:
   });
   const reaches = new Map<string, Reach>();
   all.forEach((a, n) => {
-    let low = a.at, high = a.at + a.size, last = a.k;
+    let low = a.at, high = a.at + a.size, last = a.k, operands = 1;
     for (const b of all.slice(n + 1)) {
       if (b.unknown !== a.unknown || b.write !== a.write) continue;
       const lower = Math.min(low, b.at), higher = Math.max(high, b.at + b.size);
@@ -123,8 +125,9 @@ export function planSpans(insns: readonly HotInsn[], written: (i: HotInsn, into:
       low = lower;
       high = higher;
       last = b.k;
+      operands++;
     }
-    if (last > a.k) reaches.set(a.key, { below: a.at - low, above: high - a.at, last });
+    if (operands >= MIN_OPERANDS) reaches.set(a.key, { below: a.at - low, above: high - a.at, last });
   });
   return reaches;
 }

@@ -18,14 +18,15 @@ const PROGRAM = [
   '48 89 5f 18',       //   mov [rdi+0x18],rbx
   '48 03 06',          //   add rax,[rsi]
   '48 03 5f 20',       //   add rbx,[rdi+0x20]
+  '48 03 5f 30',       //   add rbx,[rdi+0x30]
   '48 89 47 28',       //   mov [rdi+0x28],rax
-  '50 53 51',          //   push rax; push rbx; push rcx
+  '50 53 51 52',       //   push rax; push rbx; push rcx; push rdx
   '48 8d 57 30',       //   lea rdx,[rdi+0x30]
   '89 5a f9',          //   mov [rdx-7],ebx
-  '59 5b 58',          //   pop rcx; pop rbx; pop rax
+  '5a 59 5b 58',       //   pop rdx; pop rcx; pop rbx; pop rax
   '48 83 c7 08',       //   add rdi,8
   'ff c9',             //   dec ecx
-  '75 d1',             //   jnz again
+  '75 cb',             //   jnz again
   'eb fe',
 ].join(' ');
 
