@@ -53,7 +53,7 @@ function states(threshold: number, step: number, pages: Pages, from: number, sta
   gpr[RSP] = BigInt(DATA + stack);
   gpr[RCX] = 60n;
   const seen: unknown[] = [];
-  for (let k = 0, why = STOP_LIMIT as number; k < 700 / step && why === STOP_LIMIT; k++) {
+  for (let k = 0, why = STOP_LIMIT as number; k < 3000 / step && why === STOP_LIMIT; k++) {
     why = m.engine.run(m.cpu, step);
     seen.push([why, m.engine.used, m.engine.charged, m.cpu.rip, readFlags(m.cpu), ...[RAX, RBX, RCX, RDI, RSP].map((n) => gpr[n])].join(' '));
   }
@@ -72,7 +72,7 @@ const MAPS: Readonly<Record<string, Pages>> = {
 
 for (const [name, pages] of Object.entries(MAPS)) {
   test(`operands near each other behave alike in both tiers with ${name}`, () => {
-    for (const [from, stack, step] of [[0xf00, 0x3010, 1000], [0xe80, 0x2008, 23]] as const) {
+    for (const [from, stack, step] of [[0xc00, 0x3010, 1000], [0xe80, 0x2008, 23], [0x200, 0x3810, 211]] as const) {
       assert.deepEqual(states(1, step, pages, from, stack), states(Infinity, step, pages, from, stack));
     }
   });
