@@ -74,7 +74,7 @@ async function bundle() {
   try {
     const result = await esbuild.build({
       absWorkingDir: root,
-      entryPoints: { main: 'cli/main.ts', libc: 'userland/libc.ts', abi: 'abi/index.ts', watchdog: 'cli/watchdog.ts' },
+      entryPoints: { main: 'cli/main.ts', libc: 'userland/libc.ts', abi: 'abi/index.ts', watchdog: 'cli/watchdog.ts', orphan: 'cli/orphan.ts' },
       outdir: fresh, outExtension: { '.js': '.mjs' }, bundle: true, splitting: true, format: 'esm', platform: 'node', target: 'node20',
       packages: 'external', sourcemap: 'linked', metafile: true, logLevel: 'silent', write: false,
     });

@@ -4,6 +4,7 @@
  * then, so that the parent can tell a program that computes for ever from one that is only slow.
  */
 import { writeSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
 import type { Program, ProgramMain } from '../../abi/process.ts';
 import { FIXED_DATE } from '../../cli/platform-node.ts';
 import { loadScript } from '../../cli/script.ts';
@@ -19,6 +20,8 @@ export interface ChildRequest {
   /** Seconds for the run itself: by the clock, and of this process's processor time. */
   readonly seconds: number;
   readonly cpuSeconds: number;
+  /** Process ID of the grader: the child ends with it. */
+  readonly parent: number;
 }
 
 const MEMORY = 64 << 20;
@@ -53,6 +56,7 @@ function noting(main: ProgramMain, note: (text: string) => void): ProgramMain {
 }
 
 export async function runChild(request: ChildRequest): Promise<void> {
+  new Worker(new URL('./orphan.mjs', import.meta.url), { workerData: { parent: request.parent } }).unref();
   let script: Program;
   try {
     script = await loadScript(request.file, process.cwd());

@@ -29,9 +29,9 @@ function residentMiB(pid: number | undefined): number {
 }
 
 /** @param entry the command line's own file; it is started again as `grade --child` */
-export function runProgram(entry: string, request: Omit<ChildRequest, 'seconds' | 'cpuSeconds'>): Promise<Seen> {
+export function runProgram(entry: string, request: Pick<ChildRequest, 'file' | 'name' | 'args'>): Promise<Seen> {
   return new Promise((resolve) => {
-    const whole: ChildRequest = { ...request, seconds: SOFT_SECONDS, cpuSeconds: CPU_SECONDS };
+    const whole: ChildRequest = { ...request, seconds: SOFT_SECONDS, cpuSeconds: CPU_SECONDS, parent: process.pid };
     const child = spawn(process.execPath, [`--max-old-space-size=${HEAP}`, entry, 'grade', '--child', JSON.stringify(whole)], { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
     const started = performance.now();
     const since = (time: number): number => (performance.now() - time) / 1000;

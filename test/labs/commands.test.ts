@@ -49,6 +49,17 @@ test('a lab that is not there, and a file that is not there, are one line and a 
   }
 });
 
+test('a program that computes for ever ends when its grader has gone', () => {
+  const file = join(folder, 'spin.ts');
+  writeFileSync(file, 'export function* main() { for (;;); }\n');
+  // Its parent is this process, and not the one it is told of.
+  const request = { file, name: 'spin', args: [], seconds: 60, cpuSeconds: 60, parent: process.ppid };
+  const entry = join(root, 'node_modules', '.cache', 'vitrine', 'main.mjs');
+  const child = spawnSync(process.execPath, [entry, 'grade', '--child', JSON.stringify(request)], { stdio: ['ignore', 'ignore', 'inherit', 'pipe'], encoding: 'utf8', timeout: 30_000 });
+  assert.equal(child.signal, 'SIGKILL');
+  assert.doesNotMatch(child.output[3]!, /"end"/);
+});
+
 test('every lab has its three files and a solution, and its points sum to 100', () => {
   assert.ok(labs.length >= 2);
   for (const lab of labs) {
