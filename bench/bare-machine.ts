@@ -2,7 +2,7 @@
  * One processor of bare silicon and nothing around it but the ports the benchmark guests use: the engine without kernel and
  * KVM. Loads a multiboot ELF as a boot loader does and runs it until it leaves by isa-debug-exit.
  */
-import '../cli/wasm-hints.ts';
+import '../cli/v8-flags.ts';
 import { readFileSync } from 'node:fs';
 import { type Outcome, deliverFault, singleStepping, stepOne, takeEvents } from '../machine/cpu/interrupts.ts';
 import { resetCpu } from '../machine/cpu/reset.ts';

@@ -43,7 +43,7 @@ export function timeGuest(folder: string, row: GuestRow): number {
   const slice = (): number => port.started ? RUNNING_SLICE : SLICE;
   const tick = (): void => void machine.at(machine.now() + slice(), tick);
   tick();
-  const limit = machine.now() + row.instructions * 200 + 1e10;
+  const limit = machine.now() + row.instructions * 2000 + 1e10;
   while (port.seconds === undefined) {
     if (machine.run(Math.max(machine.now(), machine.nextWake()) + slice()) !== 'paused' || machine.now() > limit) throw new Error(`${row.kernel}.${row.width}: did not reach END; it printed: ${port.output.slice(-200)}`);
   }

@@ -7,7 +7,7 @@
  *
  * Linux: Documentation/arch/x86/boot.rst (the 32-bit boot protocol), zero-page.rst.
  */
-import '../cli/wasm-hints.ts';
+import '../cli/v8-flags.ts';
 import { readFileSync } from 'node:fs';
 import { I8254 } from '../machine/chips/i8254.ts';
 import { I8259Pair } from '../machine/chips/i8259.ts';

@@ -2,7 +2,7 @@
  * The command line of the real host. Each command is a file of its own; every wrong use or failure of the host is one
  * line on stderr and a non-zero status (2 for usage), never a stack trace.
  */
-import './wasm-hints.ts';
+import './v8-flags.ts';
 import { boot } from './boot.ts';
 import { commandLine, complain, watchOutput } from './command-line.ts';
 import { UsageError } from './usage.ts';
