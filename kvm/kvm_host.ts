@@ -146,7 +146,6 @@ export class kvm_vcpu_arch {
   smm = false;
   /** The SMI came while NMIs were masked: RSM leaves them so. */
   smm_inside_nmi = false;
-  triple_fault_pending = false;
   sipi_vector = 0;
   /** Split chips: the vector user space's PIC wants to inject, -1 none. */
   pending_external_vector = -1;
@@ -272,7 +271,6 @@ export class kvm_vcpu {
   readonly halt_poll_fail_hist = new Float64Array(HALT_POLL_HIST_COUNT);
   readonly halt_wait_hist = new Float64Array(HALT_POLL_HIST_COUNT);
   ran_at_least_once = false;
-  valid_wakeup = false;
   readonly arch: kvm_vcpu_arch;
   dirty_ring: kvm_dirty_ring | undefined = undefined;
   vmx!: vcpu_vmx;
@@ -309,11 +307,9 @@ export class kvm_arch {
   cstate_in_guest = false;
   exception_payload_enabled = false;
   triple_fault_event = false;
-  bus_lock_detection_enabled = false;
   exit_on_emulation_error = false;
   user_space_msr_mask = 0;
   guest_can_read_msr_platform_info = true;
-  enable_pmu = false;
   hypercall_exit_enabled = 0n;
   x2apic_format = false;
   x2apic_broadcast_quirk_disabled = false;
@@ -324,16 +320,13 @@ export class kvm_arch {
   n_used_mmu_pages = 0;
   /** Frames that EPT tables take. */
   tdp_mmu_pages = 0;
-  disable_nx_huge_pages = false;
   msr_filter: msr_filter | undefined = undefined;
   kvmclock_offset = 0n;
   readonly clock = new kvm_arch_clock();
   hv_guest_os_id = 0n;
   hv_hypercall = 0n;
-  hv_tsc_page = 0n;
   readonly hv_misc = new Map<number, bigint>();
   wall_clock = 0n;
-  notify_vmexit_flags = 0;
   irqchip: kvm_arch_irqchip | undefined = undefined;
   pmu_event_filter: unknown = undefined;
 }

@@ -266,7 +266,6 @@ export class task_struct {
   /** How restart_syscall goes on with a sleep that a stop interrupted. */
   restart_block: (() => MaySleep<number>) | undefined;
   clear_child_tid = 0;
-  set_child_tid = 0;
   vfork_done: wait_queue_head | undefined;
 
   constructor(pid: number, comm: string, cpus_mask: number) {

@@ -14,16 +14,12 @@ after(() => rmSync(folder, { recursive: true, force: true }));
 interface Results { score: number; tests: { name: string; score: number; max_score: number; output: string; visibility: string }[] }
 export interface Graded { readonly status: number | null; readonly out: string; readonly err: string; readonly results: Results }
 
-/** Seconds within which all tests of a lab are over, whatever the program does. */
-const LIMIT = 20;
-
 export function gradeFile(lab: string, file: string): Graded {
   const json = join(folder, 'results.json');
   rmSync(json, { force: true });
   const run = spawnSync(process.execPath, [join(root, 'cli', 'launch.mjs'), 'grade', lab, '--file', file, '--json', json], { encoding: 'utf8', cwd: folder, timeout: 60_000 });
   assert.equal(run.stderr, '');
-  const seconds = [...run.stdout.matchAll(/: (?:OK|FAIL) \((\d+\.\d)s\)$/gm)].reduce((sum, match) => sum + Number(match[1]), 0);
-  assert.ok(seconds < LIMIT, `grading took ${seconds} s`);
+  assert.equal(run.signal, null, 'a grader comes to an end, whatever the program does');
   return { status: run.status, out: run.stdout, err: run.stderr, results: JSON.parse(readFileSync(json, 'utf8')) as Results };
 }
 
